@@ -1,0 +1,19 @@
+//! Generates the Rust types. The compiler is a library, so no tool has to be installed.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = [
+        "envoy/service/discovery/v3/discovery.proto",
+        "istio/workload/workload.proto",
+        "istio/security/authorization.proto",
+        "istio/ca/ca.proto",
+        "istio/zds/zds.proto",
+        "weft/node/node.proto",
+    ];
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(files, ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".google.protobuf.Any")
+        .btree_map(".istio.workload.Workload.services")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Numbers and names that two of the mesh's programs must agree on.
+//!
+//! They are Istio ambient's (its redirection rules, ports and type URLs), so that either side can be a stock peer.
+
+/// Ports inside a pod's network namespace.
+pub mod port {
+    /// Outbound connections are redirected here.
+    pub const OUTBOUND: u16 = 15001;
+    /// Inbound plaintext connections are redirected here.
+    pub const INBOUND_PLAINTEXT: u16 = 15006;
+    /// HBONE: the one port that is really listened on, not redirected.
+    pub const HBONE: u16 = 15008;
+    /// Name look-ups are redirected here.
+    pub const DNS: u16 = 15053;
+    /// The node proxy's admin server, loopback only.
+    pub const ADMIN: u16 = 15000;
+    /// Metrics.
+    pub const METRICS: u16 = 15020;
+    /// Readiness.
+    pub const READY: u16 = 15021;
+    /// The controller's discovery and certificate services.
+    pub const CONTROLLER: u16 = 15012;
+    /// The controller's admin server and metrics.
+    pub const CONTROLLER_ADMIN: u16 = 15014;
+}
+
+/// Marks on packets and connections.
+pub mod mark {
+    /// On every packet that the node proxy sends: not redirected again.
+    pub const PROXY: u32 = 0x539;
+    /// On connections that the node proxy opened with a pod's source address: replies come back to it.
+    pub const RETURN_PATH: u32 = 0x111;
+    /// The bits that both use.
+    pub const MASK: u32 = 0xfff;
+    /// Routing table that sends the return path to loopback.
+    pub const RETURN_TABLE: u32 = 100;
+    /// Priority of the rule that looks into that table.
+    pub const RETURN_RULE_PRIORITY: u32 = 32764;
+}
+
+/// Resource types of the discovery service.
+pub mod type_url {
+    /// Workloads and services.
+    pub const ADDRESS: &str = "type.googleapis.com/istio.workload.Address";
+    /// Workloads alone.
+    pub const WORKLOAD: &str = "type.googleapis.com/istio.workload.Workload";
+    /// L4 policies.
+    pub const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
+    /// Enrolled pods of the asking node; Weft's own.
+    pub const ENROLLED_POD: &str = "type.googleapis.com/weft.node.v1.EnrolledPod";
+}
+
+/// Source addresses of a node's own health probes: never redirected.
+pub mod probe {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    /// Probes over IPv4.
+    pub const V4: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 127);
+    /// Probes over IPv6.
+    pub const V6: Ipv6Addr =
+        Ipv6Addr::new(0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff);
+}
+
+/// Where the node agent listens for the node proxy.
+pub const ZDS_SOCKET: &str = "/var/run/ztunnel/ztunnel.sock";
+/// Longest packet of the agent's protocol, bytes.
+pub const ZDS_PACKET_MAX: usize = 1024;
+/// Metadata key by which a node proxy names the identity that it asks a certificate for.
+pub const IMPERSONATED_IDENTITY: &str = "ImpersonatedIdentity";
+/// Audience of the tokens that proxies present.
+pub const TOKEN_AUDIENCE: &str = "istio-ca";
+/// Trust domain where none is given.
+pub const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
+/// Cluster where none is given.
+pub const DEFAULT_CLUSTER_ID: &str = "Kubernetes";
+/// The mesh's own namespace, and the root of mesh-wide policy.
+pub const SYSTEM_NAMESPACE: &str = "istio-system";

@@ -1,0 +1,87 @@
+//! The wire contracts of the mesh: generated messages, and the numbers that two programs must agree on.
+//!
+//! ```text
+//! controller ──discovery──▶ node proxy      (envoy.service.discovery.v3 carrying istio.workload, istio.security)
+//! node proxy ──ca─────────▶ controller      (istio.v1.auth)
+//! node agent ──zds────────▶ node proxy      (istio.workload.zds, the pod's namespace as a descriptor)
+//! node agent ──node───────▶ controller      (weft.node.v1)
+//! ```
+//!
+//! Invariants: names and numbers of `istio.*` and `envoy.*` never change here, because stock peers speak them;
+//! what is ours alone has a `weft.*` package or sits in an `extensions` field. No logic lives in this crate.
+
+pub mod contract;
+
+macro_rules! generated {
+    ($(#[$doc:meta])* $name:ident, $package:literal) => {
+        $(#[$doc])*
+        #[allow(clippy::all, clippy::too_many_lines, clippy::indexing_slicing, clippy::large_futures,
+                clippy::unwrap_used, unreachable_pub, unused_qualifications, elided_lifetimes_in_paths,
+                missing_docs)]
+        pub mod $name {
+            tonic::include_proto!($package);
+        }
+    };
+}
+
+/// Envoy's packages, nested as the generated code refers to them.
+pub mod envoy {
+    /// `envoy.config`.
+    pub mod config {
+        /// `envoy.config.core`.
+        pub mod core {
+            generated!(
+                /// Who a discovery client is.
+                v3, "envoy.config.core.v3");
+        }
+    }
+    /// `envoy.service`.
+    pub mod service {
+        /// `envoy.service.discovery`.
+        pub mod discovery {
+            generated!(
+                /// Delta aggregated discovery.
+                v3, "envoy.service.discovery.v3");
+        }
+    }
+}
+
+/// Google's well-known error type.
+pub mod google {
+    generated!(
+        /// `google.rpc`.
+        rpc, "google.rpc");
+}
+
+/// Istio's packages.
+pub mod istio {
+    generated!(
+        /// Workloads and services; `workload::zds` is the agent's protocol.
+        workload_messages, "istio.workload");
+    generated!(
+        /// L4 policies.
+        security, "istio.security");
+    generated!(
+        /// The node agent's protocol.
+        zds, "istio.workload.zds");
+    /// `istio.v1`.
+    pub mod v1 {
+        generated!(
+            /// The certificate authority.
+            auth, "istio.v1.auth");
+    }
+}
+
+/// Weft's own packages.
+pub mod weft {
+    generated!(
+        /// How a node joins.
+        node, "weft.node.v1");
+}
+
+pub use envoy::service::discovery::v3 as discovery;
+pub use istio::security;
+pub use istio::v1::auth as ca;
+pub use istio::workload_messages as workload;
+pub use istio::zds;
+pub use weft::node;
