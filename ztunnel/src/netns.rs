@@ -56,7 +56,10 @@ impl PartialEq for Netns {
 #[derive(Debug, Clone, Copy)]
 enum Order {
     /// A listening TCP socket.
-    Listen { address: SocketAddr, transparent: bool },
+    Listen {
+        address: SocketAddr,
+        transparent: bool,
+    },
     /// A bound UDP socket.
     Datagram { address: SocketAddr },
     /// TCP sockets to connect with.
@@ -100,7 +103,10 @@ impl Broker {
         address: SocketAddr,
         transparent: bool,
     ) -> io::Result<TcpListener> {
-        let order = Order::Listen { address, transparent };
+        let order = Order::Listen {
+            address,
+            transparent,
+        };
         TcpListener::from_std(self.one(netns, order).await?.into())
     }
 
@@ -111,12 +117,18 @@ impl Broker {
 
     async fn one(&self, netns: &Netns, order: Order) -> io::Result<Socket> {
         let mut sockets = self.ask(netns, order).await?;
-        sockets.pop().ok_or_else(|| io::Error::other("the namespace broker made no socket"))
+        sockets
+            .pop()
+            .ok_or_else(|| io::Error::other("the namespace broker made no socket"))
     }
 
     async fn ask(&self, netns: &Netns, order: Order) -> io::Result<Vec<Socket>> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { netns: netns.clone(), order, reply };
+        let request = Request {
+            netns: netns.clone(),
+            order,
+            reply,
+        };
         let gone = || io::Error::other("the namespace broker has ended");
         let exchange = async {
             self.requests.send(request).await.map_err(|_| gone())?;
@@ -124,7 +136,12 @@ impl Broker {
         };
         tokio::time::timeout(limits::BROKER_DEADLINE, exchange)
             .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the namespace broker is overloaded"))?
+            .map_err(|_| {
+                io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the namespace broker is overloaded",
+                )
+            })?
     }
 }
 
@@ -149,7 +166,10 @@ fn enter(current: &mut Option<Netns>, wanted: &Netns) -> io::Result<()> {
 
 fn make(order: Order, mark: u32) -> io::Result<Vec<Socket>> {
     match order {
-        Order::Listen { address, transparent } => {
+        Order::Listen {
+            address,
+            transparent,
+        } => {
             let socket = new_socket(address.is_ipv6(), Type::STREAM, mark)?;
             socket.set_reuse_address(true)?;
             socket.set_reuse_port(true)?;
@@ -166,15 +186,19 @@ fn make(order: Order, mark: u32) -> io::Result<Vec<Socket>> {
             socket.bind(&address.into())?;
             Ok(vec![socket])
         }
-        Order::Unconnected { v6, count } => {
-            (0..count).map(|_| new_socket(v6, Type::STREAM, mark)).collect()
-        }
+        Order::Unconnected { v6, count } => (0..count)
+            .map(|_| new_socket(v6, Type::STREAM, mark))
+            .collect(),
     }
 }
 
 fn new_socket(v6: bool, kind: Type, mark: u32) -> io::Result<Socket> {
     let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
-    let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
+    let protocol = if kind == Type::STREAM {
+        Protocol::TCP
+    } else {
+        Protocol::UDP
+    };
     let socket = Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))?;
     if v6 {
         socket.set_only_v6(false)?;
@@ -202,14 +226,22 @@ struct Stash {
 
 impl Default for Stash {
     fn default() -> Self {
-        Self { spare: Mutex::default(), batch: AtomicUsize::new(1) }
+        Self {
+            spare: Mutex::default(),
+            batch: AtomicUsize::new(1),
+        }
     }
 }
 
 impl PodSockets {
     /// Sockets of `netns`, made by `broker`.
     pub fn new(broker: Broker, netns: Netns) -> Self {
-        Self { broker, netns, v4: Stash::default(), v6: Stash::default() }
+        Self {
+            broker,
+            netns,
+            v4: Stash::default(),
+            v6: Stash::default(),
+        }
     }
 
     /// The pod's namespace.
@@ -237,9 +269,14 @@ impl PodSockets {
         }
         options::tune(&socket)?;
         let socket = TcpSocket::from_std_stream(socket.into());
-        tokio::time::timeout(deadline, socket.connect(to)).await.map_err(|_| {
-            io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {to} in {deadline:?}"))
-        })?
+        tokio::time::timeout(deadline, socket.connect(to))
+            .await
+            .map_err(|_| {
+                io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no answer from {to} in {deadline:?}"),
+                )
+            })?
     }
 
     async fn unconnected(&self, v6: bool) -> io::Result<Socket> {
@@ -248,10 +285,16 @@ impl PodSockets {
             return Ok(socket);
         }
         let count = stash.batch.load(Ordering::Relaxed);
-        stash.batch.store((count * 2).min(limits::SOCKET_BATCH_MAX), Ordering::Relaxed);
-        let mut made = self.broker.ask(&self.netns, Order::Unconnected { v6, count }).await?;
-        let socket =
-            made.pop().ok_or_else(|| io::Error::other("the namespace broker made no socket"))?;
+        stash
+            .batch
+            .store((count * 2).min(limits::SOCKET_BATCH_MAX), Ordering::Relaxed);
+        let mut made = self
+            .broker
+            .ask(&self.netns, Order::Unconnected { v6, count })
+            .await?;
+        let socket = made
+            .pop()
+            .ok_or_else(|| io::Error::other("the namespace broker made no socket"))?;
         stash.spare.lock().append(&mut made);
         Ok(socket)
     }
