@@ -14,6 +14,7 @@
 
 mod access_log;
 mod components;
+mod dns;
 mod labels;
 mod log_format;
 mod log_writer;
@@ -25,9 +26,10 @@ mod traffic;
 
 pub use access_log::{AccessLog, Direction, EarlyFailure, Endpoint};
 pub use components::{
-    CertificateMetrics, CertificateStates, DnsClientMetrics, DnsMetrics, DnsProtocol, ProxyMetrics,
-    QueryType, SocketMetrics, XdsMetrics, XdsTermination,
+    CertificateMetrics, CertificateStates, OpenSocket, ProxyMetrics, SocketMetrics, XdsMetrics,
+    XdsTermination,
 };
+pub use dns::{DnsClientMetrics, DnsMetrics, DnsProtocol, QueryType};
 pub use labels::{
     Party, Reporter, ResponseFlag, Security, ServiceLabels, SharedParty, TrafficLabels,
 };
