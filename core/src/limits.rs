@@ -78,3 +78,41 @@ pub const CONTROL_PING_INTERVAL: Duration = Duration::from_secs(30);
 pub const CONTROL_PING_DEADLINE: Duration = Duration::from_secs(10);
 /// Addresses of the controller that one connect tries; they share [`CONNECT_DEADLINE`].
 pub const CONTROL_ADDRESSES_MAX: usize = 4;
+// --- Telemetry, admin and DNS -------------------------------------------------------------------------------
+
+/// Traffic series that a process keeps. A node of 250 pods that each talk with 16 others in both directions makes
+/// 8,000; at about 300 bytes each that is 2.5 MB. What exceeds it is counted under `unknown` parties.
+pub const TRAFFIC_SERIES_MAX: usize = 8192;
+/// A series without connections goes away after this time: two scrape intervals of the slowest sensible
+/// Prometheus (5 min), so its last value has been read.
+pub const TRAFFIC_SERIES_IDLE: Duration = Duration::from_secs(600);
+/// A full table is searched for idle series at most this often, so that a flood of new pairs stays cheap.
+pub const TRAFFIC_EVICTION_INTERVAL: Duration = Duration::from_secs(10);
+/// Workloads that have their own name in the DNS counters: four times the pods of a large node.
+pub const DNS_SERIES_MAX: usize = 1024;
+/// Log bytes that wait for standard output. At 600 bytes a line it holds 1,700 lines: a stall of about 0.1 s at the
+/// highest rate of connections. What exceeds it is dropped and counted; the data path never waits.
+pub const LOG_QUEUE_BYTES_MAX: usize = 1 << 20;
+/// Longest log line, bytes. Longer ones are cut.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// At exit, how long standard output may take to swallow the last lines.
+pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Connections to one admin, metrics or readiness server: a kubelet, two Prometheus servers and some people.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Time to send the head of a request.
+pub const ADMIN_HEADER_DEADLINE: Duration = Duration::from_secs(2);
+/// Head of a request, bytes; hyper's minimum.
+pub const ADMIN_HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Body of a request, bytes. No route takes a larger document.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Time to send that body.
+pub const ADMIN_BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for a route to answer.
+pub const ADMIN_HANDLER_DEADLINE: Duration = Duration::from_secs(30);
+/// Age at which a kept-alive connection is asked to end, and then time until it is cut.
+pub const ADMIN_CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
+/// Time for the last response of an aged connection.
+pub const ADMIN_CONNECTION_GRACE: Duration = Duration::from_secs(30);
+/// Pause after a failed accept (out of descriptors), so that the loop doesn't spin.
+pub const ADMIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
