@@ -27,3 +27,4 @@ pub mod telemetry;
 pub mod tls;
 pub mod x509;
 pub mod xds;
+pub mod zds;
