@@ -68,10 +68,7 @@ impl AsyncSeqpacket {
     /// is normal here, so a caller who expects an answer puts [`ZDS_DEADLINE`] around this. Nothing is lost if the
     /// future is dropped.
     pub async fn recv(&self) -> Result<(Bytes, Vec<OwnedFd>), ZdsError> {
-        let received = self
-            .socket
-            .async_io(Interest::READABLE, |socket| receive(socket))
-            .await?;
+        let received = self.socket.async_io(Interest::READABLE, receive).await?;
         if received
             .flags
             .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
