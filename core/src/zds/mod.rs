@@ -19,6 +19,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use prost::Message as _;
+use serde::{Deserialize, Serialize};
 use weft_proto::contract::ZDS_PACKET_MAX;
 use weft_proto::zds as wire;
 use weft_proto::zds::workload_request::Payload as RequestPayload;
@@ -54,7 +55,8 @@ pub enum ZdsError {
 }
 
 /// A pod's uid: printable ASCII without spaces, 1 to [`limits::ZDS_UID_BYTES_MAX`] bytes.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct PodUid(Arc<str>);
 
 impl PodUid {
@@ -79,6 +81,20 @@ impl FromStr for PodUid {
     }
 }
 
+impl TryFrom<String> for PodUid {
+    type Error = ZdsError;
+
+    fn try_from(text: String) -> Result<Self, ZdsError> {
+        text.parse()
+    }
+}
+
+impl From<PodUid> for String {
+    fn from(uid: PodUid) -> Self {
+        uid.0.as_ref().to_owned()
+    }
+}
+
 impl fmt::Display for PodUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -92,7 +108,7 @@ impl fmt::Debug for PodUid {
 }
 
 /// Who a pod is, as the agent learned it from the control plane.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PodIdentity {
     /// Kubernetes name.
     pub name: String,

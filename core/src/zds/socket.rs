@@ -68,10 +68,7 @@ impl AsyncSeqpacket {
     /// is normal here, so a caller who expects an answer puts [`ZDS_DEADLINE`] around this. Nothing is lost if the
     /// future is dropped.
     pub async fn recv(&self) -> Result<(Bytes, Vec<OwnedFd>), ZdsError> {
-        let received = self
-            .socket
-            .async_io(Interest::READABLE, |socket| receive(socket))
-            .await?;
+        let received = self.socket.async_io(Interest::READABLE, receive).await?;
         if received
             .flags
             .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
@@ -91,7 +88,7 @@ impl AsyncSeqpacket {
     }
 
     fn from_socket(socket: OwnedFd) -> Result<Self, ZdsError> {
-        let socket = AsyncFd::register(socket).map_err(io::Error::from)?;
+        let socket = register(socket)?;
         Ok(Self { socket })
     }
 }
@@ -129,7 +126,7 @@ impl SeqpacketListener {
         listen(&socket, BACKLOG).map_err(io::Error::from)?;
         let inode = std::fs::metadata(&fresh)?.ino();
         std::fs::rename(&fresh, path)?;
-        let socket = AsyncFd::register(socket).map_err(io::Error::from)?;
+        let socket = register(socket)?;
         let path = path.to_owned();
         Ok(Self {
             socket,
@@ -152,6 +149,14 @@ impl Drop for SeqpacketListener {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe for types that could change their descriptor; an OwnedFd can't"
+)]
+fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(socket)
 }
 
 fn new_socket() -> io::Result<OwnedFd> {
