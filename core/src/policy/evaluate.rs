@@ -51,10 +51,9 @@ impl Verdict {
     /// The verdict when waiting is over: a connection still held is refused.
     pub fn after_hold(self) -> Self {
         match self {
-            Self::Hold { missing } => Self::Deny {
-                reason: Denial::Missing(missing),
-                dry_run: None,
-            },
+            Self::Hold { missing } => {
+                Self::Deny { reason: Denial::Missing(missing), dry_run: None }
+            }
             verdict => verdict,
         }
     }
@@ -105,12 +104,7 @@ pub fn policies_in_force(snapshot: &Snapshot, workload: &Workload) -> PoliciesIn
     let mut found = PoliciesInForce::default();
     for applicable in applicable(snapshot, workload) {
         match applicable {
-            Ok(entry)
-                if found
-                    .policies
-                    .iter()
-                    .all(|known| known.name() != entry.name()) =>
-            {
+            Ok(entry) if found.policies.iter().all(|known| known.name() != entry.name()) => {
                 found.policies.push(Arc::clone(entry));
             }
             Ok(_) => {}
@@ -149,10 +143,7 @@ fn applicable<'a>(
         .authorization_policies
         .iter()
         .map(|name| policies.named(name.as_str()).ok_or(name));
-    let by_scope = policies
-        .global()
-        .iter()
-        .chain(policies.of_namespace(&workload.namespace));
+    let by_scope = policies.global().iter().chain(policies.of_namespace(&workload.namespace));
     by_scope.map(Ok).chain(named)
 }
 
@@ -207,16 +198,11 @@ impl<'a> Tally<'a> {
         } else if let Some(policy) = self.enforced.denied_by {
             deny(Denial::Policy(policy.clone()), dry_run)
         } else if let Some(missing) = self.missing {
-            Verdict::Hold {
-                missing: missing.clone(),
-            }
+            Verdict::Hold { missing: missing.clone() }
         } else if self.enforced.has_allow && self.enforced.allowed_by.is_none() {
             deny(Denial::NoMatch, dry_run)
         } else {
-            Verdict::Allow {
-                policy: self.enforced.allowed_by.cloned(),
-                dry_run,
-            }
+            Verdict::Allow { policy: self.enforced.allowed_by.cloned(), dry_run }
         }
     }
 
