@@ -16,6 +16,8 @@ mod rule;
 mod wire;
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
