@@ -343,7 +343,7 @@ fn policy_that_cannot_be_decoded_denies_what_it_covers_and_is_rejected_by_name()
     ];
     for broken in table {
         let good = policy("default", NAMESPACE, ALLOW, vec![proto::Rule::default()]);
-        let mut store = mesh(&[], &[good.clone()]);
+        let mut store = mesh(&[], std::slice::from_ref(&good));
         assert!(verdict(&store, CLIENT).is_allowed());
         let rejections = store.apply(vec![put_policy(&broken)]);
         assert_eq!(rejections.len(), 1, "{broken:?}");
