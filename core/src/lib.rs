@@ -29,3 +29,4 @@ pub mod testing;
 pub mod tls;
 pub mod x509;
 pub mod xds;
+pub mod zds;
