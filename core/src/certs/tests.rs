@@ -46,10 +46,7 @@ async fn until(what: &str, limit: Duration, is_so: impl Fn() -> bool) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(
-        timeout(limit, polling).await.is_ok(),
-        "not within {limit:?}: {what}"
-    );
+    assert!(timeout(limit, polling).await.is_ok(), "not within {limit:?}: {what}");
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -62,10 +59,7 @@ async fn one_signing_serves_everybody_who_waits() {
     let waits = (0..50).map(|_| store.certificate(&id));
     let all = futures::future::try_join_all(waits).await.unwrap();
     assert_eq!(authority.asked(), std::slice::from_ref(&id));
-    assert!(
-        all.iter()
-            .all(|certificate| Arc::ptr_eq(certificate, &all[0]))
-    );
+    assert!(all.iter().all(|certificate| Arc::ptr_eq(certificate, &all[0])));
     assert_eq!(all[0].identity(), &id);
     assert!(Arc::ptr_eq(&store.current(&id).unwrap(), &all[0]));
 }
@@ -79,10 +73,7 @@ async fn certificate_is_renewed_at_half_life_with_another_key() {
     let (first, start) = (setup.store.current(&id).unwrap(), Instant::now());
     until("second", TTL, || setup.issued() == 2).await;
     let share = start.elapsed().as_secs_f64() / TTL.as_secs_f64();
-    assert!(
-        (0.44..=0.56).contains(&share),
-        "renewed after {share} of its life"
-    );
+    assert!((0.44..=0.56).contains(&share), "renewed after {share} of its life");
     let second = setup.store.current(&id).unwrap();
     assert!(second.generation() > first.generation());
     assert_ne!(second.serial(), first.serial());
@@ -97,17 +88,9 @@ async fn lifetime_of_a_minute_is_never_interrupted() {
     let start = Instant::now();
     while start.elapsed() < 20 * MINUTE {
         sleep(Duration::from_millis(500)).await;
-        assert!(
-            setup.store.current(&id).is_some(),
-            "gap after {:?}",
-            start.elapsed()
-        );
+        assert!(setup.store.current(&id).is_some(), "gap after {:?}", start.elapsed());
     }
-    assert!(
-        (36..=48).contains(&setup.issued()),
-        "{} signings in 20 minutes",
-        setup.issued()
-    );
+    assert!((36..=48).contains(&setup.issued()), "{} signings in 20 minutes", setup.issued());
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,32 +119,17 @@ async fn renewal_failures_back_off_and_keep_what_is_valid() {
     setup.store.prefetch(&id);
     until("issued", MINUTE, || setup.issued() == 1).await;
     let first = setup.store.current(&id).unwrap();
-    setup
-        .authority
-        .set(Behaviour::Refuse("CA is ill".to_owned()));
+    setup.authority.set(Behaviour::Refuse("CA is ill".to_owned()));
     until("half-life", TTL, || setup.failed() == 1).await;
     let start = Instant::now();
     until("still held", 10 * MINUTE, || start.elapsed() > 9 * MINUTE).await;
     assert!(Arc::ptr_eq(&setup.store.current(&id).unwrap(), &first));
     // 0.5 + 1 + 2 + … + 128 s is 255 s; then every 150 s.
-    assert!(
-        (9..=12).contains(&setup.failed()),
-        "{} failures",
-        setup.failed()
-    );
+    assert!((9..=12).contains(&setup.failed()), "{} failures", setup.failed());
     let entries = setup.store.entries();
-    assert!(
-        entries[0]
-            .last_error
-            .as_ref()
-            .unwrap()
-            .contains("CA is ill")
-    );
+    assert!(entries[0].last_error.as_ref().unwrap().contains("CA is ill"));
     setup.authority.set(Behaviour::Sign);
-    until("recovered", Duration::from_secs(151), || {
-        setup.issued() == 2
-    })
-    .await;
+    until("recovered", Duration::from_secs(151), || setup.issued() == 2).await;
     assert!(setup.store.entries()[0].last_error.is_none());
 }
 
@@ -172,20 +140,12 @@ async fn expired_certificate_is_never_handed_out() {
     setup.store.prefetch(&id);
     until("issued", MINUTE, || setup.issued() == 1).await;
     let end = setup.store.current(&id).unwrap().not_after();
-    setup
-        .authority
-        .set(Behaviour::Refuse("CA is ill".to_owned()));
+    setup.authority.set(Behaviour::Refuse("CA is ill".to_owned()));
     let wall = wall(Duration::ZERO);
     until("expiry", 2 * MINUTE, || wall() > end).await;
-    until("gone", Duration::from_secs(2), || {
-        setup.store.current(&id).is_none()
-    })
-    .await;
+    until("gone", Duration::from_secs(2), || setup.store.current(&id).is_none()).await;
     let error = setup.store.certificate(&id).await.unwrap_err().to_string();
-    assert!(
-        error.contains(id.as_str()) && error.contains("CA is ill"),
-        "{error}"
-    );
+    assert!(error.contains(id.as_str()) && error.contains("CA is ill"), "{error}");
     // The dump still shows it, as expired.
     assert!(setup.store.entries()[0].certificate.is_some());
     // While connections wait, the CA is asked at least every 4 s, however long it has failed.
@@ -202,13 +162,8 @@ async fn waiter_gives_up_after_its_deadline_and_names_the_cause() {
     let start = Instant::now();
     let error = setup.store.certificate(&id).await.unwrap_err().to_string();
     assert_eq!(start.elapsed(), limits::CERT_WAIT_DEADLINE);
-    assert!(
-        error.contains(id.as_str()) && error.contains("not answered"),
-        "{error}"
-    );
-    setup
-        .authority
-        .set(Behaviour::Refuse("pod is not on this node".to_owned()));
+    assert!(error.contains(id.as_str()) && error.contains("not answered"), "{error}");
+    setup.authority.set(Behaviour::Refuse("pod is not on this node".to_owned()));
     let error = setup.store.certificate(&id).await.unwrap_err().to_string();
     assert!(error.contains("pod is not on this node"), "{error}");
 }
@@ -227,9 +182,7 @@ async fn hanging_signing_is_given_up_and_tried_again() {
 #[tokio::test(start_paused = true)]
 async fn every_prefetch_is_served_with_few_requests_at_a_time() {
     let setup = setup(TTL);
-    let ids: Vec<_> = (0..300)
-        .map(|n| identity("shop", &format!("a{n}")))
-        .collect();
+    let ids: Vec<_> = (0..300).map(|n| identity("shop", &format!("a{n}"))).collect();
     for id in &ids {
         setup.store.prefetch(id);
     }
@@ -252,10 +205,7 @@ async fn connection_overtakes_prefetches() {
         let (store, id) = (setup.store.clone(), id.clone());
         async move { store.certificate(&id).await }
     });
-    until("asked", Duration::from_secs(1), || {
-        setup.authority.asked().len() == 7
-    })
-    .await;
+    until("asked", Duration::from_secs(1), || setup.authority.asked().len() == 7).await;
     assert_eq!(setup.authority.asked()[6], id);
     // A prefetch that a connection comes to wait for overtakes the others, too.
     let asked = setup.authority.asked();
@@ -265,10 +215,7 @@ async fn connection_overtakes_prefetches() {
         let (store, id) = (setup.store.clone(), wanted.clone());
         async move { store.certificate(&id).await }
     });
-    until("asked", Duration::from_secs(1), || {
-        setup.authority.asked().contains(&wanted)
-    })
-    .await;
+    until("asked", Duration::from_secs(1), || setup.authority.asked().contains(&wanted)).await;
     assert_eq!(setup.authority.in_flight_max(), limits::CERT_SIGNINGS_MAX);
     setup.authority.set(Behaviour::Sign);
     assert_eq!(waiting.await.unwrap().unwrap().identity(), &id);
@@ -302,19 +249,14 @@ async fn forgetting_ends_a_signing_and_its_waiters() {
     // Wanted again while the old signing is being aborted: a new one starts, and its result counts.
     setup.store.prefetch(&id);
     setup.authority.set(Behaviour::Sign);
-    until("issued", Duration::from_secs(1), || {
-        setup.store.current(&id).is_some()
-    })
-    .await;
+    until("issued", Duration::from_secs(1), || setup.store.current(&id).is_some()).await;
     assert_eq!(setup.issued(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn refused_identity_that_nobody_wants_any_more_is_dropped() {
     let setup = setup(TTL);
-    setup
-        .authority
-        .set(Behaviour::Refuse("no such pod".to_owned()));
+    setup.authority.set(Behaviour::Refuse("no such pod".to_owned()));
     let (stray, lasting) = (identity("shop", "stray"), identity("shop", "lasting"));
     setup.store.prefetch(&lasting);
     setup.store.certificate(&stray).await.unwrap_err();
@@ -381,14 +323,9 @@ impl Authority for Impostor {
         let chain = if self.is_key_wrong {
             self.ca.issue(&Leaf::of(identity)).chain
         } else {
-            self.ca
-                .issue(&Leaf::of(&crate::testing::identity("shop", "admin")))
-                .chain
+            self.ca.issue(&Leaf::of(&crate::testing::identity("shop", "admin"))).chain
         };
-        let signed = SignedChain {
-            chain,
-            roots: vec![self.ca.root_der()],
-        };
+        let signed = SignedChain { chain, roots: vec![self.ca.root_der()] };
         Box::pin(async move { Ok(signed) })
     }
 }
@@ -396,20 +333,10 @@ impl Authority for Impostor {
 #[tokio::test(start_paused = true)]
 async fn certificate_for_another_key_or_identity_is_refused() {
     for (is_key_wrong, words) in [(true, "key"), (false, "shop/sa/admin")] {
-        let authority = Arc::new(Impostor {
-            ca: TestCa::root("root"),
-            is_key_wrong,
-        });
+        let authority = Arc::new(Impostor { ca: TestCa::root("root"), is_key_wrong });
         let store = CertStore::spawn(authority, CertSettings::new(TTL));
-        let error = store
-            .certificate(&identity("shop", "cart"))
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("unusable") && error.contains(words),
-            "{error}"
-        );
+        let error = store.certificate(&identity("shop", "cart")).await.unwrap_err().to_string();
+        assert!(error.contains("unusable") && error.contains(words), "{error}");
         assert!(store.current(&identity("shop", "cart")).is_none());
     }
 }
