@@ -9,6 +9,7 @@ use weft_core::hbone::{ConnectError, HboneError};
 use weft_core::mesh::{BalanceError, ResolveError};
 use weft_core::policy::Denial;
 use weft_core::relay::RelayError;
+use weft_core::socket::ConnectFailure;
 use weft_core::telemetry::ResponseFlag;
 use weft_core::tls::TlsError;
 
@@ -54,16 +55,11 @@ pub enum ConnectionError {
     #[error("TLS inside of the tunnel to the other network: {0}")]
     InnerTls(Arc<TlsError>),
     /// No connection.
-    #[error("connecting to {address}: {error}")]
-    Connect {
-        /// Where to.
-        address: SocketAddr,
-        /// Why not.
-        error: Arc<io::Error>,
-    },
+    #[error("{0}")]
+    Connect(Arc<ConnectFailure>),
     /// A certificate that this node needs is missing.
     #[error("{0}")]
-    Certificate(#[from] CertError),
+    Certificate(Arc<CertError>),
     /// The bytes stopped flowing.
     #[error("{0}")]
     Relay(Arc<RelayError>),
@@ -113,8 +109,20 @@ impl ConnectionError {
     /// The policy that decided, if one did.
     pub fn policy(&self) -> Option<&str> {
         match self {
-            Self::Denied(denial) | Self::Cut(denial) => denial.policy().map(|name| name.as_str()),
+            Self::Denied(denial) | Self::Cut(denial) => Some(denial.policy().as_str()),
             _ => None,
         }
+    }
+}
+
+impl From<ConnectFailure> for ConnectionError {
+    fn from(failure: ConnectFailure) -> Self {
+        Self::Connect(failure.into())
+    }
+}
+
+impl From<CertError> for ConnectionError {
+    fn from(error: CertError) -> Self {
+        Self::Certificate(error.into())
     }
 }

@@ -11,7 +11,7 @@ use weft_core::mesh::Target;
 use weft_core::relay::End as RelayEnd;
 use weft_core::telemetry::{Direction, EarlyFailure, Security};
 use weft_core::x509::PeerCertificate;
-use weft_core::{drain, limits, socket};
+use weft_core::{drain, socket};
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection};
@@ -109,12 +109,7 @@ impl Outbound<'_> {
             Path::Plain { target, port } => {
                 let address = self.address_of(target, port).await?;
                 record.destination.address = Some(address);
-                let upstream = self
-                    .pod
-                    .sockets
-                    .connect(address, None, limits::CONNECT_DEADLINE)
-                    .await
-                    .map_err(|error| ConnectionError::Connect { address, error: error.into() })?;
+                let upstream = self.pod.sockets.connect(address, None).await?;
                 self.relay(tcp, upstream, Carrier::Plain, record).await
             }
         }
@@ -155,7 +150,8 @@ impl Outbound<'_> {
         match target {
             Target::Ip(ip) => Ok(SocketAddr::new(ip, port)),
             Target::Hostname(hostname) => {
-                let ip = self.pod.resolve(self.shared, &hostname, self.destination.ip()).await;
+                let prefers_v6 = self.destination.is_ipv6();
+                let ip = self.pod.names.address_of(&hostname, prefers_v6).await;
                 let ip = ip.map_err(|reason| ConnectionError::Hostname { hostname, reason })?;
                 Ok(SocketAddr::new(ip, port))
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use weft_core::policy::Connection;
 use weft_core::telemetry::{Direction, EarlyFailure};
-use weft_core::{drain, limits, socket};
+use weft_core::{drain, socket};
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection};
@@ -75,11 +75,7 @@ async fn admit_and_relay(
     let connection =
         Connection { source_identity: None, source_ip: from.ip(), destination: target };
     authorise::authorise(&shared.mesh, pod, &connection).await?;
-    let upstream = pod
-        .sockets
-        .connect(target, pod.spoofed_source(from.ip(), target), limits::CONNECT_DEADLINE)
-        .await
-        .map_err(|error| ConnectionError::Connect { address: target, error: error.into() })?;
+    let upstream = pod.sockets.connect(target, pod.spoofed_source(from.ip(), target)).await?;
     record.open(&shared.traffic);
     relaying::relay(downstream, upstream, &tracked, &record.counters).await
 }

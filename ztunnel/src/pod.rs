@@ -16,7 +16,7 @@ use weft_proto::contract::port;
 
 use crate::connections::Connections;
 use crate::dial::PodConnector;
-use crate::dns;
+use crate::names::{NameSockets, PodNames};
 use crate::netns::{Netns, PodSockets};
 use crate::shared::Shared;
 use crate::{inbound, limits, outbound, passthrough};
@@ -51,6 +51,8 @@ pub struct Pod {
     pub sockets: Arc<PodSockets>,
     /// Its tunnels.
     pub pool: Pool<PodConnector>,
+    /// Its name look-ups.
+    pub names: Arc<PodNames>,
     /// Its open connections.
     pub connections: Arc<Connections>,
     /// Ends with the pod.
@@ -99,6 +101,7 @@ impl PodProxy {
             idle_max: shared.config.pool.idle,
             ..PoolSettings::default()
         };
+        let names = PodNames::new(shared, &named, &sockets);
         let (drain, watch) = drain::pair();
         let pod = Arc::new(Pod {
             uid,
@@ -107,6 +110,7 @@ impl PodProxy {
             identity,
             sockets,
             pool: Pool::new(pool, connector),
+            names,
             connections: Arc::default(),
             drain: watch.clone(),
             keeps_source: shared.config.sockets.original_source.unwrap_or(true),
@@ -138,10 +142,10 @@ impl PodProxy {
 }
 
 struct Listeners {
-    outbound: TcpListener,
-    plaintext: TcpListener,
-    hbone: TcpListener,
-    dns: Option<dns::Sockets>,
+    outbound: Vec<TcpListener>,
+    plaintext: Vec<TcpListener>,
+    hbone: Vec<TcpListener>,
+    names: Option<NameSockets>,
 }
 
 impl Listeners {
@@ -156,8 +160,8 @@ impl Listeners {
             outbound: listen(port::OUTBOUND, false).await?,
             plaintext: listen(port::INBOUND_PLAINTEXT, true).await?,
             hbone: listen(port::HBONE, true).await?,
-            dns: match dns.enabled {
-                true => Some(dns::Sockets::open(sockets, dns.address).await.map_err(|error| {
+            names: match dns.enabled {
+                true => Some(NameSockets::open(sockets, dns.address).await.map_err(|error| {
                     PodError::Listen { port: dns.address.port(), error }
                 })?),
                 false => None,
@@ -176,14 +180,17 @@ impl Listeners {
                     let from = SocketAddr::new(from.ip().to_canonical(), from.port());
                     $serve(shared.clone(), pod.clone(), tcp, from, watch.clone())
                 };
-                tokio::spawn(accept_loop($listener, settings, drain.clone(), handle));
+                for listener in $listener {
+                    let (settings, handle) = (settings.clone(), handle.clone());
+                    tokio::spawn(accept_loop(listener, settings, drain.clone(), handle));
+                }
             }};
         }
         accept!("outbound", self.outbound, outbound::serve);
         accept!("inbound plaintext", self.plaintext, passthrough::serve);
         accept!("inbound", self.hbone, inbound::serve);
-        if let Some(sockets) = self.dns {
-            dns::spawn(shared, pod, sockets, drain.clone());
+        if let Some(sockets) = self.names {
+            sockets.serve(&pod.names, drain);
         }
     }
 }

@@ -47,7 +47,7 @@ pub struct Running(Arc<ArcSwap<HashMap<Arc<str>, Arc<Pod>>>>);
 
 impl Running {
     /// The pod of that workload, if it is on this node.
-    pub fn find(&self, workload_uid: &PodUid) -> Option<Arc<Pod>> {
+    pub fn find(&self, workload_uid: &str) -> Option<Arc<Pod>> {
         self.0.load().get(workload_uid).cloned()
     }
 

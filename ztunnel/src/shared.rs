@@ -1,6 +1,7 @@
 //! What all pods' proxies share.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weft_core::certs::CertStore;
@@ -8,7 +9,6 @@ use weft_core::config::Config;
 use weft_core::mesh::SnapshotReader;
 use weft_core::telemetry::{DnsMetrics, ProxyMetrics, SocketMetrics, TrafficMetrics};
 
-use crate::dns;
 use crate::netns::Broker;
 use crate::pod::Pod;
 use crate::pods::Running;
@@ -25,8 +25,8 @@ pub struct Shared {
     pub broker: Broker,
     /// The pods of this node.
     pub running: Running,
-    /// Answers name look-ups.
-    pub resolver: dns::Resolver,
+    /// Name servers for what is no name of the mesh.
+    pub name_servers: Vec<SocketAddr>,
     /// Counters a pair of workloads.
     pub traffic: TrafficMetrics,
     /// Counters of open sockets.
