@@ -1,1 +1,3 @@
-//! placeholder
+//! The node's L4 proxy.
+
+pub mod dns;
