@@ -56,10 +56,7 @@ pub fn answer(
         return Verdict::Reply(Box::new(respond(query, ResponseCode::Refused)));
     }
     let Some(host) = wire::host(&question.name) else {
-        return Verdict::Forward {
-            is_known: false,
-            is_cluster_name: false,
-        };
+        return Verdict::Forward { is_known: false, is_cluster_name: false };
     };
     let domain = &names.cluster_domain;
     let preferred = names.preferred_namespace.as_deref();
@@ -68,23 +65,14 @@ pub fn answer(
         Some(resolved) if is_address => {
             let mut response = respond(query, ResponseCode::NoError);
             response.metadata.authoritative = true;
-            add_records(
-                &mut response,
-                &question.name,
-                question.query_type,
-                resolved,
-                names.ipv6,
-            );
+            add_records(&mut response, &question.name, question.query_type, resolved, names.ipv6);
             Verdict::Reply(Box::new(response))
         }
         found => {
             let above = host.strip_suffix(&**domain);
             let is_cluster_name =
                 above.is_some_and(|above| above.is_empty() || above.ends_with('.'));
-            Verdict::Forward {
-                is_known: found.is_some(),
-                is_cluster_name,
-            }
+            Verdict::Forward { is_known: found.is_some(), is_cluster_name }
         }
     }
 }
@@ -116,9 +104,7 @@ fn add_records(
     ipv6: bool,
 ) {
     let ttl = limits::DNS_TTL_SECONDS;
-    let alias = resolved
-        .alias
-        .and_then(|alias| Name::from_ascii(format!("{alias}.")).ok());
+    let alias = resolved.alias.and_then(|alias| Name::from_ascii(format!("{alias}.")).ok());
     let owner = match alias {
         Some(alias) => {
             let target = RData::CNAME(CNAME(alias.clone()));
@@ -152,11 +138,7 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names {
-            cluster_domain: "cluster.local".into(),
-            preferred_namespace: None,
-            ipv6: true,
-        }
+        Names { cluster_domain: "cluster.local".into(), preferred_namespace: None, ipv6: true }
     }
 
     fn query(name: &str, record_type: RecordType) -> Message {
@@ -195,10 +177,7 @@ mod tests {
         assert!(
             metadata.authoritative && metadata.recursion_available && metadata.recursion_desired
         );
-        assert_eq!(
-            (metadata.id, metadata.message_type),
-            (7, MessageType::Response)
-        );
+        assert_eq!((metadata.id, metadata.message_type), (7, MessageType::Response));
         assert_eq!(reply.queries.len(), 1);
         assert!(reply.edns.is_none());
     }
@@ -211,10 +190,7 @@ mod tests {
 
     #[test]
     fn name_with_a_search_domain_is_an_alias() {
-        let reply = reply(&query(
-            "checkout.shop.shop.svc.cluster.local.",
-            RecordType::A,
-        ));
+        let reply = reply(&query("checkout.shop.shop.svc.cluster.local.", RecordType::A));
         assert_eq!(
             shown(&reply),
             [
@@ -229,14 +205,9 @@ mod tests {
         let reply = reply(&query("v4.shop.", RecordType::AAAA));
         assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
         assert!(reply.answers.is_empty() && reply.metadata.authoritative);
-        let names = Names {
-            ipv6: false,
-            ..names()
-        };
+        let names = Names { ipv6: false, ..names() };
         let asked = query("checkout.shop.", RecordType::AAAA);
-        let Verdict::Reply(reply) = answer(&names, &table(), &client(), &asked) else {
-            panic!()
-        };
+        let Verdict::Reply(reply) = answer(&names, &table(), &client(), &asked) else { panic!() };
         assert!(reply.answers.is_empty());
     }
 
@@ -248,17 +219,11 @@ mod tests {
             &client(),
             &query(name, record_type),
         ) {
-            Verdict::Forward {
-                is_known,
-                is_cluster_name,
-            } => (is_known, is_cluster_name),
+            Verdict::Forward { is_known, is_cluster_name } => (is_known, is_cluster_name),
             Verdict::Reply(reply) => panic!("{reply:?}"),
         };
         assert_eq!(verdict("example.com.", RecordType::A), (false, false));
-        assert_eq!(
-            verdict("nobody.shop.svc.cluster.local.", RecordType::A),
-            (false, true)
-        );
+        assert_eq!(verdict("nobody.shop.svc.cluster.local.", RecordType::A), (false, true));
         assert_eq!(verdict("notcluster.local.", RecordType::A), (false, false));
         assert_eq!(verdict("checkout.shop.", RecordType::HTTPS), (true, false));
         assert_eq!(verdict(".", RecordType::NS), (false, false));
@@ -272,10 +237,7 @@ mod tests {
         asked.set_edns(edns.clone());
         let answered = reply(&asked);
         let own = answered.edns.as_ref().unwrap();
-        assert_eq!(
-            (own.max_payload(), own.flags().dnssec_ok),
-            (limits::DNS_UDP_BYTES_MAX, true)
-        );
+        assert_eq!((own.max_payload(), own.flags().dnssec_ok), (limits::DNS_UDP_BYTES_MAX, true));
         edns.set_version(1);
         asked.set_edns(edns);
         assert_eq!(reply(&asked).metadata.response_code, ResponseCode::BADVERS);

@@ -25,10 +25,7 @@ impl Key {
             name: question.name.to_lowercase(),
             record_type: question.query_type,
             class: question.query_class,
-            dnssec_ok: query
-                .edns
-                .as_ref()
-                .is_some_and(|edns| edns.flags().dnssec_ok),
+            dnssec_ok: query.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok),
             checking_disabled: query.metadata.checking_disabled,
         })
     }
@@ -55,12 +52,7 @@ impl Cache {
         }
         let age = u32::try_from(now.duration_since(entry.stored_at).as_secs()).unwrap_or(u32::MAX);
         let mut response = entry.response.clone();
-        let Message {
-            answers,
-            authorities,
-            additionals,
-            ..
-        } = &mut response;
+        let Message { answers, authorities, additionals, .. } = &mut response;
         for record in answers.iter_mut().chain(authorities).chain(additionals) {
             record.ttl = record.ttl.saturating_sub(age);
         }
@@ -81,11 +73,7 @@ impl Cache {
                 self.0.remove(&victim);
             }
         }
-        let entry = Entry {
-            response: response.clone(),
-            stored_at: now,
-            expires_at: now + ttl,
-        };
+        let entry = Entry { response: response.clone(), stored_at: now, expires_at: now + ttl };
         self.0.insert(key, entry);
     }
 }
@@ -94,22 +82,18 @@ impl Cache {
 /// remembered as its zone's SOA says (RFC 2308, section 5), and not at all without one.
 fn time_to_live(response: &Message) -> Option<Duration> {
     let negative = match response.metadata.response_code {
-        ResponseCode::NoError => !response
-            .answers
-            .iter()
-            .any(|record| !matches!(record.data, RData::CNAME(_))),
+        ResponseCode::NoError => {
+            !response.answers.iter().any(|record| !matches!(record.data, RData::CNAME(_)))
+        }
         ResponseCode::NXDomain => true,
         _ => return None,
     };
     let shortest = response.answers.iter().map(|record| record.ttl).min();
     let seconds = if negative {
-        let soa = response
-            .authorities
-            .iter()
-            .find_map(|record| match &record.data {
-                RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
-                _ => None,
-            });
+        let soa = response.authorities.iter().find_map(|record| match &record.data {
+            RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
+            _ => None,
+        });
         soa?.min(shortest.unwrap_or(u32::MAX))
     } else {
         shortest?
@@ -135,11 +119,7 @@ mod tests {
     fn response(name: &str, ttl: u32) -> Message {
         let mut response = query(name);
         let data = RData::A(A([192, 0, 2, 1].into()));
-        response.add_answer(Record::from_rdata(
-            Name::from_ascii(name).unwrap(),
-            ttl,
-            data,
-        ));
+        response.add_answer(Record::from_rdata(Name::from_ascii(name).unwrap(), ttl, data));
         response
     }
 
@@ -173,10 +153,7 @@ mod tests {
         let mut absent = query("a.");
         absent.metadata.response_code = ResponseCode::NXDomain;
         cache.put(key("a."), &absent);
-        assert!(
-            cache.get(&key("a.")).is_none(),
-            "without a SOA it isn't remembered"
-        );
+        assert!(cache.get(&key("a.")).is_none(), "without a SOA it isn't remembered");
         let zone = Name::from_ascii("example.").unwrap();
         let soa = SOA::new(zone.clone(), zone.clone(), 1, 1, 1, 1, 30);
         absent.add_authority(Record::from_rdata(zone, 3600, RData::SOA(soa)));

@@ -36,10 +36,7 @@ pub(super) enum ForwardError {
     #[error("no name server in resolv.conf")]
     NoServer,
     /// The pod has too many questions open.
-    #[error(
-        "the pod has {} queries waiting for name servers already",
-        limits::DNS_FORWARDS_MAX
-    )]
+    #[error("the pod has {} queries waiting for name servers already", limits::DNS_FORWARDS_MAX)]
     Busy,
     /// None answered.
     #[error("no name server answered")]
@@ -64,12 +61,7 @@ impl Forwarder {
     /// Asks `servers` in order. Without any, every query fails at once.
     pub fn new(servers: Vec<SocketAddr>, sockets: Arc<dyn UpstreamSockets>) -> Self {
         let permits = Semaphore::new(limits::DNS_FORWARDS_MAX);
-        Self {
-            servers,
-            sockets,
-            cache: Mutex::default(),
-            permits,
-        }
+        Self { servers, sockets, cache: Mutex::default(), permits }
     }
 
     /// The answer to `query`, under its id and its spelling.
@@ -79,34 +71,20 @@ impl Forwarder {
         }
         let key = Key::of(query);
         if let Some(response) = key.as_ref().and_then(|key| self.cache.lock().get(key)) {
-            return Ok(Answered {
-                response: restore(response, query),
-                took: None,
-            });
+            return Ok(Answered { response: restore(response, query), took: None });
         }
         let _permit = self.permits.try_acquire().map_err(|_| ForwardError::Busy)?;
         let began = Instant::now();
-        let response = self
-            .ask_servers(query)
-            .await
-            .ok_or(ForwardError::NoAnswer)?;
+        let response = self.ask_servers(query).await.ok_or(ForwardError::NoAnswer)?;
         if let Some(key) = key {
             self.cache.lock().put(key, &response);
         }
-        Ok(Answered {
-            response: restore(response, query),
-            took: Some(began.elapsed()),
-        })
+        Ok(Answered { response: restore(response, query), took: Some(began.elapsed()) })
     }
 
     async fn ask_servers(&self, query: &Message) -> Option<Message> {
         let mut failure = None;
-        for &server in self
-            .servers
-            .iter()
-            .cycle()
-            .take(limits::DNS_TRIES.max(self.servers.len()))
-        {
+        for &server in self.servers.iter().cycle().take(limits::DNS_TRIES.max(self.servers.len())) {
             let attempt = timeout(limits::DNS_TRY_DEADLINE, self.ask_one(server, query));
             match attempt.await {
                 Ok(Ok(response)) if is_final(&response) => return Some(response),
@@ -142,9 +120,7 @@ impl Forwarder {
                 Fit::Not => {}
             }
         }
-        Err(io::Error::other(
-            "too many wrong answers: somebody may be guessing",
-        ))
+        Err(io::Error::other("too many wrong answers: somebody may be guessing"))
     }
 
     async fn ask_tcp(
@@ -165,10 +141,7 @@ impl Forwarder {
 
 /// Whether another server couldn't do better.
 fn is_final(response: &Message) -> bool {
-    matches!(
-        response.metadata.response_code,
-        ResponseCode::NoError | ResponseCode::NXDomain
-    )
+    matches!(response.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
 
 /// What a name server is sent: the client's question, and nothing else of the client's message.
@@ -246,9 +219,7 @@ pub(super) async fn read_frame(
         Err(error) => return Err(error),
     };
     if length > bytes_max {
-        return Err(io::Error::other(
-            "the message is longer than any sensible one",
-        ));
+        return Err(io::Error::other("the message is longer than any sensible one"));
     }
     let mut message = vec![0; length];
     stream.read_exact(&mut message).await?;

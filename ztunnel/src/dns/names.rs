@@ -62,14 +62,9 @@ pub(super) fn resolve(
         format!(".svc.{domain}"),
         format!(".{domain}"),
     ];
-    let stripped = searches
-        .iter()
-        .filter_map(|search| name.strip_suffix(search.as_str()));
-    let bases = std::iter::once((name, false)).chain(
-        stripped
-            .filter(|base| !base.is_empty())
-            .map(|base| (base, true)),
-    );
+    let stripped = searches.iter().filter_map(|search| name.strip_suffix(search.as_str()));
+    let bases = std::iter::once((name, false))
+        .chain(stripped.filter(|base| !base.is_empty()).map(|base| (base, true)));
     bases
         .flat_map(|(base, is_stripped)| {
             expansions(base, &client.namespace, domain)
@@ -78,9 +73,7 @@ pub(super) fn resolve(
         })
         .flat_map(|(expanded, is_stripped)| {
             let alias = is_stripped.then(|| expanded.clone());
-            with_parents(expanded)
-                .into_iter()
-                .map(move |host| (host, alias.clone()))
+            with_parents(expanded).into_iter().map(move |host| (host, alias.clone()))
         })
         .take(limits::DNS_LOOKUPS_MAX)
         .find_map(|(host, alias)| {
@@ -136,11 +129,7 @@ fn choose(
         .filter(|service| !service.private || service.namespace == client.namespace)
         .min_by_key(|service| {
             let is_preferred = preferred_namespace == Some(&*service.namespace);
-            (
-                service.namespace != client.namespace,
-                !is_preferred,
-                !service.canonical,
-            )
+            (service.namespace != client.namespace, !is_preferred, !service.canonical)
         })
 }
 
@@ -155,10 +144,7 @@ fn addresses(
     if !service.addresses.is_empty() {
         return Some(service.addresses);
     }
-    let is_headless = service
-        .host
-        .strip_suffix(domain)
-        .is_some_and(|rest| rest.ends_with(".svc."));
+    let is_headless = service.host.strip_suffix(domain).is_some_and(|rest| rest.ends_with(".svc."));
     is_headless.then(|| table.endpoints(&service, client))
 }
 
@@ -186,19 +172,13 @@ pub(super) mod testing {
         NamedService {
             namespace: namespace.into(),
             host: host.into(),
-            addresses: addresses
-                .iter()
-                .map(|address| address.parse().unwrap())
-                .collect(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             ..NamedService::default()
         }
     }
 
     pub(in super::super) fn client() -> ClientView {
-        ClientView {
-            namespace: "shop".into(),
-            network: "".into(),
-        }
+        ClientView { namespace: "shop".into(), network: "".into() }
     }
 
     impl NameTable for Table {
@@ -229,10 +209,7 @@ mod tests {
 
     fn found(table: &Table, name: &str) -> Option<(Option<String>, String)> {
         let resolved = resolve(table, name, &client(), "cluster.local", None)?;
-        let address = resolved
-            .addresses
-            .first()
-            .map_or_else(String::new, ToString::to_string);
+        let address = resolved.addresses.first().map_or_else(String::new, ToString::to_string);
         Some((resolved.alias, address))
     }
 
@@ -244,10 +221,7 @@ mod tests {
             ("checkout.shop.svc", None),
             ("checkout.shop", None),
             ("checkout", None),
-            (
-                "checkout.shop.svc.cluster.local.shop.svc.cluster.local",
-                Some(CHECKOUT),
-            ),
+            ("checkout.shop.svc.cluster.local.shop.svc.cluster.local", Some(CHECKOUT)),
             ("checkout.shop.shop.svc.cluster.local", Some(CHECKOUT)),
             ("checkout.shop.svc.svc.cluster.local", Some(CHECKOUT)),
             ("checkout.shop.cluster.local", Some(CHECKOUT)),
@@ -268,15 +242,9 @@ mod tests {
     #[test]
     fn strangers_and_other_namespaces_short_names_are_not_found() {
         let table = Table::default().with("payment.bank.svc.cluster.local", &["10.1.0.1"]);
-        for name in [
-            "payment",
-            "example.com",
-            "bank",
-            "svc.cluster.local",
-            "x.payment.bank",
-            "local",
-            ".",
-        ] {
+        for name in
+            ["payment", "example.com", "bank", "svc.cluster.local", "x.payment.bank", "local", "."]
+        {
             assert_eq!(found(&table, name), None, "{name}");
         }
         assert!(found(&table, "payment.bank").is_some());
@@ -288,22 +256,10 @@ mod tests {
             .with("*.example.com", &["10.1.0.1"])
             .with("*.a.example.com", &["10.1.0.2"])
             .with("b.a.example.com", &["10.1.0.3"]);
-        assert_eq!(
-            found(&table, "x.example.com"),
-            Some((None, "10.1.0.1".into()))
-        );
-        assert_eq!(
-            found(&table, "x.y.example.com"),
-            Some((None, "10.1.0.1".into()))
-        );
-        assert_eq!(
-            found(&table, "x.a.example.com"),
-            Some((None, "10.1.0.2".into()))
-        );
-        assert_eq!(
-            found(&table, "b.a.example.com"),
-            Some((None, "10.1.0.3".into()))
-        );
+        assert_eq!(found(&table, "x.example.com"), Some((None, "10.1.0.1".into())));
+        assert_eq!(found(&table, "x.y.example.com"), Some((None, "10.1.0.1".into())));
+        assert_eq!(found(&table, "x.a.example.com"), Some((None, "10.1.0.2".into())));
+        assert_eq!(found(&table, "b.a.example.com"), Some((None, "10.1.0.3".into())));
         assert_eq!(found(&table, "example.com"), None);
         let alias = Some("x.example.com".to_owned());
         let name = "x.example.com.shop.svc.cluster.local";
@@ -317,12 +273,7 @@ mod tests {
             canonical,
             ..service(namespace, host, &["10.1.0.1"])
         };
-        let all = vec![
-            of("a", false),
-            of("b", true),
-            of("c", false),
-            of("shop", false),
-        ];
+        let all = vec![of("a", false), of("b", true), of("c", false), of("shop", false)];
         let chosen = |services: &[NamedService], preferred| {
             choose(services.to_vec(), &client(), preferred).map(|s| s.namespace.to_string())
         };
@@ -330,10 +281,7 @@ mod tests {
         assert_eq!(chosen(&all[..3], Some("c")), Some("c".into()));
         assert_eq!(chosen(&all[..3], None), Some("b".into()));
         assert_eq!(chosen(&all[..1], None), Some("a".into()));
-        let private = NamedService {
-            private: true,
-            ..of("b", true)
-        };
+        let private = NamedService { private: true, ..of("b", true) };
         assert_eq!(chosen(std::slice::from_ref(&private), None), None);
         assert_eq!(chosen(&[private, of("a", false)], None), Some("a".into()));
     }
@@ -343,10 +291,7 @@ mod tests {
         let endpoints = vec!["10.44.1.10".parse().unwrap(), "10.44.2.10".parse().unwrap()];
         let headless = service("shop", "db.shop.svc.cluster.local", &[]);
         let external = service("shop", "api.example.com", &[]);
-        let table = Table(vec![
-            (headless, endpoints.clone()),
-            (external, endpoints.clone()),
-        ]);
+        let table = Table(vec![(headless, endpoints.clone()), (external, endpoints.clone())]);
         let resolved = resolve(&table, "db", &client(), "cluster.local", None).unwrap();
         assert_eq!(resolved.addresses, endpoints);
         assert_eq!(found(&table, "api.example.com"), None);

@@ -60,16 +60,9 @@ impl PodDns {
         self.metrics.request(counted(&query), protocol);
         match answer(&self.names, self.table.as_ref(), &self.client, &query) {
             Verdict::Reply(reply) => Next::Send(reply, payload(&query)),
-            Verdict::Forward {
-                is_known,
-                is_cluster_name,
-            } => Next::Ask(
-                query,
-                Unanswered {
-                    is_known,
-                    is_cluster_name,
-                },
-            ),
+            Verdict::Forward { is_known, is_cluster_name } => {
+                Next::Ask(query, Unanswered { is_known, is_cluster_name })
+            }
         }
     }
 
@@ -103,13 +96,9 @@ impl PodDns {
                     }
                     // Nobody else could know a name of the cluster. Some resolvers give up at a failure (musl),
                     // though the next search domain would lead to an answer.
-                    (
-                        ForwardError::NoServer,
-                        Unanswered {
-                            is_cluster_name: true,
-                            ..
-                        },
-                    ) => authoritative(query, ResponseCode::NXDomain),
+                    (ForwardError::NoServer, Unanswered { is_cluster_name: true, .. }) => {
+                        authoritative(query, ResponseCode::NXDomain)
+                    }
                     _ => respond(query, ResponseCode::ServFail),
                 }
             }
@@ -118,10 +107,7 @@ impl PodDns {
 }
 
 fn counted(query: &Message) -> QueryType {
-    query
-        .queries
-        .first()
-        .map_or(QueryType::Other, |query| wire::counted_as(query.query_type))
+    query.queries.first().map_or(QueryType::Other, |query| wire::counted_as(query.query_type))
 }
 
 fn payload(query: &Message) -> Option<u16> {

@@ -82,11 +82,7 @@ pub(super) fn write_response(response: &Message, bytes_max: usize) -> Option<Vec
     if bytes.len() <= bytes_max {
         return Some(bytes);
     }
-    response
-        .truncate()
-        .to_vec()
-        .ok()
-        .filter(|bytes| bytes.len() <= bytes_max)
+    response.truncate().to_vec().ok().filter(|bytes| bytes.len() <= bytes_max)
 }
 
 /// A name as services are named: lower case, without the final dot. `None` if no service can be named so, as when
@@ -142,21 +138,14 @@ mod tests {
 
     #[test]
     fn counts_that_cant_be_true_are_refused_before_memory_is_reserved() {
-        let mut bytes = vec![
-            0x12, 0x34, 1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-        ];
-        let Received::Refuse(reply) = read_query(&bytes) else {
-            panic!("not refused")
-        };
+        let mut bytes = vec![0x12, 0x34, 1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        let Received::Refuse(reply) = read_query(&bytes) else { panic!("not refused") };
         assert_eq!(
             (reply.metadata.id, reply.metadata.response_code),
             (0x1234, ResponseCode::FormErr)
         );
         bytes[2] = 0x81;
-        assert!(
-            matches!(read_query(&bytes), Received::Ignore),
-            "a response is never answered"
-        );
+        assert!(matches!(read_query(&bytes), Received::Ignore), "a response is never answered");
         assert!(read_response(&bytes).is_none());
     }
 

@@ -41,10 +41,7 @@ impl Upstream {
             while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
                 count.fetch_add(1, Ordering::Relaxed);
                 for reply in over_udp(Message::from_vec(&buffer[..length]).unwrap()) {
-                    socket
-                        .send_to(&reply.to_vec().unwrap(), from)
-                        .await
-                        .unwrap();
+                    socket.send_to(&reply.to_vec().unwrap(), from).await.unwrap();
                 }
             }
         });
@@ -52,9 +49,7 @@ impl Upstream {
             while let Ok((mut stream, _)) = listener.accept().await {
                 while let Ok(Some(bytes)) = read_frame(&mut stream, 65_535).await {
                     for reply in over_tcp(Message::from_vec(&bytes).unwrap()) {
-                        write_frame(&mut stream, &reply.to_vec().unwrap())
-                            .await
-                            .unwrap();
+                        write_frame(&mut stream, &reply.to_vec().unwrap()).await.unwrap();
                     }
                 }
             }
@@ -87,25 +82,17 @@ fn with_code(request: Message, code: ResponseCode) -> Message {
 fn query() -> Message {
     let mut query = Message::new(7, MessageType::Query, OpCode::Query);
     query.metadata.recursion_desired = true;
-    query.add_query(Query::query(
-        Name::from_ascii("Www.Example.com.").unwrap(),
-        RecordType::A,
-    ));
+    query.add_query(Query::query(Name::from_ascii("Www.Example.com.").unwrap(), RecordType::A));
     query
 }
 
 fn servers(count: u16) -> Vec<SocketAddr> {
-    (0..count)
-        .map(|n| SocketAddr::from(([192, 0, 2, 53], 1 + n)))
-        .collect()
+    (0..count).map(|n| SocketAddr::from(([192, 0, 2, 53], 1 + n))).collect()
 }
 
 async fn ask(over_udp: Script, over_tcp: Script) -> Result<Message, ForwardError> {
     let upstream = Upstream::start(over_udp, over_tcp).await;
-    Forwarder::new(servers(1), upstream)
-        .ask(&query())
-        .await
-        .map(|answered| answered.response)
+    Forwarder::new(servers(1), upstream).ask(&query()).await.map(|answered| answered.response)
 }
 
 fn address(response: &Message) -> String {
@@ -132,18 +119,9 @@ async fn forged_answers_are_passed_over() {
         let mut other_type = with_address(request.clone(), [6, 6, 6, 3]);
         other_type.queries[0].query_type = RecordType::AAAA;
         let query_again = request.clone();
-        vec![
-            other_id,
-            other_name,
-            other_type,
-            query_again,
-            with_address(request, [192, 0, 2, 1]),
-        ]
+        vec![other_id, other_name, other_type, query_again, with_address(request, [192, 0, 2, 1])]
     }
-    assert_eq!(
-        address(&ask(forged_first, nothing).await.unwrap()),
-        "192.0.2.1"
-    );
+    assert_eq!(address(&ask(forged_first, nothing).await.unwrap()), "192.0.2.1");
 }
 
 #[tokio::test]
@@ -192,10 +170,7 @@ async fn silence_fails_within_the_clients_patience() {
     let upstream = Upstream::start(nothing, nothing).await;
     let forwarder = Forwarder::new(servers(1), Arc::clone(&upstream) as _);
     let began = Instant::now();
-    assert_eq!(
-        forwarder.ask(&query()).await.err(),
-        Some(ForwardError::NoAnswer)
-    );
+    assert_eq!(forwarder.ask(&query()).await.err(), Some(ForwardError::NoAnswer));
     assert!(began.elapsed() < Duration::from_secs(5));
 }
 
@@ -211,10 +186,7 @@ async fn next_server_is_asked_when_one_fails() {
     }
     let upstream = Upstream::start(second_knows, nothing).await;
     let forwarder = Forwarder::new(servers(2), upstream);
-    assert_eq!(
-        address(&forwarder.ask(&query()).await.unwrap().response),
-        "192.0.2.1"
-    );
+    assert_eq!(address(&forwarder.ask(&query()).await.unwrap().response), "192.0.2.1");
 }
 
 #[tokio::test]
@@ -246,10 +218,7 @@ async fn second_question_is_answered_from_memory() {
 async fn without_a_server_a_query_fails_at_once() {
     let upstream = Upstream::start(good, nothing).await;
     let forwarder = Forwarder::new(vec![], upstream);
-    assert_eq!(
-        forwarder.ask(&query()).await.err(),
-        Some(ForwardError::NoServer)
-    );
+    assert_eq!(forwarder.ask(&query()).await.err(), Some(ForwardError::NoServer));
 }
 
 #[tokio::test]
@@ -264,19 +233,14 @@ async fn pod_with_too_many_open_questions_is_told_so() {
     while forwarder.permits.available_permits() > 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(
-        forwarder.ask(&query()).await.err(),
-        Some(ForwardError::Busy)
-    );
+    assert_eq!(forwarder.ask(&query()).await.err(), Some(ForwardError::Busy));
 }
 
 #[test]
 fn requests_differ_in_id_and_case() {
     let requests: Vec<_> = (0..20).map(|_| request(&query()).unwrap()).collect();
     let ids: std::collections::HashSet<_> = requests.iter().map(|r| r.metadata.id).collect();
-    let names: std::collections::HashSet<_> = requests
-        .iter()
-        .map(|r| r.queries[0].name.to_string())
-        .collect();
+    let names: std::collections::HashSet<_> =
+        requests.iter().map(|r| r.queries[0].name.to_string()).collect();
     assert!(ids.len() > 10 && names.len() > 5, "{ids:?} {names:?}");
 }

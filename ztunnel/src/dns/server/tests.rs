@@ -39,12 +39,7 @@ async fn start(table: Table, upstream: Arc<Upstream>, servers: Vec<SocketAddr>) 
     tokio::spawn(serve_tcp(dns, listener, async move {
         let _ = stopped_tcp.await;
     }));
-    Proxy {
-        udp,
-        tcp,
-        registry,
-        _stop: [stop_udp, stop_tcp],
-    }
+    Proxy { udp, tcp, registry, _stop: [stop_udp, stop_tcp] }
 }
 
 async fn standalone(table: Table) -> Proxy {
@@ -65,10 +60,7 @@ async fn over_udp(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.send_to(bytes, to).await.unwrap();
     let mut buffer = vec![0; 65_535];
-    let length = timeout(Duration::from_secs(10), socket.recv(&mut buffer))
-        .await
-        .unwrap()
-        .unwrap();
+    let length = timeout(Duration::from_secs(10), socket.recv(&mut buffer)).await.unwrap().unwrap();
     buffer.truncate(length);
     buffer
 }
@@ -86,19 +78,10 @@ async fn code(proxy: &Proxy, name: &str, record_type: RecordType) -> (ResponseCo
 async fn service_name_is_answered_over_udp_and_tcp_and_counted() {
     let proxy = standalone(shop()).await;
     let asked = query("checkout.shop.", RecordType::A);
-    assert_eq!(
-        ask(&proxy, &asked).await.answers[0].data.to_string(),
-        "10.1.0.1"
-    );
-    let mut stream = TcpSocket::new_v4()
-        .unwrap()
-        .connect(proxy.tcp)
-        .await
-        .unwrap();
+    assert_eq!(ask(&proxy, &asked).await.answers[0].data.to_string(), "10.1.0.1");
+    let mut stream = TcpSocket::new_v4().unwrap().connect(proxy.tcp).await.unwrap();
     for _ in 0..3 {
-        write_frame(&mut stream, &asked.to_vec().unwrap())
-            .await
-            .unwrap();
+        write_frame(&mut stream, &asked.to_vec().unwrap()).await.unwrap();
         let reply = read_frame(&mut stream, 65_535).await.unwrap().unwrap();
         let reply = Message::from_vec(&reply).unwrap();
         assert_eq!(reply.answers[0].data.to_string(), "10.1.0.1");
@@ -106,15 +89,11 @@ async fn service_name_is_answered_over_udp_and_tcp_and_counted() {
     let text = proxy.registry.encode(Exposition::Text).unwrap();
     let count = |protocol: &str| {
         let labels = format!(r#"{{request_query_type="A",request_protocol="{protocol}","#);
-        let line = text
-            .lines()
-            .find(|l| l.starts_with(&format!("istio_dns_requests_total{labels}")));
+        let line =
+            text.lines().find(|l| l.starts_with(&format!("istio_dns_requests_total{labels}")));
         line.unwrap().rsplit(' ').next().unwrap().to_owned()
     };
-    assert_eq!(
-        (count("udp"), count("tcp")),
-        ("1".to_owned(), "3".to_owned())
-    );
+    assert_eq!((count("udp"), count("tcp")), ("1".to_owned(), "3".to_owned()));
 }
 
 #[tokio::test]
@@ -122,33 +101,13 @@ async fn without_name_servers_answers_are_quick_and_right() {
     let proxy = standalone(shop()).await;
     for (name, record_type, expected) in [
         ("checkout.shop.", RecordType::A, (ResponseCode::NoError, 1)),
-        (
-            "checkout.shop.",
-            RecordType::AAAA,
-            (ResponseCode::NoError, 0),
-        ),
-        (
-            "checkout.shop.",
-            RecordType::HTTPS,
-            (ResponseCode::NoError, 0),
-        ),
-        (
-            "nobody.shop.svc.cluster.local.",
-            RecordType::A,
-            (ResponseCode::NXDomain, 0),
-        ),
-        (
-            "example.com.shop.svc.cluster.local.",
-            RecordType::A,
-            (ResponseCode::NXDomain, 0),
-        ),
+        ("checkout.shop.", RecordType::AAAA, (ResponseCode::NoError, 0)),
+        ("checkout.shop.", RecordType::HTTPS, (ResponseCode::NoError, 0)),
+        ("nobody.shop.svc.cluster.local.", RecordType::A, (ResponseCode::NXDomain, 0)),
+        ("example.com.shop.svc.cluster.local.", RecordType::A, (ResponseCode::NXDomain, 0)),
         ("example.com.", RecordType::A, (ResponseCode::ServFail, 0)),
     ] {
-        assert_eq!(
-            code(&proxy, name, record_type).await,
-            expected,
-            "{name} {record_type}"
-        );
+        assert_eq!(code(&proxy, name, record_type).await, expected, "{name} {record_type}");
     }
 }
 
@@ -156,15 +115,9 @@ async fn without_name_servers_answers_are_quick_and_right() {
 async fn other_names_come_from_a_name_server() {
     let upstream = Upstream::start(good, nothing).await;
     let proxy = start(shop(), upstream, vec![([192, 0, 2, 53], 53).into()]).await;
-    assert_eq!(
-        code(&proxy, "example.com.", RecordType::A).await,
-        (ResponseCode::NoError, 1)
-    );
+    assert_eq!(code(&proxy, "example.com.", RecordType::A).await, (ResponseCode::NoError, 1));
     let text = proxy.registry.encode(Exposition::Text).unwrap();
-    assert!(
-        text.contains("istio_dns_upstream_requests_total{request_query_type=\"A\""),
-        "{text}"
-    );
+    assert!(text.contains("istio_dns_upstream_requests_total{request_query_type=\"A\""), "{text}");
 }
 
 #[tokio::test]
@@ -178,10 +131,7 @@ async fn name_server_cant_deny_a_service_that_exists() {
     let proxy = start(shop(), upstream, vec![([192, 0, 2, 53], 53).into()]).await;
     let known = code(&proxy, "checkout.shop.", RecordType::HTTPS).await;
     assert_eq!(known, (ResponseCode::NoError, 0));
-    assert_eq!(
-        code(&proxy, "nobody.shop.", RecordType::A).await,
-        (ResponseCode::NXDomain, 0)
-    );
+    assert_eq!(code(&proxy, "nobody.shop.", RecordType::A).await, (ResponseCode::NXDomain, 0));
 }
 
 #[tokio::test]
@@ -199,14 +149,8 @@ async fn long_answer_is_cut_to_what_the_client_takes_and_whole_over_tcp() {
     let bytes = over_udp(proxy.udp, &asked.to_vec().unwrap()).await;
     assert!(bytes.len() > 512 && bytes.len() <= usize::from(limits::DNS_UDP_BYTES_MAX));
     assert_eq!(Message::from_vec(&bytes).unwrap().answers.len(), 60);
-    let mut stream = TcpSocket::new_v4()
-        .unwrap()
-        .connect(proxy.tcp)
-        .await
-        .unwrap();
-    write_frame(&mut stream, &query("db.", RecordType::A).to_vec().unwrap())
-        .await
-        .unwrap();
+    let mut stream = TcpSocket::new_v4().unwrap().connect(proxy.tcp).await.unwrap();
+    write_frame(&mut stream, &query("db.", RecordType::A).to_vec().unwrap()).await.unwrap();
     let reply = read_frame(&mut stream, 65_535).await.unwrap().unwrap();
     assert_eq!(Message::from_vec(&reply).unwrap().answers.len(), 60);
 }
@@ -215,35 +159,21 @@ async fn long_answer_is_cut_to_what_the_client_takes_and_whole_over_tcp() {
 async fn garbage_changes_nothing_for_the_next_query() {
     let proxy = standalone(shop()).await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    for garbage in [
-        &[][..],
-        &[0],
-        &[0xff; 12],
-        &[0; 4000],
-        &[0x12, 0x34, 1, 0, 0, 9, 0, 0, 0, 0, 0, 0],
-    ] {
+    for garbage in
+        [&[][..], &[0], &[0xff; 12], &[0; 4000], &[0x12, 0x34, 1, 0, 0, 9, 0, 0, 0, 0, 0, 0]]
+    {
         socket.send_to(garbage, proxy.udp).await.unwrap();
     }
     let expected = (ResponseCode::NoError, 1);
-    assert_eq!(
-        code(&proxy, "checkout.shop.", RecordType::A).await,
-        expected
-    );
+    assert_eq!(code(&proxy, "checkout.shop.", RecordType::A).await, expected);
     let refusal = over_udp(proxy.udp, &[0x12, 0x34, 1, 0, 0, 9, 0, 0, 0, 0, 0, 0]).await;
-    assert_eq!(
-        (refusal.len(), refusal[0], refusal[1], refusal[3] & 0xf),
-        (12, 0x12, 0x34, 1)
-    );
+    assert_eq!((refusal.len(), refusal[0], refusal[1], refusal[3] & 0xf), (12, 0x12, 0x34, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn silent_connection_is_closed() {
     let proxy = standalone(shop()).await;
-    let mut stream = TcpSocket::new_v4()
-        .unwrap()
-        .connect(proxy.tcp)
-        .await
-        .unwrap();
+    let mut stream = TcpSocket::new_v4().unwrap().connect(proxy.tcp).await.unwrap();
     let began = tokio::time::Instant::now();
     assert!(read_frame(&mut stream, 65_535).await.unwrap().is_none());
     assert!(began.elapsed() >= limits::DNS_TCP_IDLE);
@@ -254,8 +184,5 @@ async fn update_is_not_implemented() {
     let proxy = standalone(shop()).await;
     let mut asked = query("checkout.shop.", RecordType::A);
     asked.metadata.op_code = OpCode::Notify;
-    assert_eq!(
-        ask(&proxy, &asked).await.metadata.response_code,
-        ResponseCode::NotImp
-    );
+    assert_eq!(ask(&proxy, &asked).await.metadata.response_code, ResponseCode::NotImp);
 }
