@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use weft_core::drain;
+use weft_core::{drain, limits};
 use weft_core::mesh::{Service, SnapshotReader, pod_uid};
 use weft_core::zds::PodIdentity;
 
@@ -152,7 +152,7 @@ impl NameTable for MeshNames {
         let endpoints = snapshot.endpoints(service);
         let near = endpoints.filter(|endpoint| endpoint.workload.network == client.network);
         near.flat_map(|endpoint| endpoint.workload.addresses.iter().copied())
-            .take(weft_core::limits::DNS_ANSWER_ADDRESSES_MAX)
+            .take(limits::DNS_ADDRESSES_MAX)
             .collect()
     }
 }
