@@ -12,14 +12,14 @@ use weft_core::tls;
 use crate::netns::PodSockets;
 
 /// Makes authenticated connections from within one pod.
-pub struct PodConnector {
+pub(crate) struct PodConnector {
     sockets: Arc<PodSockets>,
     certs: CertStore,
 }
 
 impl PodConnector {
     /// Sockets of one pod, and the certificates of this node.
-    pub fn new(sockets: Arc<PodSockets>, certs: CertStore) -> Self {
+    pub(crate) fn new(sockets: Arc<PodSockets>, certs: CertStore) -> Self {
         Self { sockets, certs }
     }
 }

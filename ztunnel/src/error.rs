@@ -15,7 +15,7 @@ use weft_core::tls::TlsError;
 
 /// Why a connection ended otherwise than by its two ends.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum ConnectionError {
+pub(crate) enum ConnectionError {
     /// The controller has not described this pod.
     #[error("the controller has not described this pod ({0}) yet; check `weft status` and the pod's manifest")]
     UnknownWorkload(Arc<str>),
@@ -87,7 +87,7 @@ pub enum ConnectionError {
 
 impl ConnectionError {
     /// What `response_flags` says.
-    pub fn flag(&self) -> ResponseFlag {
+    pub(crate) fn flag(&self) -> ResponseFlag {
         match self {
             Self::Denied(_) | Self::Cut(_) => ResponseFlag::Deny,
             Self::Certificate(_)
@@ -107,7 +107,7 @@ impl ConnectionError {
     }
 
     /// The policy that decided, if one did.
-    pub fn policy(&self) -> Option<&str> {
+    pub(crate) fn policy(&self) -> Option<&str> {
         match self {
             Self::Denied(denial) | Self::Cut(denial) => Some(denial.policy().as_str()),
             _ => None,

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use weft_core::hbone::{self, Authority, IncomingTunnel, ServerSettings, TunnelRequest};
 use weft_core::mesh::{AppTunnelProtocol, Endpoint, Snapshot, Workload, prefer_service};
 use weft_core::policy::Connection;
-use weft_core::telemetry::{Direction, EarlyFailure, Security};
+use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
 use weft_core::x509::PeerCertificate;
 use weft_core::{drain, tls};
 
@@ -31,13 +31,14 @@ struct Caller {
 }
 
 /// Serves one HBONE connection, with all the tunnels on it, until it ends.
-pub async fn serve(
+pub(crate) async fn serve(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     tcp: TcpStream,
     from: SocketAddr,
     drain: drain::Watch,
 ) {
+    let _open = shared.sockets.open(Reporter::Destination);
     let local = tcp.local_addr().ok();
     let early = |error: &dyn std::fmt::Display| {
         let direction = Direction::Inbound;

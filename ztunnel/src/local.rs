@@ -21,7 +21,7 @@ use crate::record::Record;
 use crate::relaying;
 
 /// Serves the connection, with a record for each of the two pods.
-pub async fn serve(
+pub(crate) async fn serve(
     outbound: Outbound<'_>,
     downstream: TcpStream,
     target: SocketAddr,

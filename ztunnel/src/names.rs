@@ -18,11 +18,11 @@ use crate::netns::PodSockets;
 use crate::shared::Shared;
 
 /// What answers one pod's look-ups.
-pub struct PodNames(Arc<PodDns>);
+pub(crate) struct PodNames(Arc<PodDns>);
 
 impl PodNames {
     /// For the pod of that name, asking from its namespace.
-    pub fn new(shared: &Shared, pod: &PodIdentity, sockets: &Arc<PodSockets>) -> Arc<Self> {
+    pub(crate) fn new(shared: &Shared, pod: &PodIdentity, sockets: &Arc<PodSockets>) -> Arc<Self> {
         let config = &shared.config;
         let uid = pod_uid(&config.mesh.cluster_id, &pod.namespace, &pod.name);
         let (service, revision) = match shared.mesh.load().workload(&uid) {
@@ -47,7 +47,7 @@ impl PodNames {
     }
 
     /// An address of a host that has none in the mesh's configuration.
-    pub async fn address_of(&self, host: &str, prefers_v6: bool) -> Result<IpAddr, Arc<str>> {
+    pub(crate) async fn address_of(&self, host: &str, prefers_v6: bool) -> Result<IpAddr, Arc<str>> {
         let mut last = None;
         for is_v6 in [prefers_v6, !prefers_v6] {
             match self.0.forwarder.addresses(host, is_v6).await {
@@ -64,7 +64,7 @@ impl PodNames {
 }
 
 /// Where a pod's look-ups arrive.
-pub struct NameSockets {
+pub(crate) struct NameSockets {
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
 }
@@ -72,7 +72,7 @@ pub struct NameSockets {
 impl NameSockets {
     /// On `address`'s port of the pod's loopback; redirected queries arrive there for both families, where there are
     /// both.
-    pub async fn open(sockets: &PodSockets, address: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn open(sockets: &PodSockets, address: SocketAddr) -> io::Result<Self> {
         let (mut udp, mut tcp) = (Vec::new(), Vec::new());
         let (broker, netns) = (sockets.broker(), sockets.netns());
         for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
@@ -95,7 +95,7 @@ impl NameSockets {
     }
 
     /// Answers until the pod drains.
-    pub fn serve(self, names: &PodNames, drain: &drain::Watch) {
+    pub(crate) fn serve(self, names: &PodNames, drain: &drain::Watch) {
         let stop = |drain: drain::Watch| async move { drain.graceful().await };
         for socket in self.udp {
             tokio::spawn(serve_udp(names.0.clone(), socket, stop(drain.clone())));

@@ -23,25 +23,20 @@ use weft_core::socket::{self, ConnectFailure, ListenSettings, StreamSettings};
 
 /// A pod's network namespace: the descriptor keeps it alive, the inode tells it from another.
 #[derive(Debug, Clone)]
-pub struct Netns {
+pub(crate) struct Netns {
     descriptor: Arc<OwnedFd>,
     inode: (u64, u64),
 }
 
 impl Netns {
     /// Takes the descriptor that the node agent passed.
-    pub fn new(descriptor: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
         let file = std::fs::File::from(descriptor);
         let metadata = file.metadata()?;
         Ok(Self {
             inode: (metadata.dev(), metadata.ino()),
             descriptor: Arc::new(OwnedFd::from(file)),
         })
-    }
-
-    /// The namespace that this process runs in.
-    pub fn own() -> io::Result<Self> {
-        Self::new(OwnedFd::from(std::fs::File::open("/proc/self/ns/net")?))
     }
 }
 
@@ -73,30 +68,24 @@ struct Request {
 
 /// The way to the broker thread.
 #[derive(Debug, Clone)]
-pub struct Broker {
+pub(crate) struct Broker {
     requests: mpsc::Sender<Request>,
-    mark: u32,
 }
 
 impl Broker {
     /// Starts the broker thread. Every socket that it makes carries `mark`, by which the pod's own rules tell
     /// the proxy's packets from the application's.
-    pub fn spawn(mark: u32) -> io::Result<Self> {
+    pub(crate) fn spawn(mark: u32) -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel(limits::BROKER_QUEUE);
         std::thread::Builder::new()
             .name("netns-broker".into())
             .spawn(move || serve_requests(inbox, mark))?;
-        Ok(Self { requests, mark })
-    }
-
-    /// The mark on every socket.
-    pub fn mark(&self) -> u32 {
-        self.mark
+        Ok(Self { requests })
     }
 
     /// Listens in `netns`. Several listeners may share an address, so that a new proxy can take over from an
     /// old one. `transparent` lets the socket's connections answer for addresses that are not the pod's.
-    pub async fn listen(
+    pub(crate) async fn listen(
         &self,
         netns: &Netns,
         address: SocketAddr,
@@ -110,7 +99,7 @@ impl Broker {
     }
 
     /// Binds a datagram socket in `netns`.
-    pub async fn datagram(&self, netns: &Netns, address: SocketAddr) -> io::Result<UdpSocket> {
+    pub(crate) async fn datagram(&self, netns: &Netns, address: SocketAddr) -> io::Result<UdpSocket> {
         UdpSocket::from_std(self.one(netns, Order::Datagram { address }).await?.into())
     }
 
@@ -186,7 +175,7 @@ fn make(order: Order, mark: u32) -> io::Result<Vec<Socket>> {
 
 /// The sockets of one pod.
 #[derive(Debug)]
-pub struct PodSockets {
+pub(crate) struct PodSockets {
     broker: Broker,
     netns: Netns,
     v4: Stash,
@@ -212,7 +201,7 @@ impl Default for Stash {
 
 impl PodSockets {
     /// Sockets of `netns`, made by `broker`.
-    pub fn new(broker: Broker, netns: Netns) -> Self {
+    pub(crate) fn new(broker: Broker, netns: Netns) -> Self {
         Self {
             broker,
             netns,
@@ -222,17 +211,17 @@ impl PodSockets {
     }
 
     /// The pod's namespace.
-    pub fn netns(&self) -> &Netns {
+    pub(crate) fn netns(&self) -> &Netns {
         &self.netns
     }
 
     /// The broker that makes this pod's sockets.
-    pub fn broker(&self) -> &Broker {
+    pub(crate) fn broker(&self) -> &Broker {
         &self.broker
     }
 
     /// Connects from within the pod. With `source` the connection appears to come from that address.
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         to: SocketAddr,
         source: Option<IpAddr>,
@@ -242,13 +231,14 @@ impl PodSockets {
             is_transparent: source.is_some(),
             ..StreamSettings::default()
         };
-        let socket = self.unconnected(to.is_ipv6()).await?;
-        let socket = socket::prepare_stream_socket(socket, to, &settings)?;
+        let failure = |error| ConnectFailure::Io { to, error };
+        let socket = self.unconnected(to.is_ipv6()).await.map_err(failure)?;
+        let socket = socket::prepare_stream_socket(socket, to, &settings).map_err(failure)?;
         socket::connect(socket, to).await
     }
 
     /// Listens on `port` of every address of the pod, one listener a family that the kernel has.
-    pub async fn listen_any(&self, port: u16, transparent: bool) -> io::Result<Vec<TcpListener>> {
+    pub(crate) async fn listen_any(&self, port: u16, transparent: bool) -> io::Result<Vec<TcpListener>> {
         let mut listeners = Vec::new();
         for ip in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
             let address = SocketAddr::new(ip, port);
@@ -282,7 +272,7 @@ impl PodSockets {
     }
 
     /// Gives spare descriptors back; called when the pod has been quiet.
-    pub fn shrink(&self) {
+    pub(crate) fn shrink(&self) {
         for stash in [&self.v4, &self.v6] {
             stash.batch.store(1, Ordering::Relaxed);
             stash.spare.lock().clear();

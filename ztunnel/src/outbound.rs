@@ -9,7 +9,7 @@ use weft_core::hbone::{
 };
 use weft_core::mesh::Target;
 use weft_core::relay::End as RelayEnd;
-use weft_core::telemetry::{Direction, EarlyFailure, Security};
+use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
 use weft_core::x509::PeerCertificate;
 use weft_core::{drain, socket};
 
@@ -26,13 +26,14 @@ use crate::resolve::{Hop, Path, Question, Route};
 use crate::shared::Shared;
 
 /// Serves one connection until it ends.
-pub async fn serve(
+pub(crate) async fn serve(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     tcp: TcpStream,
     from: SocketAddr,
     drain: drain::Watch,
 ) {
+    let _open = shared.sockets.open(Reporter::Source);
     let early = |destination, error: &ConnectionError| {
         EarlyFailure { direction: Direction::Outbound, source: Some(from), destination }.log(error);
     };

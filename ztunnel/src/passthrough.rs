@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use weft_core::policy::Connection;
-use weft_core::telemetry::{Direction, EarlyFailure};
+use weft_core::telemetry::{Direction, EarlyFailure, Reporter};
 use weft_core::{drain, socket};
 
 use crate::authorise;
@@ -21,13 +21,14 @@ use crate::resolve::is_own_port;
 use crate::shared::Shared;
 
 /// Serves one connection until it ends.
-pub async fn serve(
+pub(crate) async fn serve(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     tcp: TcpStream,
     from: SocketAddr,
     drain: drain::Watch,
 ) {
+    let _open = shared.sockets.open(Reporter::Destination);
     let target = match socket::original_destination(&tcp) {
         Ok(target) => target,
         Err(error) => {

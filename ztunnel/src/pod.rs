@@ -23,7 +23,7 @@ use crate::{inbound, limits, outbound, passthrough};
 
 /// Why a pod is not served.
 #[derive(Debug, thiserror::Error)]
-pub enum PodError {
+pub(crate) enum PodError {
     /// Its listeners could not be made.
     #[error("listening on port {port} in the pod's namespace: {error}")]
     Listen {
@@ -38,7 +38,7 @@ pub enum PodError {
 }
 
 /// What connections of a pod need to know of it.
-pub struct Pod {
+pub(crate) struct Pod {
     /// The agent's name for it.
     pub uid: PodUid,
     /// Its name, namespace and service account.
@@ -63,12 +63,12 @@ pub struct Pod {
 
 impl Pod {
     /// `namespace/name`, for logs.
-    pub fn display(&self) -> String {
+    pub(crate) fn display(&self) -> String {
         format!("{}/{}", self.named.namespace, self.named.name)
     }
 
     /// The address to connect to the application from: the client's own, unless the client is the pod itself.
-    pub fn spoofed_source(&self, client: IpAddr, target: SocketAddr) -> Option<IpAddr> {
+    pub(crate) fn spoofed_source(&self, client: IpAddr, target: SocketAddr) -> Option<IpAddr> {
         let client = client.to_canonical();
         let is_possible = client != target.ip() && client.is_ipv4() == target.is_ipv4();
         (self.keeps_source && is_possible).then_some(client)
@@ -76,14 +76,14 @@ impl Pod {
 }
 
 /// A pod that is served.
-pub struct PodProxy {
+pub(crate) struct PodProxy {
     pod: Arc<Pod>,
     drain: drain::Signal,
 }
 
 impl PodProxy {
     /// Listens in the pod and serves its connections on the calling runtime.
-    pub async fn start(
+    pub(crate) async fn start(
         shared: &Arc<Shared>,
         uid: PodUid,
         named: PodIdentity,
@@ -123,19 +123,19 @@ impl PodProxy {
     }
 
     /// The pod.
-    pub fn pod(&self) -> &Arc<Pod> {
+    pub(crate) fn pod(&self) -> &Arc<Pod> {
         &self.pod
     }
 
     /// Ends it and its connections now: the pod's network is gone or about to be.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         tracing::info!(target: "pods", pod = self.pod.display(), "no longer serving");
         self.drain.force();
         self.pod.pool.close();
     }
 
     /// Takes no new connections; those that are open may end by themselves until `deadline`.
-    pub async fn drain(&self, deadline: std::time::Duration) {
+    pub(crate) async fn drain(&self, deadline: std::time::Duration) {
         self.pod.pool.close();
         self.drain.drain(deadline).await;
     }

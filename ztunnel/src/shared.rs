@@ -14,7 +14,7 @@ use crate::pod::Pod;
 use crate::pods::Running;
 
 /// Capabilities and configuration of the process. Nothing here is written to but through its own owner.
-pub struct Shared {
+pub(crate) struct Shared {
     /// What the environment says.
     pub config: Config,
     /// The mesh as it is now.
@@ -39,7 +39,7 @@ pub struct Shared {
 
 impl Shared {
     /// Lets go of the certificates of which no pod is left. Pods of one service account share theirs.
-    pub fn keep_certificates_of(&self, running: &HashMap<Arc<str>, Arc<Pod>>) {
+    pub(crate) fn keep_certificates_of(&self, running: &HashMap<Arc<str>, Arc<Pod>>) {
         for entry in self.certs.entries() {
             if !running.values().any(|pod| pod.identity == entry.identity) {
                 self.certs.forget(&entry.identity);
