@@ -122,11 +122,8 @@ impl Keepalive {
         ping_pong: Option<PingPong>,
         settings: KeepaliveSettings,
     ) -> Self {
-        let first = if heard.at().is_some() {
-            settings.after
-        } else {
-            limits::HBONE_HANDSHAKE_DEADLINE
-        };
+        let first =
+            if heard.at().is_some() { settings.after } else { limits::HBONE_HANDSHAKE_DEADLINE };
         let timer = Box::pin(sleep(first));
         Self { heard, settings, ping_pong, asked: None, is_pong_due: false, timer }
     }
@@ -135,7 +132,9 @@ impl Keepalive {
         self.take_pong(cx);
         ready!(self.timer.as_mut().poll(cx));
         let now = Instant::now();
-        let Some(heard) = self.heard.at() else { return Poll::Ready(Beat::NeverHeard) };
+        let Some(heard) = self.heard.at() else {
+            return Poll::Ready(Beat::NeverHeard);
+        };
         let next = match self.asked {
             Some(asked) if heard < asked && now >= asked + self.settings.timeout => {
                 return Poll::Ready(Beat::Dead);
