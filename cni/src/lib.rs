@@ -1,6 +1,9 @@
 //! The node agent.
 
+pub mod agent;
 pub mod backoff;
+#[cfg(test)]
+mod fake;
 pub mod limits;
 pub mod netns;
 pub mod pod;
@@ -8,3 +11,7 @@ pub mod program;
 pub mod reconciler;
 pub mod redirect;
 pub mod rules;
+mod slot;
+pub mod state;
+pub mod status;
+pub mod zds;
