@@ -32,3 +32,5 @@ pub const ZDS_BACKOFF_MAX: Duration = Duration::from_secs(1);
 pub const ZDS_SEND_DEADLINE: Duration = Duration::from_secs(5);
 /// A packet has 1,024 bytes, a character up to 4, the message around the text under 16.
 pub const ZDS_ERROR_CHARS_MAX: usize = 250;
+/// Longest time between two looks at open connections; a net under the wake-ups of the mesh.
+pub const RECHECK_MAX: Duration = Duration::from_secs(60);

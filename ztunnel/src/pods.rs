@@ -8,40 +8,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
-use weft_core::identity::{IdentityError, SpiffeId};
-use weft_proto::zds::WorkloadInfo;
+use weft_core::zds::{PodIdentity, PodUid};
 
 use crate::limits;
 use crate::netns::Netns;
 use crate::pod::{Pod, PodProxy};
 use crate::shared::Shared;
 
-/// What the agent calls a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodName {
-    /// The pod's name.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its service account.
-    pub service_account: String,
-}
-
-impl PodName {
-    /// Checks that an identity can be made of it.
-    pub fn new(info: WorkloadInfo) -> Result<Self, IdentityError> {
-        SpiffeId::new(Default::default(), &info.namespace, &info.service_account)?;
-        Ok(Self {
-            name: info.name,
-            namespace: info.namespace,
-            service_account: info.service_account,
-        })
-    }
-}
-
 /// A pod that the agent named, with its proxy or the reason why there is none yet.
 struct Entry {
-    name: PodName,
+    name: PodIdentity,
     netns: Netns,
     proxy: Result<PodProxy, String>,
 }
@@ -50,9 +26,9 @@ struct Entry {
 #[derive(Debug, Clone)]
 pub struct PodState {
     /// The agent's name for it.
-    pub uid: String,
+    pub uid: PodUid,
     /// Name, namespace and service account.
-    pub name: PodName,
+    pub name: PodIdentity,
     /// Why it is not served, if it isn't.
     pub pending: Option<String>,
 }
@@ -60,7 +36,7 @@ pub struct PodState {
 /// All pods of this node.
 pub struct Pods {
     shared: Arc<Shared>,
-    entries: Mutex<HashMap<String, Entry>>,
+    entries: Mutex<HashMap<PodUid, Entry>>,
     running: Running,
 }
 
@@ -70,7 +46,7 @@ pub struct Running(Arc<ArcSwap<HashMap<Arc<str>, Arc<Pod>>>>);
 
 impl Running {
     /// The pod of that workload, if it is on this node.
-    pub fn find(&self, workload_uid: &str) -> Option<Arc<Pod>> {
+    pub fn find(&self, workload_uid: &PodUid) -> Option<Arc<Pod>> {
         self.0.load().get(workload_uid).cloned()
     }
 
@@ -89,7 +65,7 @@ impl Pods {
     /// Serves a pod. The same pod in the same namespace is left alone; in another, its old proxy makes room.
     ///
     /// An error is told to the agent; the pod stays known and is tried again.
-    pub async fn add(&self, uid: String, name: PodName, netns: Netns) -> Result<(), String> {
+    pub async fn add(&self, uid: PodUid, name: PodIdentity, netns: Netns) -> Result<(), String> {
         let mut entries = self.entries.lock().await;
         if let Some(entry) = entries.get(&uid)
             && entry.netns == netns
@@ -113,7 +89,7 @@ impl Pods {
     }
 
     /// Stops serving a pod. Its connections end: the pod's network is gone or about to be.
-    pub async fn remove(&self, uid: &str) {
+    pub async fn remove(&self, uid: &PodUid) {
         let mut entries = self.entries.lock().await;
         if let Some(entry) = entries.remove(uid) {
             self.end(entry);
@@ -122,9 +98,9 @@ impl Pods {
     }
 
     /// Drops every pod that is not in `named`.
-    pub async fn retain(&self, named: &HashSet<String>) {
+    pub async fn retain(&self, named: &HashSet<PodUid>) {
         let mut entries = self.entries.lock().await;
-        let gone: Vec<String> =
+        let gone: Vec<PodUid> =
             entries.keys().filter(|uid| !named.contains(*uid)).cloned().collect();
         for uid in gone {
             if let Some(entry) = entries.remove(&uid) {
@@ -167,7 +143,7 @@ impl Pods {
         }
     }
 
-    fn publish(&self, entries: &HashMap<String, Entry>) {
+    fn publish(&self, entries: &HashMap<PodUid, Entry>) {
         let running: HashMap<_, _> = entries
             .values()
             .filter_map(|entry| entry.proxy.as_ref().ok())

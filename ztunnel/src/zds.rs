@@ -1,26 +1,19 @@
-//! The node agent's protocol, from the proxy's side: which pods to serve.
+//! The node agent's session, from the proxy's side: which pods to serve.
 //!
-//! One packet a message over a SEQPACKET socket, one acknowledgement each, in order (Istio ambient's ZDS).
-//! The agent may vanish and come back at any time; pods are served on meanwhile, and what is no longer
-//! there is found out from the next snapshot.
+//! The agent may vanish and come back at any time; pods are served on meanwhile, and what is no longer there is
+//! found out from the next snapshot.
 
 use std::collections::HashSet;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message;
 use tokio::sync::watch;
-use weft_core::zds::AsyncSeqpacket;
-use weft_proto::zds::{
-    Ack, Version, WorkloadInfo, WorkloadRequest, WorkloadResponse, ZdsHello, workload_request,
-    workload_response,
-};
+use weft_core::zds::{Answer, AsyncSeqpacket, PodUid, Request, ZdsError, encode_hello};
 
 use crate::limits;
 use crate::netns::Netns;
-use crate::pods::{PodName, Pods};
+use crate::pods::Pods;
 
 /// What is known of the agent, for readiness and the status page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,33 +24,20 @@ pub struct AgentState {
     pub snapshot_received: bool,
 }
 
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-enum SessionError {
-    #[error("socket: {0}")]
-    Socket(#[from] std::io::Error),
-    #[error("the agent sent a packet that is no ZDS message: {0}")]
-    Undecodable(#[from] prost::DecodeError),
-    #[error("the agent sent a message without content, of a kind that this version does not know")]
-    Unknown,
-}
-
 /// Serves sessions one after another until the task is dropped.
 pub async fn run(path: PathBuf, pods: Arc<Pods>, state: watch::Sender<AgentState>) {
     let mut backoff = limits::ZDS_BACKOFF_MIN;
     loop {
-        match AsyncSeqpacket::connect(&path).await {
+        match AsyncSeqpacket::connect(&path) {
             Ok(socket) => {
-                let ended = session(socket, &pods, &state).await;
+                let error = session(socket, &pods, &state).await;
                 if state.send_replace(AgentState::default()).snapshot_received {
                     backoff = limits::ZDS_BACKOFF_MIN;
                 }
-                if let Err(error) = ended {
-                    tracing::warn!(target: "zds", %error, "session with the node agent ended; pods are served on");
-                }
+                tracing::warn!(target: "zds", %error, "session with the node agent ended; its pods are served on");
             }
             Err(error) => {
-                tracing::debug!(target: "zds", %error, path = %path.display(), "node agent is not there yet");
+                tracing::debug!(target: "zds", %error, path = %path.display(), "the node agent is not there yet");
             }
         }
         pods.retry_pending().await;
@@ -71,13 +51,24 @@ fn jittered(delay: Duration) -> Duration {
     delay.mul_f64(rand::random_range(0.5..=1.0))
 }
 
+/// One session; the error is how it ended.
 async fn session(
     socket: AsyncSeqpacket,
     pods: &Pods,
     state: &watch::Sender<AgentState>,
-) -> Result<(), SessionError> {
-    let hello = ZdsHello { version: Version::V1.into() };
-    send(&socket, &hello).await?;
+) -> ZdsError {
+    match serve(&socket, pods, state).await {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+async fn serve(
+    socket: &AsyncSeqpacket,
+    pods: &Pods,
+    state: &watch::Sender<AgentState>,
+) -> Result<std::convert::Infallible, ZdsError> {
+    socket.send(&encode_hello(), None).await?;
     state.send_modify(|state| state.connected = true);
     tracing::info!(target: "zds", "connected to the node agent");
     let mut named = Some(HashSet::new());
@@ -85,87 +76,61 @@ async fn session(
     retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let (packet, descriptors) = tokio::select! {
-            received = socket.recv() => match received? {
-                Some(packet) => packet,
-                None => return Ok(()),
-            },
+            received = socket.recv() => received?,
             _ = retry.tick() => {
                 pods.retry_pending().await;
                 continue;
             }
         };
-        let request = WorkloadRequest::decode(packet.as_slice())?;
-        let payload = request.payload.ok_or(SessionError::Unknown)?;
-        let is_snapshot = matches!(payload, workload_request::Payload::SnapshotSent(_));
-        let outcome = obey(payload, descriptors, pods, &mut named).await;
+        let request = Request::decode(&packet, descriptors)?;
+        let is_snapshot = matches!(request, Request::SnapshotSent);
+        let answer = match obey(request, pods, &mut named).await {
+            Ok(()) => Answer::Done,
+            Err(reason) => Answer::Failed(reason),
+        };
         if is_snapshot {
             state.send_modify(|state| state.snapshot_received = true);
         }
-        send(&socket, &acknowledgement(outcome)).await?;
+        socket.send(&answer.encode(), None).await?;
     }
 }
 
 /// Carries one message out. `named` collects the pods of the snapshot until it is complete.
 async fn obey(
-    payload: workload_request::Payload,
-    descriptors: Vec<OwnedFd>,
+    request: Request,
     pods: &Pods,
-    named: &mut Option<HashSet<String>>,
+    named: &mut Option<HashSet<PodUid>>,
 ) -> Result<(), String> {
-    match payload {
-        workload_request::Payload::Add(add) => {
-            let netns = namespace_of(descriptors)?;
-            let name = pod_name(add.workload_info)?;
+    match request {
+        Request::Add { uid, identity, netns } => {
             if let Some(named) = named {
-                named.insert(add.uid.clone());
+                named.insert(uid.clone());
             }
-            pods.add(add.uid, name, netns).await
+            let identity = identity
+                .ok_or("an added pod needs its name, namespace and service account")?;
+            let netns = Netns::new(netns)
+                .map_err(|error| format!("the pod's network namespace can't be read: {error}"))?;
+            pods.add(uid, identity, netns).await
         }
-        workload_request::Payload::Keep(keep) => {
-            let Some(named) = named else {
-                return Err("keep makes sense only before the snapshot is complete".into());
-            };
-            named.insert(keep.uid);
+        Request::Keep { uid } => match named {
+            Some(named) => {
+                named.insert(uid);
+                Ok(())
+            }
+            None => Err("keep makes sense only before the snapshot is complete".into()),
+        },
+        Request::Del { uid } => {
+            if let Some(named) = named {
+                named.remove(&uid);
+            }
+            pods.remove(&uid).await;
             Ok(())
         }
-        workload_request::Payload::Del(del) => {
-            if let Some(named) = named {
-                named.remove(&del.uid);
-            }
-            pods.remove(&del.uid).await;
-            Ok(())
-        }
-        workload_request::Payload::SnapshotSent(_) => {
+        Request::SnapshotSent => {
             if let Some(named) = named.take() {
                 pods.retain(&named).await;
             }
             Ok(())
         }
     }
-}
-
-fn namespace_of(mut descriptors: Vec<OwnedFd>) -> Result<Netns, String> {
-    let descriptor = descriptors.pop().ok_or("an added pod needs its network namespace")?;
-    if !descriptors.is_empty() {
-        return Err("an added pod has exactly one network namespace".into());
-    }
-    Netns::new(descriptor).map_err(|error| format!("the network namespace can't be read: {error}"))
-}
-
-fn pod_name(info: Option<WorkloadInfo>) -> Result<PodName, String> {
-    let info = info.ok_or("an added pod needs its name, namespace and service account")?;
-    PodName::new(info).map_err(|error| error.to_string())
-}
-
-fn acknowledgement(outcome: Result<(), String>) -> WorkloadResponse {
-    // A packet is bounded, and a cut text is better than no answer.
-    let error = outcome.err().unwrap_or_default();
-    let error = error.chars().take(limits::ZDS_ERROR_CHARS_MAX).collect();
-    WorkloadResponse { payload: Some(workload_response::Payload::Ack(Ack { error })) }
-}
-
-async fn send(socket: &AsyncSeqpacket, message: &impl Message) -> Result<(), SessionError> {
-    let packet = message.encode_to_vec();
-    let sent = tokio::time::timeout(limits::ZDS_SEND_DEADLINE, socket.send(&packet, None)).await;
-    Ok(sent.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??)
 }
