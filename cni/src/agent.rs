@@ -1,6 +1,6 @@
 //! The one owner of the node's pods: brings what is wanted and what is in the kernel together, and tells everybody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,14 @@ use crate::slot::{Action, Slot};
 use crate::state::{self, Enrolled, PodsFile, StateDir, StateError};
 use crate::status::{Membership, PodState, PodStatus, Status};
 use crate::zds::{Announcements, Connections, Serving};
+
+/// Why the agent can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// An enrolment ended without a result: its pod would wait for it for ever. A restart begins anew.
+    #[error("an enrolment ended without a result: {0}")]
+    Lost(#[from] tokio::task::JoinError),
+}
 
 /// What the agent is connected to.
 #[derive(Debug)]
@@ -53,6 +61,8 @@ enum Outcome {
 
 /// Pause between a change and its being written down, so that a burst of changes is written once.
 const FLUSH_DELAY: Duration = Duration::from_millis(200);
+/// Pause before another attempt to write, when the disk is full for example.
+const FLUSH_RETRY: Duration = Duration::from_secs(5);
 
 impl<R: Redirect> Agent<R> {
     /// An agent that goes on from what an earlier run enrolled.
@@ -67,46 +77,31 @@ impl<R: Redirect> Agent<R> {
         let slots = enrolled.into_iter().map(restore).collect();
         let (next_check, next_flush) = (Instant::now(), Some(Instant::now()));
         let work = JoinSet::new();
-        Self {
-            node,
-            redirect,
-            state,
-            links,
-            slots,
-            work,
-            next_check,
-            next_flush,
-        }
+        Self { node, redirect, state, links, slots, work, next_check, next_flush }
     }
 
     /// Runs until `stop` is done. Then nothing is undone: pods stay in the mesh, and the next run goes on from here.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), StateError> {
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), AgentError> {
         tokio::pin!(stop);
-        self.take_wanted()?;
+        self.take_wanted();
         loop {
             let now = Instant::now();
             self.check_namespaces(now);
             let wake = self.start_work(now);
             self.announce();
             if self.next_flush.is_some_and(|flush| flush <= now) {
-                self.next_flush = None;
-                self.write_pods()?;
-                self.write_status()?;
+                self.flush();
             }
-            let wake = [wake, Some(self.next_check), self.next_flush]
-                .into_iter()
-                .flatten()
-                .min();
+            let wake = [wake, Some(self.next_check), self.next_flush].into_iter().flatten().min();
             tokio::select! {
                 () = &mut stop => break,
-                Ok(()) = self.links.wanted.changed() => self.take_wanted()?,
+                Ok(()) = self.links.wanted.changed() => self.take_wanted(),
                 Ok(()) = self.links.connections.changed() => self.flush_soon(),
                 Ok(()) = self.links.membership.changed() => self.flush_soon(),
-                Some(done) = self.work.join_next() => match done {
-                    Ok((uid, outcome)) => self.finish(&uid, outcome),
-                    // Its slot would stay busy for ever.
-                    Err(error) => return Err(lost(error)),
-                },
+                Some(done) = self.work.join_next() => {
+                    let (uid, outcome) = done?;
+                    self.finish(&uid, outcome);
+                }
                 () = sleep_until(wake.unwrap_or(self.next_check)) => {}
             }
         }
@@ -118,30 +113,35 @@ impl<R: Redirect> Agent<R> {
         if timeout(limits::STOP_DEADLINE, finish).await.is_err() {
             warn!("stopping while enrolments are under way; the next run completes them");
         }
-        self.write_pods()?;
-        self.write_status()
+        self.flush();
+        Ok(())
     }
 
     fn flush_soon(&mut self) {
-        self.next_flush
-            .get_or_insert_with(|| Instant::now() + FLUSH_DELAY);
+        self.next_flush.get_or_insert_with(|| Instant::now() + FLUSH_DELAY);
+    }
+
+    /// Writes everything down. Pods matter more than files: without disk the agent works on and tries again.
+    fn flush(&mut self) {
+        self.next_flush = None;
+        if let Err(error) = self.write_pods().and_then(|()| self.write_status()) {
+            error!(%error, "what the agent knows could not be written down; trying again");
+            self.next_flush = Some(Instant::now() + FLUSH_RETRY);
+        }
     }
 
     /// Takes what is wanted, and writes it down before anything is done about it.
-    fn take_wanted(&mut self) -> Result<(), StateError> {
+    fn take_wanted(&mut self) {
         let Some(wanted) = self.links.wanted.borrow_and_update().clone() else {
-            return Ok(());
+            return;
         };
         for (uid, slot) in &mut self.slots {
             slot.want(wanted.get(uid).map(|wanted| &wanted.pod));
         }
         for (uid, wanted) in wanted.iter() {
-            self.slots
-                .entry(uid.clone())
-                .or_insert_with(|| Slot::new(wanted.pod.clone()));
+            self.slots.entry(uid.clone()).or_insert_with(|| Slot::new(wanted.pod.clone()));
         }
-        self.flush_soon();
-        self.write_pods()
+        self.flush();
     }
 
     /// Starts what is due, a few at a time; when to look again.
@@ -166,8 +166,7 @@ impl<R: Redirect> Agent<R> {
                     Ok(()) => {
                         self.begin(&uid);
                         let applied = self.redirect.apply(&pod);
-                        self.work
-                            .spawn(async move { (uid, Outcome::Applied(pod, applied.await)) });
+                        self.work.spawn(async move { (uid, Outcome::Applied(pod, applied.await)) });
                     }
                     Err(reason) => {
                         wake = Some(now);
@@ -177,8 +176,7 @@ impl<R: Redirect> Agent<R> {
                 Action::Undo(enrolled) => {
                     self.begin(&uid);
                     let undone = self.redirect.undo(&enrolled.pod, enrolled.namespace);
-                    self.work
-                        .spawn(async move { (uid, Outcome::Undone(undone.await)) });
+                    self.work.spawn(async move { (uid, Outcome::Undone(undone.await)) });
                 }
             }
         }
@@ -198,13 +196,9 @@ impl<R: Redirect> Agent<R> {
             return Ok(());
         };
         for (uid, slot) in self.slots.iter().filter(|(uid, _)| **uid != pod.uid) {
-            let same_name = slot
-                .enrolled()
-                .is_some_and(|enrolled| enrolled.pod.netns == pod.netns);
+            let same_name = slot.enrolled().is_some_and(|enrolled| enrolled.pod.netns == pod.netns);
             if slot.namespace() == Some(id) || same_name {
-                return Err(format!(
-                    "pod {uid} is enrolled in the same network namespace"
-                ));
+                return Err(format!("pod {uid} is enrolled in the same network namespace"));
             }
         }
         Ok(())
@@ -248,11 +242,7 @@ impl<R: Redirect> Agent<R> {
         }
         self.next_check = now + limits::NAMESPACE_CHECK;
         for (uid, slot) in self.slots.iter_mut().filter(|(_, slot)| !slot.is_busy()) {
-            let Some(Enrolled {
-                pod,
-                namespace: Some(namespace),
-            }) = slot.enrolled()
-            else {
+            let Some(Enrolled { pod, namespace: Some(namespace) }) = slot.enrolled() else {
                 continue;
             };
             let reason = match self.redirect.identify(pod.netns.as_ref()) {
@@ -290,30 +280,17 @@ impl<R: Redirect> Agent<R> {
 
     fn write_pods(&self) -> Result<(), StateError> {
         let wanted = self.links.wanted.borrow().as_deref().cloned();
-        let enrolled = self
-            .slots
-            .values()
-            .filter_map(|slot| slot.enrolled().cloned())
-            .collect();
-        let file = PodsFile {
-            node: self.node.clone(),
-            wanted,
-            enrolled,
-        };
+        let enrolled = self.slots.values().filter_map(|slot| slot.enrolled().cloned()).collect();
+        let file = PodsFile { node: self.node.clone(), wanted, enrolled };
         self.state.write_json(state::PODS, &file)
     }
 
     fn write_status(&self) -> Result<(), StateError> {
         let proxies = self.links.connections.borrow().clone();
-        let newest: HashMap<_, _> = proxies
-            .values()
-            .next_back()
-            .map(|newest| newest.pods.clone().into_iter().collect())
-            .unwrap_or_default();
+        let newest = proxies.values().next_back();
+        let serving = |uid| newest.and_then(|newest| newest.pods.get(uid));
         let pods = self.slots.iter();
-        let pods = pods
-            .filter_map(|(uid, slot)| pod_status(uid, slot, newest.get(uid)))
-            .collect();
+        let pods = pods.filter_map(|(uid, slot)| pod_status(uid, slot, serving(uid))).collect();
         let status = Status {
             node: self.node.clone(),
             pid: std::process::id(),
@@ -324,14 +301,6 @@ impl<R: Redirect> Agent<R> {
             proxies,
         };
         self.state.write_json(state::STATUS, &status)
-    }
-}
-
-fn lost(error: tokio::task::JoinError) -> StateError {
-    error!(%error, "an enrolment ended without a result");
-    StateError::Io {
-        path: "enrolment".into(),
-        error: std::io::Error::other(error),
     }
 }
 

@@ -13,11 +13,8 @@ use crate::redirect::{Redirect, RedirectError};
 use crate::zds::Announcement;
 
 pub(crate) fn pod(uid: &str, netns: &str) -> Pod {
-    let identity = PodIdentity {
-        name: uid.into(),
-        namespace: "shop".into(),
-        service_account: "cart".into(),
-    };
+    let identity =
+        PodIdentity { name: uid.into(), namespace: "shop".into(), service_account: "cart".into() };
     Pod {
         uid: uid.parse().unwrap(),
         identity,
@@ -34,11 +31,7 @@ pub(crate) fn namespace(inode: u64) -> NamespaceId {
 
 pub(crate) fn announcement(netns: &str, inode: u64) -> Announcement {
     let Pod { identity, .. } = pod("a", netns);
-    Announcement {
-        identity,
-        netns: netns.parse().unwrap(),
-        namespace: namespace(inode),
-    }
+    Announcement { identity, netns: netns.parse().unwrap(), namespace: namespace(inode) }
 }
 
 /// Namespaces by name with their inodes, what was done, and what fails.
@@ -52,9 +45,7 @@ pub(crate) struct FakeRedirect {
 impl FakeRedirect {
     pub(crate) fn with(namespaces: &[(&str, u64)]) -> Self {
         let fake = Self::default();
-        namespaces
-            .iter()
-            .for_each(|(name, inode)| fake.set(name, Some(*inode)));
+        namespaces.iter().for_each(|(name, inode)| fake.set(name, Some(*inode)));
         fake
     }
 
@@ -80,10 +71,7 @@ impl FakeRedirect {
             return Err(NetnsError::Io(error).into());
         }
         let id = self.identify(pod.netns.as_ref())?;
-        self.done
-            .lock()
-            .unwrap()
-            .push(format!("{what} {}", pod.uid));
+        self.done.lock().unwrap().push(format!("{what} {}", pod.uid));
         Ok(id)
     }
 }

@@ -2,9 +2,12 @@
 
 pub mod agent;
 pub mod backoff;
+pub mod cleanup;
 #[cfg(test)]
 mod fake;
+pub mod join_token;
 pub mod limits;
+pub mod member;
 pub mod netns;
 pub mod pod;
 pub mod program;

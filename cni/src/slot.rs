@@ -104,19 +104,13 @@ impl Slot {
     pub(crate) fn begin(&mut self) {
         self.is_busy = true;
         if let (Some(goal), None) = (&self.goal, &self.applied) {
-            self.applied = Some(Enrolled {
-                pod: goal.clone(),
-                namespace: None,
-            });
+            self.applied = Some(Enrolled { pod: goal.clone(), namespace: None });
         }
     }
 
     /// The redirection of `pod` is in `namespace`.
     pub(crate) fn applied(&mut self, pod: Pod, namespace: NamespaceId) {
-        self.applied = Some(Enrolled {
-            pod,
-            namespace: Some(namespace),
-        });
+        self.applied = Some(Enrolled { pod, namespace: Some(namespace) });
         self.is_confirmed = true;
         self.succeeded();
     }
@@ -137,10 +131,7 @@ impl Slot {
     pub(crate) fn failed(&mut self, reason: String, now: Instant) {
         self.is_busy = false;
         let reason = reason.chars().take(limits::REASON_BYTES_MAX).collect();
-        self.failure = Some(Failure {
-            reason,
-            due: now + self.backoff.pause(),
-        });
+        self.failure = Some(Failure { reason, due: now + self.backoff.pause() });
     }
 
     fn clear(&mut self) {
@@ -166,9 +157,7 @@ impl Slot {
 
     /// The pod as it is wanted, or else as it was.
     pub(crate) fn pod(&self) -> Option<&Pod> {
-        self.goal
-            .as_ref()
-            .or(self.applied.as_ref().map(|applied| &applied.pod))
+        self.goal.as_ref().or(self.applied.as_ref().map(|applied| &applied.pod))
     }
 
     pub(crate) fn is_wanted(&self) -> bool {
@@ -192,11 +181,7 @@ impl Slot {
     pub(crate) fn announcement(&self) -> Option<Announcement> {
         let Enrolled { pod, namespace } = self.applied.as_ref()?;
         let (netns, namespace) = (pod.netns.clone()?, (*namespace)?);
-        Some(Announcement {
-            identity: pod.identity.clone(),
-            netns,
-            namespace,
-        })
+        Some(Announcement { identity: pod.identity.clone(), netns, namespace })
     }
 }
 
@@ -212,10 +197,7 @@ mod tests {
         let mut slot = Slot::new(pod.clone());
         assert_eq!(slot.action(now), Action::Apply(pod.clone()));
         slot.begin();
-        assert_eq!(
-            (slot.action(now), slot.announcement()),
-            (Action::Wait(None), None)
-        );
+        assert_eq!((slot.action(now), slot.announcement()), (Action::Wait(None), None));
         assert!(slot.enrolled().is_some() && !slot.is_tried());
         slot.applied(pod.clone(), fake::namespace(1));
         assert_eq!(slot.action(now), Action::Wait(None));
@@ -223,20 +205,12 @@ mod tests {
         slot.want(None);
         slot.begin();
         slot.failed("nft: no".into(), now);
-        assert!(
-            slot.announcement().is_some(),
-            "its traffic still goes to the proxy"
-        );
-        let Action::Wait(Some(due)) = slot.action(now) else {
-            panic!("no pause")
-        };
+        assert!(slot.announcement().is_some(), "its traffic still goes to the proxy");
+        let Action::Wait(Some(due)) = slot.action(now) else { panic!("no pause") };
         assert!(matches!(slot.action(due), Action::Undo(_)));
         slot.begin();
         slot.undone();
-        assert_eq!(
-            (slot.action(now), slot.announcement()),
-            (Action::Forget, None)
-        );
+        assert_eq!((slot.action(now), slot.announcement()), (Action::Forget, None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,10 +219,7 @@ mod tests {
         let pod = fake::pod("u1", "a");
         let mut slot = Slot::new(pod.clone());
         slot.applied(pod.clone(), fake::namespace(1));
-        let flagged = Pod {
-            bypass_dns_capture: true,
-            ..pod.clone()
-        };
+        let flagged = Pod { bypass_dns_capture: true, ..pod.clone() };
         slot.want(Some(&flagged));
         assert_eq!(slot.action(now), Action::Apply(flagged.clone()));
         assert!(slot.announcement().is_some());
@@ -265,10 +236,7 @@ mod tests {
     async fn restored_pod_is_announced_at_once_and_applied_again() {
         let now = Instant::now();
         let pod = fake::pod("u1", "a");
-        let enrolled = Enrolled {
-            pod: pod.clone(),
-            namespace: Some(fake::namespace(1)),
-        };
+        let enrolled = Enrolled { pod: pod.clone(), namespace: Some(fake::namespace(1)) };
         let mut slot = Slot::restored(enrolled);
         assert!(slot.announcement().is_some() && slot.is_tried());
         assert_eq!(slot.action(now), Action::Apply(pod));

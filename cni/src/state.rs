@@ -82,15 +82,8 @@ pub struct StateDir {
 impl StateDir {
     /// Opens the folder, made if it is missing, for this process alone.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let failed = |error| StateError::Io {
-            path: path.to_owned(),
-            error,
-        };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(failed)?;
+        let failed = |error| StateError::Io { path: path.to_owned(), error };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -99,10 +92,7 @@ impl StateDir {
             .open(path.join(LOCK))
             .map_err(failed)?;
         match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
+            Ok(lock) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err((_, nix::Error::EWOULDBLOCK)) => Err(StateError::Busy(path.to_owned())),
             Err((_, error)) => Err(failed(error.into())),
         }
@@ -128,10 +118,7 @@ impl StateDir {
             file.sync_all()?;
             std::fs::rename(&fresh, &path)
         };
-        replace().map_err(|error| StateError::Io {
-            path: path.clone(),
-            error,
-        })
+        replace().map_err(|error| StateError::Io { path: path.clone(), error })
     }
 
     /// Replaces a JSON file.
@@ -167,10 +154,7 @@ impl StateDir {
 
 /// A bounded file's content, or nothing if there is none.
 pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
-    let failed = |error| StateError::Io {
-        path: path.to_owned(),
-        error,
-    };
+    let failed = |error| StateError::Io { path: path.to_owned(), error };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -181,10 +165,7 @@ pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
     bounded.read_to_end(&mut content).map_err(failed)?;
     if bounded.limit() == 0 {
         let reason = format!("over {} bytes", limits::STATE_FILE_BYTES_MAX);
-        return Err(StateError::Malformed {
-            path: path.to_owned(),
-            reason,
-        });
+        return Err(StateError::Malformed { path: path.to_owned(), reason });
     }
     Ok(Some(content))
 }
@@ -196,10 +177,7 @@ pub fn read_json_file<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Sta
     };
     serde_json::from_slice(&content)
         .map(Some)
-        .map_err(|error| StateError::Malformed {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
+        .map_err(|error| StateError::Malformed { path: path.to_owned(), reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -214,10 +192,7 @@ mod tests {
     fn folder_serves_one_agent_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let first = StateDir::open(folder.path()).unwrap();
-        assert!(matches!(
-            StateDir::open(folder.path()),
-            Err(StateError::Busy(_))
-        ));
+        assert!(matches!(StateDir::open(folder.path()), Err(StateError::Busy(_))));
         drop(first);
         assert!(StateDir::open(folder.path()).is_ok());
     }
@@ -230,10 +205,7 @@ mod tests {
         state.write(AGENT_TOKEN, b"longer than the next").unwrap();
         state.write(AGENT_TOKEN, b"token").unwrap();
         assert_eq!(state.read(AGENT_TOKEN).unwrap().unwrap(), b"token");
-        let mode = std::fs::metadata(state.path_of(AGENT_TOKEN))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(state.path_of(AGENT_TOKEN)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         state.remove(AGENT_TOKEN).unwrap();
         state.remove(AGENT_TOKEN).unwrap();
@@ -244,24 +216,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
         let pod = fake::pod("u1", "a");
-        let wanted = Wanted {
-            version: "1".into(),
-            pod: pod.clone(),
-        };
+        let wanted = Wanted { version: "1".into(), pod: pod.clone() };
         let file = PodsFile {
             node: "node1".into(),
             wanted: Some([(pod.uid.clone(), wanted)].into()),
-            enrolled: vec![Enrolled {
-                pod,
-                namespace: Some(fake::namespace(1)),
-            }],
+            enrolled: vec![Enrolled { pod, namespace: Some(fake::namespace(1)) }],
         };
         state.write_json(PODS, &file).unwrap();
         assert_eq!(state.read_json::<PodsFile>(PODS).unwrap().unwrap(), file);
         let text = String::from_utf8(state.read(PODS).unwrap().unwrap()).unwrap();
-        state
-            .write(PODS, text.replace("\"a\"", "\"../a\"").as_bytes())
-            .unwrap();
+        state.write(PODS, text.replace("\"a\"", "\"../a\"").as_bytes()).unwrap();
         let error = state.read_json::<PodsFile>(PODS).unwrap_err().to_string();
         assert!(error.contains("pods.json"), "{error}");
     }

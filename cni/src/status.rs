@@ -77,17 +77,9 @@ pub struct Status {
 pub fn render(status: &Status, now: u64) -> String {
     let mut text = String::new();
     let age = now.saturating_sub(status.written_at);
-    let _ = writeln!(
-        text,
-        "node {}, agent {}, as of {age} s ago",
-        status.node, status.pid
-    );
+    let _ = writeln!(text, "node {}, agent {}, as of {age} s ago", status.node, status.pid);
     let membership = &status.membership;
-    let standing = if membership.is_joined {
-        "joined"
-    } else {
-        "not joined"
-    };
+    let standing = if membership.is_joined { "joined" } else { "not joined" };
     let _ = write!(text, "mesh: {standing}");
     let tokens = [
         ("agent", membership.agent_token_expires_at),
@@ -115,11 +107,7 @@ pub fn render(status: &Status, now: u64) -> String {
             PodState::Leaving => "leaving",
         };
         let netns = pod.netns.as_deref().unwrap_or("-");
-        let _ = write!(
-            text,
-            "pod {}/{}  {state}  netns {netns}",
-            pod.namespace, pod.name
-        );
+        let _ = write!(text, "pod {}/{}  {state}  netns {netns}", pod.namespace, pod.name);
         if let Some(reason) = &pod.reason {
             let _ = write!(text, "  ({reason})");
         }
@@ -129,19 +117,9 @@ pub fn render(status: &Status, now: u64) -> String {
         text.push_str("ztunnel: none connected\n");
     }
     for (id, proxy) in &status.proxies {
-        let newest = if status.proxies.keys().next_back() == Some(id) {
-            "newest, "
-        } else {
-            ""
-        };
-        let serving = proxy
-            .pods
-            .values()
-            .filter(|pod| **pod == Serving::Yes)
-            .count();
-        let pid = proxy
-            .pid
-            .map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+        let newest = if status.proxies.keys().next_back() == Some(id) { "newest, " } else { "" };
+        let serving = proxy.pods.values().filter(|pod| **pod == Serving::Yes).count();
+        let pid = proxy.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
         let connected = now.saturating_sub(proxy.since);
         let _ = writeln!(
             text,

@@ -18,9 +18,7 @@ use crate::redirect::{Redirect, RedirectError};
 
 /// Waits for the proxy's first packet.
 pub(super) async fn introduce(socket: &AsyncSeqpacket) -> Result<i32, ZdsError> {
-    let hello = timeout(ZDS_DEADLINE, socket.recv())
-        .await
-        .map_err(|_| ZdsError::Deadline)?;
+    let hello = timeout(ZDS_DEADLINE, socket.recv()).await.map_err(|_| ZdsError::Deadline)?;
     let (packet, descriptors) = hello?;
     decode_hello(&packet, descriptors)
 }
@@ -67,11 +65,7 @@ impl<R: Redirect> Session<R> {
         };
         self.send_snapshot(&first).await?;
         loop {
-            let announced = self
-                .announced
-                .borrow_and_update()
-                .clone()
-                .unwrap_or_default();
+            let announced = self.announced.borrow_and_update().clone().unwrap_or_default();
             let newest = self.changes.borrow_and_update().keys().next_back().copied();
             let is_newest = newest == Some(self.id);
             match next_step(&announced, &self.told, is_newest, Instant::now()) {
@@ -132,12 +126,7 @@ impl<R: Redirect> Session<R> {
         let said = match self.open(announcement) {
             Ok(netns) => {
                 let identity = Some(announcement.identity.clone());
-                self.request(&Request::Add {
-                    uid: uid.clone(),
-                    identity,
-                    netns,
-                })
-                .await?
+                self.request(&Request::Add { uid: uid.clone(), identity, netns }).await?
             }
             Err(reason) => Said::Not(reason),
         };
@@ -153,13 +142,7 @@ impl<R: Redirect> Session<R> {
             debug!(%uid, "a node proxy serves the pod");
             self.report(|connection| drop(connection.pods.insert(uid.clone(), Serving::Yes)));
         }
-        self.told.insert(
-            uid.clone(),
-            Told {
-                announcement: announcement.clone(),
-                retry,
-            },
-        );
+        self.told.insert(uid.clone(), Told { announcement: announcement.clone(), retry });
         Ok(is_said)
     }
 
@@ -181,13 +164,7 @@ impl<R: Redirect> Session<R> {
         if let Said::Refused(reason) | Said::Not(reason) = said {
             let retry = self.refused(uid, told.retry, true, reason);
             if retry.backoff.failures() < limits::REMOVAL_ATTEMPTS_MAX {
-                self.told.insert(
-                    uid.clone(),
-                    Told {
-                        retry: Some(retry),
-                        ..told
-                    },
-                );
+                self.told.insert(uid.clone(), Told { retry: Some(retry), ..told });
                 return Ok(());
             }
             // A proxy that never had the pod may say so each time.
@@ -210,16 +187,9 @@ impl<R: Redirect> Session<R> {
         let due = Instant::now() + backoff.pause();
         warn!(%uid, reason, attempts = backoff.failures(), "a node proxy does not serve the pod");
         let reason = reason.chars().take(limits::REASON_BYTES_MAX).collect();
-        let serving = Serving::No {
-            reason,
-            attempts: backoff.failures(),
-        };
+        let serving = Serving::No { reason, attempts: backoff.failures() };
         self.report(|connection| drop(connection.pods.insert(uid.clone(), serving)));
-        Retry {
-            due,
-            is_removal,
-            backoff,
-        }
+        Retry { due, is_removal, backoff }
     }
 
     /// Says one thing and waits for its answer.

@@ -100,11 +100,7 @@ pub async fn serve<R: Redirect>(
     announced: watch::Receiver<Option<Arc<Announcements>>>,
     connections: watch::Sender<Connections>,
 ) {
-    let shared = Shared {
-        redirect,
-        announced,
-        connections,
-    };
+    let shared = Shared { redirect, announced, connections };
     let permits = Arc::new(Semaphore::new(limits::ZDS_CONNECTIONS_MAX));
     let mut tasks = JoinSet::new();
     let mut backoff = Backoff::new(limits::ACCEPT_RETRY_MIN, limits::ACCEPT_RETRY_MAX);
@@ -137,9 +133,7 @@ async fn serve_one<R: Redirect>(shared: Shared<R>, socket: AsyncSeqpacket) {
         Err(error) => return warn!(pid, %error, "a connection that is no node proxy was closed"),
     }
     let place = Place::take(shared.connections.clone(), pid);
-    let end = connection::Session::new(&shared, socket, place.id)
-        .run()
-        .await;
+    let end = connection::Session::new(&shared, socket, place.id).run().await;
     match end {
         ZdsError::Closed => info!(pid, "node proxy disconnected"),
         error => warn!(pid, %error, "the connection to a node proxy was closed"),
@@ -157,21 +151,10 @@ impl Place {
         let mut id = 0;
         connections.send_modify(|all| {
             // Reusing the number of a newest that has gone is fine: it says nothing any more.
-            id = all
-                .keys()
-                .next_back()
-                .map_or(0, |last| last.saturating_add(1));
+            id = all.keys().next_back().map_or(0, |last| last.saturating_add(1));
             let pods = BTreeMap::new();
             let since = clock::unix_seconds();
-            all.insert(
-                id,
-                Connection {
-                    pid,
-                    since,
-                    is_snapshot_sent: false,
-                    pods,
-                },
-            );
+            all.insert(id, Connection { pid, since, is_snapshot_sent: false, pods });
         });
         Self { connections, id }
     }
@@ -179,8 +162,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections
-            .send_modify(|all| drop(all.remove(&self.id)));
+        self.connections.send_modify(|all| drop(all.remove(&self.id)));
     }
 }
 

@@ -88,15 +88,8 @@ mod tests {
 
     fn told(netns: &str, retry: Option<(Instant, bool)>) -> Told {
         let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1));
-        let retry = retry.map(|(due, is_removal)| Retry {
-            due,
-            is_removal,
-            backoff,
-        });
-        Told {
-            announcement: announcement(netns, 1),
-            retry,
-        }
+        let retry = retry.map(|(due, is_removal)| Retry { due, is_removal, backoff });
+        Told { announcement: announcement(netns, 1), retry }
     }
 
     #[tokio::test(start_paused = true)]
@@ -108,20 +101,8 @@ mod tests {
         let none = Announcements::new();
         let cases = [
             ("new pod", &wanted, None, true, add.clone()),
-            (
-                "new pod, draining proxy",
-                &wanted,
-                None,
-                false,
-                Step::Idle(None),
-            ),
-            (
-                "served",
-                &wanted,
-                Some(told("a", None)),
-                true,
-                Step::Idle(None),
-            ),
+            ("new pod, draining proxy", &wanted, None, false, Step::Idle(None)),
+            ("served", &wanted, Some(told("a", None)), true, Step::Idle(None)),
             ("gone", &none, Some(told("a", None)), false, del.clone()),
             ("changed", &wanted, Some(told("b", None)), true, del.clone()),
             (
@@ -131,20 +112,8 @@ mod tests {
                 true,
                 Step::Idle(Some(later)),
             ),
-            (
-                "refused, time is up",
-                &wanted,
-                Some(told("a", Some((now, false)))),
-                true,
-                add,
-            ),
-            (
-                "refused, then gone",
-                &none,
-                Some(told("a", Some((later, false)))),
-                true,
-                del,
-            ),
+            ("refused, time is up", &wanted, Some(told("a", Some((now, false)))), true, add),
+            ("refused, then gone", &none, Some(told("a", Some((later, false)))), true, del),
             (
                 "removal refused",
                 &none,

@@ -28,20 +28,11 @@ fn agent(pods: Option<&[&str]>) -> Agent {
     let listener = SeqpacketListener::bind(&path).unwrap();
     let server = serve(listener, redirect.clone(), announced_rx, connections_tx);
     let server = tokio::spawn(server);
-    Agent {
-        redirect,
-        announced,
-        connections,
-        path,
-        _folder: folder,
-        _server: server,
-    }
+    Agent { redirect, announced, connections, path, _folder: folder, _server: server }
 }
 
 fn set(pods: &[&str]) -> Arc<Announcements> {
-    let all = pods
-        .iter()
-        .map(|pod| (pod.parse().unwrap(), announcement(pod, 1)));
+    let all = pods.iter().map(|pod| (pod.parse().unwrap(), announcement(pod, 1)));
     Arc::new(all.collect())
 }
 
@@ -106,11 +97,7 @@ impl Proxy {
     }
 
     async fn hears_nothing(&self) {
-        assert!(
-            timeout(Duration::from_secs(4), self.0.recv())
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_secs(4), self.0.recv()).await.is_err());
     }
 
     async fn is_closed(&self) -> bool {
@@ -130,11 +117,7 @@ async fn snapshot_names_every_pod_then_changes_follow_one_at_a_time() {
     let proxy = agent.connect().await;
     assert_eq!(proxy.hear().await, "add a");
     // Nothing more before the answer.
-    assert!(
-        timeout(Duration::from_secs(1), proxy.0.recv())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_secs(1), proxy.0.recv()).await.is_err());
     proxy.answer(Answer::Done).await;
     assert_eq!(proxy.hear_snapshot().await, ["add b", "snapshot"]);
     agent.announce(&["b", "c"]);
@@ -204,23 +187,12 @@ async fn refused_pod_is_named_again_later_and_the_others_are_not_held_up() {
     assert_eq!(proxy.hear_and_refuse().await, "add a");
     let pause = begun.elapsed().as_secs_f64();
     assert!((4.0..6.1).contains(&pause), "{pause}");
-    let no = Serving::No {
-        reason: "no port".into(),
-        attempts: 2,
-    };
-    agent
-        .until(|all| {
-            all.values()
-                .any(|one| one.pods.values().any(|pod| *pod == no))
-        })
-        .await;
+    let no = Serving::No { reason: "no port".into(), attempts: 2 };
+    agent.until(|all| all.values().any(|one| one.pods.values().any(|pod| *pod == no))).await;
     assert_eq!(proxy.hear_and_do().await, "add a");
     assert!(begun.elapsed().as_secs_f64() > pause + 8.0);
     agent
-        .until(|all| {
-            all.values()
-                .all(|one| one.pods.values().all(|pod| *pod == Serving::Yes))
-        })
+        .until(|all| all.values().all(|one| one.pods.values().all(|pod| *pod == Serving::Yes)))
         .await;
     // Refused and then gone: the proxy must forget it too.
     agent.announce(&["a", "b", "c"]);
@@ -238,11 +210,7 @@ async fn removal_that_is_never_confirmed_is_given_up() {
     for _ in 0..limits::REMOVAL_ATTEMPTS_MAX {
         assert_eq!(proxy.hear_and_refuse().await, "del a");
     }
-    assert!(
-        timeout(Duration::from_secs(300), proxy.0.recv())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_secs(300), proxy.0.recv()).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
