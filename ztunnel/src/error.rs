@@ -10,6 +10,7 @@ use weft_core::mesh::{BalanceError, ResolveError};
 use weft_core::policy::Denial;
 use weft_core::relay::RelayError;
 use weft_core::telemetry::ResponseFlag;
+use weft_core::tls::TlsError;
 
 /// Why a connection ended otherwise than by its two ends.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -49,6 +50,9 @@ pub enum ConnectionError {
     /// No tunnel.
     #[error("{0}")]
     Tunnel(#[from] HboneError),
+    /// The far end of a tunnel between networks is not whom it should be.
+    #[error("TLS inside of the tunnel to the other network: {0}")]
+    InnerTls(Arc<TlsError>),
     /// No connection.
     #[error("connecting to {address}: {error}")]
     Connect {
@@ -95,7 +99,9 @@ impl ConnectionError {
             | Self::Tunnel(HboneError::Connect(ConnectError::Certificate { .. })) => {
                 ResponseFlag::IdentityError
             }
-            Self::Tunnel(HboneError::Connect(ConnectError::Tls { .. })) => ResponseFlag::TlsFailure,
+            Self::InnerTls(_) | Self::Tunnel(HboneError::Connect(ConnectError::Tls { .. })) => {
+                ResponseFlag::TlsFailure
+            }
             Self::Tunnel(HboneError::Connect(ConnectError::Timeout { .. })) => {
                 ResponseFlag::NetworkPolicy
             }

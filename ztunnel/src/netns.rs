@@ -279,6 +279,19 @@ impl PodSockets {
             })?
     }
 
+    /// Listens on `port` of every address of the pod: of both families through one socket, or of IPv4 alone where
+    /// the kernel has no IPv6.
+    pub async fn listen_any(&self, port: u16, transparent: bool) -> io::Result<TcpListener> {
+        let v6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        match self.broker.listen(&self.netns, v6, transparent).await {
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+                self.broker.listen(&self.netns, v4, transparent).await
+            }
+            listening => listening,
+        }
+    }
+
     async fn unconnected(&self, v6: bool) -> io::Result<Socket> {
         let stash = if v6 { &self.v6 } else { &self.v4 };
         if let Some(socket) = stash.spare.lock().pop() {
@@ -305,14 +318,5 @@ impl PodSockets {
             stash.batch.store(1, Ordering::Relaxed);
             stash.spare.lock().clear();
         }
-    }
-}
-
-/// The wildcard address to listen on: both families through one socket where the namespace has IPv6.
-pub fn wildcard(v6: bool, port: u16) -> SocketAddr {
-    if v6 {
-        SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)
-    } else {
-        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
@@ -136,9 +137,16 @@ impl Pods {
         states
     }
 
+    /// Takes no new connections, and returns when all have ended or `deadline` has cut them.
+    pub async fn drain(&self, deadline: Duration) {
+        let entries = std::mem::take(&mut *self.entries.lock().await);
+        let proxies = entries.values().filter_map(|entry| entry.proxy.as_ref().ok());
+        futures::future::join_all(proxies.map(|proxy| proxy.drain(deadline))).await;
+    }
+
     fn end(&self, entry: Entry) {
         if let Ok(proxy) = entry.proxy {
-            self.shared.metrics.proxy_stopped();
+            self.shared.proxies.stopped.inc();
             proxy.stop();
         }
     }
@@ -150,8 +158,14 @@ impl Pods {
             .map(|proxy| (proxy.pod().workload_uid.clone(), proxy.pod().clone()))
             .collect();
         let pending = entries.len() - running.len();
-        self.shared.metrics.set_proxies(running.len(), pending);
+        self.shared.proxies.active.set(count(running.len()));
+        self.shared.proxies.pending.set(count(pending));
         self.shared.keep_certificates_of(&running);
         self.running.0.store(Arc::new(running));
     }
+}
+
+/// Gauges are signed; a table never gets near their end.
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
