@@ -14,10 +14,22 @@ pub(crate) const BINARIES: &str = "WEFT_BIN_DIR";
 /// Folder that receives the logs of failed tests.
 pub(crate) const FAILED_LOGS: &str = "WEFT_TEST_LOGS";
 
+/// The value of a variable.
+pub(crate) fn value(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Whether a variable is set to something other than empty or `0`.
 #[must_use]
 pub fn is_set(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| !value.is_empty() && value != "0")
+}
+
+/// The search path with the folders of `ip` and `nft`, which ordinary users may not have in it.
+#[must_use]
+pub fn path_with_system_programs() -> String {
+    let own = std::env::var("PATH").unwrap_or_default();
+    format!("{own}:/usr/sbin:/sbin")
 }
 
 /// Where logs of failed tests go, if anywhere: the state folders themselves vanish.

@@ -25,6 +25,10 @@ use crate::launch;
 /// Exit status after an interrupt, as shells give it.
 const INTERRUPTED: i32 = 130;
 
+/// What the outer process tells the inner one: with a user namespace, or without.
+const USER: &str = "user";
+const ROOT: &str = "root";
+
 /// Proof that the program runs in its own namespaces.
 #[derive(Debug, Clone)]
 pub struct Inside {
@@ -61,7 +65,8 @@ fn outer() -> Result<ExitStatus> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let child = Command::new(program)
         .args(arguments)
-        .env(config::INSIDE, if user_namespace { "user" } else { "root" })
+        .env(config::INSIDE, if user_namespace { USER } else { ROOT })
+        .env("PATH", config::path_with_system_programs())
         .spawn()
         .context("starting the inner process")?;
     supervise(child, &signals)
@@ -140,8 +145,7 @@ fn settle() -> Result<Inside> {
         .ok()
         .and_then(|link| link.to_str()?.parse().ok())
         .context("/proc/self is no process id: is /proc mounted?")?;
-    let user_namespace = fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]));
+    let user_namespace = config::value(config::INSIDE).as_deref() == Some(USER);
     private_mounts()?;
     raise_open_files();
     command_quietly("ip", &["link", "set", "lo", "up"])?;

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::config;
+use crate::enter::Inside;
 use crate::launch::{FLAG, Place};
 use crate::poll;
 
@@ -68,6 +69,31 @@ impl Launch {
     pub fn bind(mut self, source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
         self.place.binds.push((source.into(), target.into()));
         self
+    }
+
+    /// A shell command that runs the same from outside of the harness, for people.
+    ///
+    /// # Errors
+    /// The running program's path can't be found.
+    pub fn from_outside(&self, inside: &Inside) -> Result<String> {
+        let helper = std::env::current_exe().context("finding the running program")?;
+        let mut words = vec![format!(
+            "nsenter --target {} --mount --pid",
+            inside.pid_outside
+        )];
+        if inside.user_namespace {
+            words.push("--user --preserve-credentials".to_owned());
+        }
+        words.push(format!("-- {}", quoted(&helper.to_string_lossy())));
+        words.push(FLAG.to_owned());
+        words.push(quoted(&serde_json::to_string(&self.place)?));
+        words.push(quoted(&self.program.to_string_lossy()));
+        words.extend(
+            self.arguments
+                .iter()
+                .map(|word| quoted(&word.to_string_lossy())),
+        );
+        Ok(words.join(" "))
     }
 
     fn command(&self) -> Result<Command> {
@@ -351,4 +377,19 @@ impl Drop for Process {
 /// A panic of another thread while it held the lock leaves nothing half-done here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A word that a shell takes as it is.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn quotes_in_words_do_not_end_them() {
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

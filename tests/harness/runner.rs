@@ -97,7 +97,10 @@ impl Tests {
             say(&format!("test {} ... ", test.name));
             let began = Instant::now();
             match run_one(*test, inside) {
-                Outcome::Passed => say(&format!("ok ({:.1} s)\n", began.elapsed().as_secs_f64())),
+                Outcome::Passed => {
+                    say(&format!("ok ({:.1} s)\n", began.elapsed().as_secs_f64()));
+                    clear_state();
+                }
                 Outcome::Failed(reason) => {
                     say("FAILED\n");
                     failures.push((test.name, reason));
@@ -167,6 +170,18 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().map(String::as_str);
     let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panicked: {}", words.unwrap_or("without words"))
+}
+
+/// State is in memory until the program ends; that of a test that held is of no use.
+fn clear_state() {
+    for entry in std::fs::read_dir("/run/weft")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        // What can't be removed only takes room.
+        let _kept = std::fs::remove_dir_all(entry.path());
+    }
 }
 
 /// The state folders end with the namespaces; whoever wants the logs says where to put them.

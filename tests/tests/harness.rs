@@ -1,6 +1,9 @@
 //! Promises of the harness itself: what every other test stands on.
 
-#![expect(clippy::indexing_slicing, reason = "a missing field of a JSON value reads as null")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a missing field of a JSON value reads as null"
+)]
 
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
@@ -19,6 +22,8 @@ const PORT: u16 = 8080;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Argument that makes this program build a mesh and wait to be ended.
 const WAIT_TO_BE_ENDED: &str = "--build-a-mesh-and-wait";
+/// What it says then, before a command that runs in one of its pods.
+const READY: &str = "ready: ";
 
 fn pods_of_two_nodes_exchange_http(_: &Inside) -> Result<()> {
     let mesh = Mesh::builder().build()?;
@@ -266,15 +271,15 @@ fn manifests_are_yaml_that_names_the_namespace(_: &Inside) -> Result<()> {
 }
 
 fn nothing_is_left_after_sigint(_: &Inside) -> Result<()> {
-    nothing_is_left_after(Signal::SIGINT, &mut harness_that_waits()?)
+    nothing_is_left_after(Signal::SIGINT, &[])
 }
 
 fn nothing_is_left_after_sigterm(_: &Inside) -> Result<()> {
-    nothing_is_left_after(Signal::SIGTERM, &mut harness_that_waits()?)
+    nothing_is_left_after(Signal::SIGTERM, &[])
 }
 
 fn nothing_is_left_after_sigkill(_: &Inside) -> Result<()> {
-    nothing_is_left_after(Signal::SIGKILL, &mut harness_that_waits()?)
+    nothing_is_left_after(Signal::SIGKILL, &[])
 }
 
 fn an_ordinary_user_can_run_all_of_it(inside: &Inside) -> Result<()> {
@@ -282,17 +287,22 @@ fn an_ordinary_user_can_run_all_of_it(inside: &Inside) -> Result<()> {
         // Then this very run has shown it.
         return Ok(());
     }
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(own_program()?);
-    nothing_is_left_after(Signal::SIGINT, &mut command)
+    // The id that belongs to nobody.
+    let become_nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    nothing_is_left_after(Signal::SIGINT, &become_nobody)
 }
 
-/// Starts a second harness, waits until its pods talk, ends it, and looks for what it left.
-fn nothing_is_left_after(signal: Signal, command: &mut Command) -> Result<()> {
+/// Starts a second harness, waits until its pods talk, calls from one of them as people do from
+/// outside, ends it, and looks for what it left.
+fn nothing_is_left_after(signal: Signal, user: &[&str]) -> Result<()> {
     use std::io::{BufRead as _, BufReader};
-    let mut child = command
+    let own = std::env::current_exe().context("finding the running program")?;
+    let mut child = run_by(user, &own.to_string_lossy())
         .arg(WAIT_TO_BE_ENDED)
         .env_remove("WEFT_HARNESS_INSIDE")
         .env(
@@ -306,14 +316,22 @@ fn nothing_is_left_after(signal: Signal, command: &mut Command) -> Result<()> {
         .spawn()?;
     let mut line = String::new();
     BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
-    ensure!(line.starts_with("waiting as "), "it said {line:?}");
-    let own = Pid::from_raw(i32::try_from(child.id())?);
+    let command = line
+        .strip_prefix(READY)
+        .with_context(|| format!("it said {line:?}"))?;
+    let called = run_by(user, "sh").args(["-c", command]).output()?;
+    let said = String::from_utf8_lossy(&called.stdout);
+    ensure!(
+        said.contains("\"status\":200"),
+        "from outside, `{command}` gave {called:?}"
+    );
+    let outer = Pid::from_raw(i32::try_from(child.id())?);
     let family = descendants(child.id())?;
     ensure!(
         family.len() >= 2,
         "an inner process and a shop, found {family:?}"
     );
-    kill(own, signal)?;
+    kill(outer, signal)?;
     poll::until("the end of the other harness", DEADLINE, || {
         child.try_wait()?.context("still running")
     })?;
@@ -339,18 +357,18 @@ fn nothing_is_left_after(signal: Signal, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn harness_that_waits() -> Result<Command> {
-    Ok(Command::new(own_program()?))
+/// A command that runs as the user that `prefix` becomes.
+fn run_by(prefix: &[&str], program: &str) -> Command {
+    let mut words = prefix.iter().copied().chain([program]);
+    let mut command = Command::new(words.next().unwrap_or(program));
+    command.args(words);
+    command
 }
 
-fn own_program() -> Result<std::path::PathBuf> {
-    std::env::current_exe().context("finding the running program")
-}
-
-/// The second harness of [`nothing_is_left_after`].
+/// The second harness of [`nothing_is_left_after`]: it says how to call from its web pod.
 fn build_a_mesh_and_wait() -> Result<()> {
     use std::io::Write as _;
-    weft_harness::enter()?;
+    let inside = weft_harness::enter()?;
     let mesh = Mesh::builder().build()?;
     let (web, checkout) = two_pods(&mesh)?;
     mesh.serve(
@@ -358,8 +376,16 @@ fn build_a_mesh_and_wait() -> Result<()> {
         PORT,
         &["serve", "--role", "checkout", "--no-upstreams"],
     )?;
-    call(&web, &format!("http://{}/", checkout.address(PORT)))?;
-    writeln!(std::io::stdout(), "waiting as {}", std::process::id())?;
+    let url = format!("http://{}/", checkout.address(PORT));
+    call(&web, &url)?;
+    let command = web
+        .launch(config::binary("shop")?)
+        .args(["call", "--json", &url]);
+    writeln!(
+        std::io::stdout(),
+        "{READY}{}",
+        command.from_outside(&inside)?
+    )?;
     loop {
         std::thread::park();
     }
