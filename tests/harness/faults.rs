@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 
-use crate::mesh::{CONTROL_HOST, Mesh, switch_address};
+use crate::mesh::Mesh;
 use crate::netns::Netns;
+use crate::wiring::{CONTROL_HOST, switch_address};
 
 /// A host on the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

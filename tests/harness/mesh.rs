@@ -14,17 +14,15 @@ use crate::config;
 use crate::manifests::Manifests;
 use crate::netns::Netns;
 use crate::process::{Launch, Process, lock};
+use crate::wiring::{
+    CONTROL_HOST, NAMESERVER, plug, pod_address6, pod_range_routes, resolver_of, switch_address,
+    wire_pod,
+};
 
-/// Last byte of the control host's address on the switch.
-pub(crate) const CONTROL_HOST: u8 = 100;
 /// Last byte of a node's first pod.
 const FIRST_POD: u8 = 10;
 /// More nodes would run into the control host's number.
 const NODES_MAX: u8 = 99;
-/// Where pods are told to ask for names. Nodes have the address and nobody serves it: a look-up is
-/// answered because it is captured, and refused at once otherwise.
-const NAMESERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
-
 /// Pods with a TIME_WAIT for each of 20,000 connections a second would run out of ports.
 const HOST_SETTINGS: [(&str, &str); 2] = [
     ("net/ipv4/ip_local_port_range", "1024 65535"),
@@ -285,7 +283,7 @@ impl Mesh {
         let ip = Ipv4Addr::new(10, 44, node.number, number);
         let ip6 = self.ipv6.then(|| pod_address6(node.number, number));
         let netns = Netns::create(&format!("{}{key}", self.prefix))?;
-        wire_pod(node, &netns, number, ip, ip6)?;
+        wire_pod(&node.netns, node.number, &netns, number, ip, ip6)?;
         netns.sysctl(&HOST_SETTINGS)?;
         let resolv_conf = self.folder.join("pods").join(format!("{key}.resolv.conf"));
         fs::write(&resolv_conf, resolver_of(&spec.namespace))?;
@@ -423,28 +421,10 @@ impl Drop for Mesh {
     }
 }
 
-/// Address of host `number` on the switch.
-#[must_use]
-pub(crate) fn switch_address(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 43, 0, number)
-}
-
-fn pod_address6(node: u8, number: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd44, 0, 0, u16::from(node), 0, 0, 0, u16::from(number))
-}
-
 fn default_folder() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     Path::new("/run/weft").join(format!("mesh-{}-{count}", process::id()))
-}
-
-fn resolver_of(namespace: &str) -> String {
-    format!(
-        "nameserver {NAMESERVER}\n\
-         search {namespace}.svc.cluster.local svc.cluster.local cluster.local\n\
-         options ndots:5 timeout:2 attempts:2\n"
-    )
 }
 
 fn make_node(builder: &MeshBuilder, switch: &Netns, number: u8) -> Result<Node> {
@@ -469,73 +449,4 @@ fn make_node(builder: &MeshBuilder, switch: &Netns, number: u8) -> Result<Node> 
         netns,
         next_pod: AtomicU8::new(FIRST_POD),
     })
-}
-
-/// A cable from the switch to a host's `eth0`.
-fn plug(switch: &Netns, host: &Netns, number: u8, ipv6: bool) -> Result<()> {
-    switch.ip(&[
-        format!(
-            "link add h{number} type veth peer name eth0 netns {}",
-            host.name()
-        ),
-        format!("link set h{number} master br0"),
-        format!("link set h{number} up"),
-    ])?;
-    let mut lines = vec![
-        format!("addr add {}/24 dev eth0", switch_address(number)),
-        "link set eth0 up".to_owned(),
-    ];
-    if ipv6 {
-        lines.push(format!("addr add fd43::{number:x}/64 dev eth0 nodad"));
-    }
-    host.ip(&lines)
-}
-
-/// A cable from a node to a pod's `eth0`, and the routes at both ends.
-fn wire_pod(
-    node: &Node,
-    pod: &Netns,
-    number: u8,
-    ip: Ipv4Addr,
-    ip6: Option<Ipv6Addr>,
-) -> Result<()> {
-    let gateway = format!("10.44.{}.1", node.number);
-    let gateway6 = pod_address6(node.number, 1);
-    let mut outside = vec![
-        format!(
-            "link add p{number} type veth peer name eth0 netns {}",
-            pod.name()
-        ),
-        format!("link set p{number} up"),
-        format!("route add {ip}/32 dev p{number} src {gateway}"),
-    ];
-    let mut inside = vec![
-        format!("addr add {ip}/32 dev eth0"),
-        "link set eth0 up".to_owned(),
-        format!("route add {gateway}/32 dev eth0"),
-        format!("route add default via {gateway} dev eth0"),
-    ];
-    if let Some(ip6) = ip6 {
-        // Unlike ARP, neighbour discovery answers only for the addresses of its own link.
-        outside.push(format!("addr add {gateway6}/128 dev p{number} nodad"));
-        outside.push(format!("route add {ip6}/128 dev p{number}"));
-        inside.push(format!("addr add {ip6}/128 dev eth0 nodad"));
-        inside.push(format!("route add {gateway6}/128 dev eth0"));
-        inside.push(format!("route add default via {gateway6} dev eth0"));
-    }
-    node.netns.ip(&outside)?;
-    pod.ip(&inside)
-}
-
-fn pod_range_routes(node: u8, ipv6: bool) -> Vec<String> {
-    let mut lines = vec![format!(
-        "route add 10.44.{node}.0/24 via {}",
-        switch_address(node)
-    )];
-    if ipv6 {
-        lines.push(format!(
-            "route add fd44:0:0:{node:x}::/64 via fd43::{node:x}"
-        ));
-    }
-    lines
 }

@@ -174,7 +174,7 @@ impl Mesh {
         let root = state.join("root-cert.pem").display().to_string();
         let token = state.join("ztunnel-token").display().to_string();
         let trust_domain = crate::process::lock(&self.trust_domain).clone();
-        let address = crate::mesh::switch_address(node.number).to_string();
+        let address = crate::wiring::switch_address(node.number).to_string();
         let own = [
             ("XDS_ADDRESS", controller.as_str()),
             ("CA_ADDRESS", &controller),

@@ -124,8 +124,13 @@ impl Shop {
         };
         shop.declare()?;
         let controller = Self::controller_settings();
-        shop.mesh
-            .start_all(&controller, &ZtunnelSettings::default())?;
+        // The lifetime is the asker's choice; the controller's own is for those who name none.
+        let lifetime = ("SECRET_TTL".to_owned(), format!("{CERTIFICATE_SECONDS}s"));
+        let ztunnel = ZtunnelSettings {
+            environment: vec![lifetime],
+            ..ZtunnelSettings::default()
+        };
+        shop.mesh.start_all(&controller, &ztunnel)?;
         for pod in shop.mesh.pods() {
             if shop.is_enrolled_by_label(&pod) {
                 shop.mesh.wait_enrolled(&pod)?;
