@@ -35,10 +35,7 @@ pub fn path_with_system_programs() -> String {
 /// Where logs of failed tests go, if anywhere: the state folders themselves vanish.
 #[must_use]
 pub fn failed_logs_folder() -> Option<PathBuf> {
-    std::env::var(FAILED_LOGS)
-        .ok()
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
+    std::env::var(FAILED_LOGS).ok().filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The built program called `name`.
@@ -51,11 +48,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         // Test binaries are in `deps/` below the folder of the programs.
         _ => {
             let own = std::env::current_exe().context("finding the running program's folder")?;
-            own.ancestors()
-                .skip(1)
-                .take(2)
-                .map(Path::to_path_buf)
-                .collect()
+            own.ancestors().skip(1).take(2).map(Path::to_path_buf).collect()
         }
     };
     for folder in &folders {
@@ -66,10 +59,6 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     }
     bail!(
         "{name} is not built: none in {}; run `make build`, or set {BINARIES}",
-        folders
-            .iter()
-            .map(|f| f.display().to_string())
-            .collect::<Vec<_>>()
-            .join(", ")
+        folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ")
     )
 }

@@ -50,9 +50,7 @@ pub fn enter() -> Result<Inside> {
         return settle();
     }
     let status = outer()?;
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     std::process::exit(code.unwrap_or(1));
 }
 
@@ -74,12 +72,7 @@ fn outer() -> Result<ExitStatus> {
 
 fn forwarded_signals() -> SigSet {
     let mut signals = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
         signals.add(signal);
     }
     signals
@@ -94,11 +87,7 @@ fn supervise(mut child: Child, signals: &SigSet) -> Result<ExitStatus> {
         }
         if signals.wait().context("waiting for a signal")? != Signal::SIGCHLD {
             // Asked twice: it doesn't listen. A pid that is gone shows at the next look.
-            let signal = if asked {
-                Signal::SIGKILL
-            } else {
-                Signal::SIGTERM
-            };
+            let signal = if asked { Signal::SIGKILL } else { Signal::SIGTERM };
             let _gone = kill(pid, signal);
             asked = true;
         }
@@ -137,9 +126,7 @@ fn map_to_root(uid: Uid, gid: Gid) -> Result<()> {
 /// What the inner process does before it returns to its caller.
 fn settle() -> Result<Inside> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("tying this process to the outer one")?;
-    forwarded_signals()
-        .thread_unblock()
-        .context("unblocking signals")?;
+    forwarded_signals().thread_unblock().context("unblocking signals")?;
     // Still the machine's /proc, in which `self` is the number that the machine knows.
     let pid_outside = fs::read_link("/proc/self")
         .ok()
@@ -150,10 +137,7 @@ fn settle() -> Result<Inside> {
     raise_open_files();
     command_quietly("ip", &["link", "set", "lo", "up"])?;
     watch_for_signals()?;
-    Ok(Inside {
-        pid_outside,
-        user_namespace,
-    })
+    Ok(Inside { pid_outside, user_namespace })
 }
 
 fn private_mounts() -> Result<()> {
@@ -164,26 +148,14 @@ fn private_mounts() -> Result<()> {
         "can't mount /proc for the pid namespace: something is mounted below /proc, as in a \
          container (docker: --security-opt systempaths=unconfined)",
     )?;
-    mount(
-        Some("weft"),
-        "/run",
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=0755"),
-    )
-    .context("can't mount a private /run")?;
+    mount(Some("weft"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
+        .context("can't mount a private /run")?;
     for folder in ["/run/netns", "/run/ztunnel", "/run/weft"] {
         fs::create_dir_all(folder).with_context(|| format!("making {folder}"))?;
     }
     // Programs get mount namespaces of their own; a namespace named later must show in them too.
-    mount(
-        Some("/run/netns"),
-        "/run/netns",
-        none,
-        MsFlags::MS_BIND,
-        none,
-    )
-    .context("binding /run/netns")?;
+    mount(Some("/run/netns"), "/run/netns", none, MsFlags::MS_BIND, none)
+        .context("binding /run/netns")?;
     mount(none, "/run/netns", none, MsFlags::MS_SHARED, none).context("sharing /run/netns")?;
     resolv_conf_target()
 }

@@ -24,10 +24,8 @@ const FIRST_POD: u8 = 10;
 /// More nodes would run into the control host's number.
 const NODES_MAX: u8 = 99;
 /// Pods with a TIME_WAIT for each of 20,000 connections a second would run out of ports.
-const HOST_SETTINGS: [(&str, &str); 2] = [
-    ("net/ipv4/ip_local_port_range", "1024 65535"),
-    ("net/ipv4/tcp_tw_reuse", "1"),
-];
+const HOST_SETTINGS: [(&str, &str); 2] =
+    [("net/ipv4/ip_local_port_range", "1024 65535"), ("net/ipv4/tcp_tw_reuse", "1")];
 
 /// Two (or more) nodes, a control host, and pods.
 #[derive(Debug)]
@@ -179,10 +177,7 @@ impl MeshBuilder {
             fs::create_dir_all(&part).with_context(|| format!("making {}", part.display()))?;
         }
         let switch = Netns::create(&format!("{}switch", self.prefix))?;
-        switch.ip(&[
-            "link add br0 type bridge".to_owned(),
-            "link set br0 up".to_owned(),
-        ])?;
+        switch.ip(&["link add br0 type bridge".to_owned(), "link set br0 up".to_owned()])?;
         let control = Netns::create(&format!("{}control", self.prefix))?;
         plug(&switch, &control, CONTROL_HOST, self.ipv6)?;
         let nodes = (1..=self.nodes)
@@ -209,12 +204,7 @@ impl Mesh {
     /// A mesh of two nodes unless told otherwise.
     #[must_use]
     pub fn builder() -> MeshBuilder {
-        MeshBuilder {
-            prefix: String::new(),
-            nodes: 2,
-            ipv6: false,
-            folder: None,
-        }
+        MeshBuilder { prefix: String::new(), nodes: 2, ipv6: false, folder: None }
     }
 
     /// Its folder: `manifests/`, `logs/`, `controller/`, `node<n>/`.
@@ -258,15 +248,9 @@ impl Mesh {
     /// # Errors
     /// There is no such node.
     pub fn node(&self, number: u8) -> Result<&Node> {
-        self.nodes
-            .iter()
-            .find(|node| node.number == number)
-            .with_context(|| {
-                format!(
-                    "there is no node {number}: the mesh has {}",
-                    self.nodes.len()
-                )
-            })
+        self.nodes.iter().find(|node| node.number == number).with_context(|| {
+            format!("there is no node {number}: the mesh has {}", self.nodes.len())
+        })
     }
 
     /// Makes a pod's network, without declaring it to the controller (see [`Self::declare`]).
@@ -287,13 +271,7 @@ impl Mesh {
         netns.sysctl(&HOST_SETTINGS)?;
         let resolv_conf = self.folder.join("pods").join(format!("{key}.resolv.conf"));
         fs::write(&resolv_conf, resolver_of(&spec.namespace))?;
-        let pod = Arc::new(Pod {
-            spec,
-            ip,
-            ip6,
-            netns,
-            resolv_conf,
-        });
+        let pod = Arc::new(Pod { spec, ip, ip6, netns, resolv_conf });
         lock(&self.pods).insert(key, Arc::clone(&pod));
         Ok(pod)
     }
@@ -351,10 +329,8 @@ impl Mesh {
     /// It isn't built, ends, or doesn't listen in time.
     pub fn serve(&self, pod: &Pod, port: u16, arguments: &[&str]) -> Result<Arc<Process>> {
         let name = format!("{}.{}", pod.spec.namespace, pod.spec.name);
-        let process = self.start(
-            &name,
-            pod.launch(config::binary("shop")?).args(arguments.to_vec()),
-        )?;
+        let process =
+            self.start(&name, pod.launch(config::binary("shop")?).args(arguments.to_vec()))?;
         self.wait_listening(&pod.netns, port, &process)?;
         Ok(process)
     }
@@ -377,10 +353,7 @@ impl Mesh {
     /// # Errors
     /// None of that name was started.
     pub fn process(&self, name: &str) -> Result<Arc<Process>> {
-        lock(&self.processes)
-            .get(name)
-            .cloned()
-            .with_context(|| format!("no process {name}"))
+        lock(&self.processes).get(name).cloned().with_context(|| format!("no process {name}"))
     }
 
     /// Names of all processes started.
@@ -400,10 +373,7 @@ impl Mesh {
     }
 
     fn route_pod_ranges(&self) -> Result<()> {
-        let hosts = self
-            .nodes
-            .iter()
-            .map(|node| (Some(node.number), &node.netns));
+        let hosts = self.nodes.iter().map(|node| (Some(node.number), &node.netns));
         for (own, netns) in hosts.chain([(None, &self.control)]) {
             let others = self.nodes.iter().filter(|node| Some(node.number) != own);
             let lines = others.flat_map(|other| pod_range_routes(other.number, self.ipv6));
@@ -431,10 +401,7 @@ fn make_node(builder: &MeshBuilder, switch: &Netns, number: u8) -> Result<Node> 
     let name = format!("node{number}");
     let netns = Netns::create(&format!("{}{name}", builder.prefix))?;
     plug(switch, &netns, number, builder.ipv6)?;
-    netns.sysctl(&[
-        ("net/ipv4/ip_forward", "1"),
-        ("net/ipv4/conf/all/rp_filter", "0"),
-    ])?;
+    netns.sysctl(&[("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/rp_filter", "0")])?;
     netns.sysctl(&HOST_SETTINGS)?;
     if builder.ipv6 {
         netns.sysctl(&[("net/ipv6/conf/all/forwarding", "1")])?;
@@ -443,10 +410,5 @@ fn make_node(builder: &MeshBuilder, switch: &Netns, number: u8) -> Result<Node> 
         format!("addr add 10.44.{number}.1/32 dev lo"),
         format!("addr add {NAMESERVER}/32 dev lo"),
     ])?;
-    Ok(Node {
-        number,
-        name,
-        netns,
-        next_pod: AtomicU8::new(FIRST_POD),
-    })
+    Ok(Node { number, name, netns, next_pod: AtomicU8::new(FIRST_POD) })
 }

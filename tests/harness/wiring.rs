@@ -35,10 +35,7 @@ pub(crate) fn resolver_of(namespace: &str) -> String {
 /// A cable from the switch to a host's `eth0`.
 pub(crate) fn plug(switch: &Netns, host: &Netns, number: u8, ipv6: bool) -> Result<()> {
     switch.ip(&[
-        format!(
-            "link add h{number} type veth peer name eth0 netns {}",
-            host.name()
-        ),
+        format!("link add h{number} type veth peer name eth0 netns {}", host.name()),
         format!("link set h{number} master br0"),
         format!("link set h{number} up"),
     ])?;
@@ -64,10 +61,7 @@ pub(crate) fn wire_pod(
     let gateway = format!("10.44.{}.1", node_number);
     let gateway6 = pod_address6(node_number, 1);
     let mut outside = vec![
-        format!(
-            "link add p{number} type veth peer name eth0 netns {}",
-            pod.name()
-        ),
+        format!("link add p{number} type veth peer name eth0 netns {}", pod.name()),
         format!("link set p{number} up"),
         format!("route add {ip}/32 dev p{number} src {gateway}"),
     ];
@@ -91,14 +85,9 @@ pub(crate) fn wire_pod(
 
 /// Routes to the pods of a node, for the other hosts.
 pub(crate) fn pod_range_routes(node: u8, ipv6: bool) -> Vec<String> {
-    let mut lines = vec![format!(
-        "route add 10.44.{node}.0/24 via {}",
-        switch_address(node)
-    )];
+    let mut lines = vec![format!("route add 10.44.{node}.0/24 via {}", switch_address(node))];
     if ipv6 {
-        lines.push(format!(
-            "route add fd44:0:0:{node:x}::/64 via fd43::{node:x}"
-        ));
+        lines.push(format!("route add fd44:0:0:{node:x}::/64 via fd43::{node:x}"));
     }
     lines
 }

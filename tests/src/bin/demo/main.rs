@@ -18,10 +18,7 @@ use report::Report;
 use shop::Shop;
 
 #[derive(Debug, Parser)]
-#[command(
-    name = "demo",
-    about = "A mesh of two nodes with a small shop, proved claim by claim"
-)]
+#[command(name = "demo", about = "A mesh of two nodes with a small shop, proved claim by claim")]
 struct Arguments {
     /// Folder for manifests, logs and state; made anew.
     #[arg(long, default_value = "demo-state")]

@@ -12,11 +12,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new() -> Self {
-        Self {
-            colour: std::io::stdout().is_terminal(),
-            passed: 0,
-            failed: 0,
-        }
+        Self { colour: std::io::stdout().is_terminal(), passed: 0, failed: 0 }
     }
 
     /// Says something that is no proof.
@@ -38,28 +34,17 @@ impl Report {
 
     /// Prints the counts.
     pub(crate) fn summary(&self) {
-        say(&format!(
-            "{} proofs passed, {} failed",
-            self.passed, self.failed
-        ));
+        say(&format!("{} proofs passed, {} failed", self.passed, self.failed));
     }
 
     /// Prints the counts and gives the exit status: a demo without a proof has proved nothing.
     pub(crate) fn finish(&self) -> ExitCode {
         self.summary();
-        if self.failed == 0 && self.passed > 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
+        if self.failed == 0 && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     fn painted(&self, text: &str, colour: &str) -> String {
-        if self.colour {
-            format!("\x1b[{colour}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 

@@ -48,10 +48,7 @@ const ROLES: [Role; 5] = [
         namespace: "shop",
         account: "checkout",
         node: 2,
-        upstreams: &[
-            "http://payment.default/pay",
-            "http://inventory.warehouse/stock",
-        ],
+        upstreams: &["http://payment.default/pay", "http://inventory.warehouse/stock"],
     },
     Role {
         name: "payment",
@@ -67,13 +64,7 @@ const ROLES: [Role; 5] = [
         node: 2,
         upstreams: &[],
     },
-    Role {
-        name: "intruder",
-        namespace: "elsewhere",
-        account: "intruder",
-        node: 1,
-        upstreams: &[],
-    },
+    Role { name: "intruder", namespace: "elsewhere", account: "intruder", node: 1, upstreams: &[] },
 ];
 
 /// Inventory is for checkout and payment.
@@ -118,18 +109,12 @@ impl Shop {
         let folder = fresh_folder(folder)?;
         let mesh = Mesh::builder().folder(folder).build()?;
         let capture = Capture::start(&mesh.node(1)?.netns, "eth0")?;
-        let shop = Self {
-            mesh,
-            first_capture: Mutex::new(Some(capture)),
-        };
+        let shop = Self { mesh, first_capture: Mutex::new(Some(capture)) };
         shop.declare()?;
         let controller = Self::controller_settings();
         // The lifetime is the asker's choice; the controller's own is for those who name none.
         let lifetime = ("SECRET_TTL".to_owned(), format!("{CERTIFICATE_SECONDS}s"));
-        let ztunnel = ZtunnelSettings {
-            environment: vec![lifetime],
-            ..ZtunnelSettings::default()
-        };
+        let ztunnel = ZtunnelSettings { environment: vec![lifetime], ..ZtunnelSettings::default() };
         shop.mesh.start_all(&controller, &ztunnel)?;
         for pod in shop.mesh.pods() {
             if shop.is_enrolled_by_label(&pod) {
@@ -168,15 +153,11 @@ impl Shop {
         manifests.write("strict-default", STRICT)?;
         // Without the label: one pod that only looks on, and the plain side of the comparison.
         manifests.namespace("outside", false)?;
-        self.mesh
-            .declared_pod(PodSpec::new("outside", "outsider", 1))?;
+        self.mesh.declared_pod(PodSpec::new("outside", "outsider", 1))?;
         for (namespace, enrolled) in [("plain", false), ("bench", true)] {
             manifests.namespace(namespace, enrolled)?;
-            self.mesh
-                .declared_pod(PodSpec::new(namespace, "client", 1))?;
-            let server = self
-                .mesh
-                .declared_pod(PodSpec::new(namespace, "server", 2))?;
+            self.mesh.declared_pod(PodSpec::new(namespace, "client", 1))?;
+            let server = self.mesh.declared_pod(PodSpec::new(namespace, "server", 2))?;
             self.mesh.serve(&server, BENCH_PORT, &["bench-server"])?;
         }
         Ok(())
@@ -191,18 +172,13 @@ impl Shop {
     pub(crate) fn pod(&self, namespace: &str, name: &str) -> Result<Arc<Pod>> {
         let fits = |pod: &Arc<Pod>| pod.spec.namespace == namespace && pod.spec.name == name;
         let pods = self.mesh.pods();
-        pods.into_iter()
-            .find(fits)
-            .with_context(|| format!("no pod {namespace}/{name}"))
+        pods.into_iter().find(fits).with_context(|| format!("no pod {namespace}/{name}"))
     }
 
     /// A role's pod.
     pub(crate) fn role(&self, name: &str) -> Result<Arc<Pod>> {
         let role = ROLES.iter().find(|role| role.name == name);
-        self.pod(
-            role.with_context(|| format!("no role {name}"))?.namespace,
-            name,
-        )
+        self.pod(role.with_context(|| format!("no role {name}"))?.namespace, name)
     }
 
     /// What `shop` prints as JSON in a pod, whether it succeeds or not.
@@ -215,21 +191,14 @@ impl Shop {
     /// A call from a pod: status (0 if no answer came), and the whole of it.
     pub(crate) fn call(&self, from: &Pod, url: &str) -> Result<(u64, Value)> {
         let answer = self.tool(from, &["call", "--json", url], Duration::ZERO)?;
-        let status = answer
-            .get("status")
-            .and_then(Value::as_u64)
-            .unwrap_or_default();
+        let status = answer.get("status").and_then(Value::as_u64).unwrap_or_default();
         Ok((status, answer))
     }
 
     /// The address of one of our pods, in words.
     pub(crate) fn owner(&self, address: &str) -> String {
         let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
-        let owner = self
-            .mesh
-            .pods()
-            .into_iter()
-            .find(|pod| pod.ip.to_string() == ip);
+        let owner = self.mesh.pods().into_iter().find(|pod| pod.ip.to_string() == ip);
         owner.map_or_else(
             || address.to_owned(),
             |pod| format!("{}@node{}", pod.spec.name, pod.spec.node),
@@ -249,25 +218,18 @@ impl Shop {
 
 /// A tool of the shop in a pod.
 pub(crate) fn tool_launch(from: &Pod, arguments: &[&str]) -> Result<Launch> {
-    Ok(from
-        .launch(config::binary("shop")?)
-        .args(arguments.to_vec()))
+    Ok(from.launch(config::binary("shop")?).args(arguments.to_vec()))
 }
 
 /// Empties the folder if it is ours; programs in other namespaces need its whole path.
 fn fresh_folder(folder: &Path) -> Result<std::path::PathBuf> {
     if folder.exists() {
         if !folder.join(MARKER).exists() && fs::read_dir(folder)?.next().is_some() {
-            bail!(
-                "{} isn't empty and not the demo's: name another folder",
-                folder.display()
-            );
+            bail!("{} isn't empty and not the demo's: name another folder", folder.display());
         }
         fs::remove_dir_all(folder).with_context(|| format!("emptying {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     fs::write(folder.join(MARKER), "")?;
-    folder
-        .canonicalize()
-        .with_context(|| folder.display().to_string())
+    folder.canonicalize().with_context(|| folder.display().to_string())
 }

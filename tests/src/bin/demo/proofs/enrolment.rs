@@ -14,14 +14,8 @@ pub(super) fn label_alone_enrols(shop: &Shop) -> Result<String> {
     for pod in shop.mesh.pods() {
         let name = format!("{}/{}", pod.spec.namespace, pod.spec.name);
         let has_rules = is_redirected(&pod.netns)?;
-        let protocol = known
-            .get(&name)
-            .with_context(|| format!("{name} isn't known to node 2"))?;
-        match (
-            shop.is_enrolled_by_label(&pod),
-            has_rules,
-            protocol.as_str(),
-        ) {
+        let protocol = known.get(&name).with_context(|| format!("{name} isn't known to node 2"))?;
+        match (shop.is_enrolled_by_label(&pod), has_rules, protocol.as_str()) {
             (true, true, "HBONE") => joined.push(pod.spec.name.clone()),
             (false, false, "TCP") => out.push(name),
             (label, rules, protocol) => {
@@ -29,10 +23,7 @@ pub(super) fn label_alone_enrols(shop: &Shop) -> Result<String> {
             }
         }
     }
-    ensure!(
-        out.iter().any(|name| name == "outside/outsider"),
-        "nobody stayed out"
-    );
+    ensure!(out.iter().any(|name| name == "outside/outsider"), "nobody stayed out");
     Ok(format!(
         "{} pods of labelled namespaces have redirection rules and are reached by HBONE; {} have \
          neither ({})",
@@ -51,37 +42,21 @@ pub(super) fn call_crosses_nodes(shop: &Shop) -> Result<String> {
     let checkout = called(hop, "http://checkout.shop/")?;
     let payment = called(&checkout, "http://payment.default/pay")?;
     let caller = |hop: &Value| {
-        let address = hop
-            .get("caller")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let address = hop.get("caller").and_then(Value::as_str).unwrap_or_default();
         shop.owner(address)
     };
     // The callee sees the address of the calling pod itself, not of a proxy.
     let (first, second) = (caller(&checkout), caller(&payment));
     ensure!(first == "web@node1", "checkout was called by {first}");
     ensure!(second == "checkout@node2", "payment was called by {second}");
-    let time = answer
-        .get("microseconds")
-        .and_then(Value::as_u64)
-        .unwrap_or_default();
-    Ok(format!(
-        "{first} → {second} → payment@node1, names resolved in the pods, in {time} µs"
-    ))
+    let time = answer.get("microseconds").and_then(Value::as_u64).unwrap_or_default();
+    Ok(format!("{first} → {second} → payment@node1, names resolved in the pods, in {time} µs"))
 }
 
 /// The trace of the call to `url` that `hop` made.
 fn called(hop: &Value, url: &str) -> Result<Value> {
-    let calls = hop
-        .get("calls")
-        .and_then(Value::as_array)
-        .context("a trace without calls")?;
-    let call = calls
-        .iter()
-        .find(|call| call.get("url").and_then(Value::as_str) == Some(url));
-    let body = call
-        .with_context(|| format!("{url} wasn't called"))?
-        .get("body");
-    body.cloned()
-        .with_context(|| format!("{url} gave no trace"))
+    let calls = hop.get("calls").and_then(Value::as_array).context("a trace without calls")?;
+    let call = calls.iter().find(|call| call.get("url").and_then(Value::as_str) == Some(url));
+    let body = call.with_context(|| format!("{url} wasn't called"))?.get("body");
+    body.cloned().with_context(|| format!("{url} gave no trace"))
 }

@@ -33,11 +33,7 @@ struct Certificate {
 /// Payment's ztunnel holds a certificate with exactly its SPIFFE ID and the set lifetime.
 pub(super) fn payment_certificate(shop: &Shop) -> Result<String> {
     let certificate = certificate_of(shop, 1, PAYMENT)?;
-    ensure!(
-        certificate.identity == PAYMENT,
-        "its only URI is {}",
-        certificate.identity
-    );
+    ensure!(certificate.identity == PAYMENT, "its only URI is {}", certificate.identity);
     let life = certificate.lifetime_seconds;
     let allowed = CERTIFICATE_SECONDS..=CERTIFICATE_SECONDS + BACKDATING_SECONDS_MAX;
     ensure!(allowed.contains(&life), "it lasts {life} s");
@@ -54,12 +50,7 @@ pub(super) fn renewal_loses_nothing(shop: &Shop) -> Result<String> {
     // Checkout calls payment across nodes; the policy of inventory isn't in the way.
     let checkout = shop.role("checkout")?;
     let url = "http://payment.default/pay";
-    let kept = start_load(
-        shop,
-        &checkout,
-        "load-kept",
-        &["--url", url, "--rps", "100"],
-    )?;
+    let kept = start_load(shop, &checkout, "load-kept", &["--url", url, "--rps", "100"])?;
     let words = ["--url", url, "--rps", "50", "--new-connections"];
     let fresh = start_load(shop, &checkout, "load-fresh", &words)?;
     let renewed = poll::until("renewal of payment's certificate", RENEWAL_DEADLINE, || {
@@ -76,8 +67,7 @@ pub(super) fn renewal_loses_nothing(shop: &Shop) -> Result<String> {
 }
 
 fn start_load(shop: &Shop, from: &Pod, name: &str, words: &[&str]) -> Result<Arc<Process>> {
-    shop.mesh
-        .start(name, tool_launch(from, &[&["load"], words].concat())?)
+    shop.mesh.start(name, tool_launch(from, &[&["load"], words].concat())?)
 }
 
 /// Ends a load; how many requests it made.
@@ -95,42 +85,24 @@ fn end_load(load: &Process) -> Result<u64> {
 /// The certificate that node `number`'s ztunnel uses for `identity`, read from its own bytes.
 fn certificate_of(shop: &Shop, number: u8, identity: &str) -> Result<Certificate> {
     let dump = shop.mesh.config_dump(number)?;
-    let entries = dump
-        .get("certificates")
-        .and_then(Value::as_array)
-        .context("no certificates")?;
+    let entries = dump.get("certificates").and_then(Value::as_array).context("no certificates")?;
     let entry = entries
         .iter()
         .find(|entry| entry.get("identity").and_then(Value::as_str) == Some(identity))
         .with_context(|| format!("node {number} has no certificate for {identity}"))?;
     let leaf = entry.pointer("/certChain/0").context("an empty chain")?;
-    let encoded = leaf
-        .get("pem")
-        .and_then(Value::as_str)
-        .context("a chain without PEM")?;
-    let text = base64::engine::general_purpose::STANDARD
-        .decode(encoded)
-        .context("the PEM")?;
+    let encoded = leaf.get("pem").and_then(Value::as_str).context("a chain without PEM")?;
+    let text = base64::engine::general_purpose::STANDARD.decode(encoded).context("the PEM")?;
     let (pem, _) = Pem::read(std::io::Cursor::new(text)).context("the PEM")?;
     let certificate = pem.parse_x509().context("the certificate")?;
-    let names = certificate
-        .subject_alternative_name()?
-        .context("no alternative names")?;
+    let names = certificate.subject_alternative_name()?.context("no alternative names")?;
     let uris: Vec<&str> = names
         .value
         .general_names
         .iter()
-        .filter_map(|name| {
-            if let GeneralName::URI(uri) = name {
-                Some(*uri)
-            } else {
-                None
-            }
-        })
+        .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None })
         .collect();
-    let [uri] = uris.as_slice() else {
-        anyhow::bail!("not one URI but {uris:?}")
-    };
+    let [uri] = uris.as_slice() else { anyhow::bail!("not one URI but {uris:?}") };
     let validity = certificate.validity();
     Ok(Certificate {
         identity: (*uri).to_owned(),

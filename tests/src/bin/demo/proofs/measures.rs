@@ -36,20 +36,10 @@ pub(super) fn pairs_have_metrics(shop: &Shop) -> Result<String> {
             opened >= 1.0 && sent > 0.0 && received > 0.0,
             "{source} → {destination}: {opened} opened, {sent} B sent, {received} B received"
         );
-        let sample = samples
-            .of("istio_tcp_connections_opened_total", &labels)
-            .next();
-        let service = sample
-            .context("no sample")?
-            .label("destination_service")
-            .to_owned();
-        ensure!(
-            service.starts_with(destination),
-            "{source} → {destination}: {service:?}"
-        );
-        told.push(format!(
-            "{source} → {service} {opened} ({sent}/{received} B)"
-        ));
+        let sample = samples.of("istio_tcp_connections_opened_total", &labels).next();
+        let service = sample.context("no sample")?.label("destination_service").to_owned();
+        ensure!(service.starts_with(destination), "{source} → {destination}: {service:?}");
+        told.push(format!("{source} → {service} {opened} ({sent}/{received} B)"));
     }
     Ok(told.join(", "))
 }
@@ -77,32 +67,12 @@ pub(super) fn added_latency(shop: &Shop) -> Result<String> {
 /// p50 and p99, microseconds.
 fn round_trip(shop: &Shop, namespace: &str) -> Result<(f64, f64)> {
     let client = shop.pod(namespace, "client")?;
-    let target = shop
-        .pod(namespace, "server")?
-        .address(BENCH_PORT)
-        .to_string();
-    let words = [
-        "bench-client",
-        "--target",
-        &target,
-        "--mode",
-        "latency",
-        "--seconds",
-        "1",
-    ];
+    let target = shop.pod(namespace, "server")?.address(BENCH_PORT).to_string();
+    let words = ["bench-client", "--target", &target, "--mode", "latency", "--seconds", "1"];
     let report = shop.tool(&client, &words, Duration::from_secs(2))?;
-    let figure = |key: &str| {
-        report
-            .pointer(&format!("/latency/{key}"))
-            .and_then(Value::as_f64)
-    };
-    ensure!(
-        report.get("failed").and_then(Value::as_u64) == Some(0),
-        "{report}"
-    );
-    figure("p50_us")
-        .zip(figure("p99_us"))
-        .with_context(|| report.to_string())
+    let figure = |key: &str| report.pointer(&format!("/latency/{key}")).and_then(Value::as_f64);
+    ensure!(report.get("failed").and_then(Value::as_u64) == Some(0), "{report}");
+    figure("p50_us").zip(figure("p99_us")).with_context(|| report.to_string())
 }
 
 /// The round whose p50 is in the middle.

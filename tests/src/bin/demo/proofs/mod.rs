@@ -20,47 +20,17 @@ pub(crate) type Proof = fn(&Shop) -> Result<String>;
 
 /// All of them. The wire comes early: it shows the recording that began before the first call.
 pub(crate) const PROOFS: [(&str, Proof); 12] = [
-    (
-        "pods join by label alone, and one stays out",
-        enrolment::label_alone_enrols,
-    ),
-    (
-        "a call crosses nodes: web → checkout → payment",
-        enrolment::call_crosses_nodes,
-    ),
-    (
-        "between the nodes only TLS 1.3",
-        wire::only_tls13_between_nodes,
-    ),
-    (
-        "payment has a short-lived SPIFFE identity",
-        identity::payment_certificate,
-    ),
-    (
-        "inventory answers checkout and payment only",
-        policy::intruder_is_refused,
-    ),
-    (
-        "a STRICT namespace refuses plaintext",
-        policy::strict_refuses_plaintext,
-    ),
-    (
-        "an edited policy cuts an open connection",
-        policy::edit_cuts_open_connection,
-    ),
-    (
-        "same-node traffic stays on its node",
-        wire::same_node_stays_local,
-    ),
+    ("pods join by label alone, and one stays out", enrolment::label_alone_enrols),
+    ("a call crosses nodes: web → checkout → payment", enrolment::call_crosses_nodes),
+    ("between the nodes only TLS 1.3", wire::only_tls13_between_nodes),
+    ("payment has a short-lived SPIFFE identity", identity::payment_certificate),
+    ("inventory answers checkout and payment only", policy::intruder_is_refused),
+    ("a STRICT namespace refuses plaintext", policy::strict_refuses_plaintext),
+    ("an edited policy cuts an open connection", policy::edit_cuts_open_connection),
+    ("same-node traffic stays on its node", wire::same_node_stays_local),
     ("the controller may be away", outage::controller_may_be_away),
-    (
-        "certificates renew under traffic",
-        identity::renewal_loses_nothing,
-    ),
-    (
-        "metrics tell each pair of services",
-        measures::pairs_have_metrics,
-    ),
+    ("certificates renew under traffic", identity::renewal_loses_nothing),
+    ("metrics tell each pair of services", measures::pairs_have_metrics),
     ("latency added to plain TCP", measures::added_latency),
 ];
 
@@ -87,25 +57,13 @@ impl Drop for Temporary<'_> {
 /// The protocol by which node `number`'s ztunnel reaches each workload, by `namespace/name`.
 fn protocols(shop: &Shop, number: u8) -> Result<BTreeMap<String, String>> {
     let dump = shop.mesh.config_dump(number)?;
-    let workloads = dump
-        .get("workloads")
-        .and_then(Value::as_array)
-        .context("no workloads")?;
+    let workloads = dump.get("workloads").and_then(Value::as_array).context("no workloads")?;
     let word = |workload: &Value, key: &str| {
-        workload
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
+        workload.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
     Ok(workloads
         .iter()
-        .map(|w| {
-            (
-                format!("{}/{}", word(w, "namespace"), word(w, "name")),
-                word(w, "protocol"),
-            )
-        })
+        .map(|w| (format!("{}/{}", word(w, "namespace"), word(w, "name")), word(w, "protocol")))
         .collect())
 }
 

@@ -33,26 +33,12 @@ pub(super) fn controller_may_be_away(shop: &Shop) -> Result<String> {
     controller.kill()?;
     let away = Away(&controller);
     let web = shop.role("web")?;
-    let words = [
-        "load",
-        "--url",
-        "http://checkout.shop/",
-        "--new-connections",
-    ];
+    let words = ["load", "--url", "http://checkout.shop/", "--new-connections"];
     let more = ["--rps", "40", "--seconds", AWAY_SECONDS];
-    let report = shop.tool(
-        &web,
-        &[&words[..], &more[..]].concat(),
-        Duration::from_secs(10),
-    )?;
+    let report = shop.tool(&web, &[&words[..], &more[..]].concat(), Duration::from_secs(10))?;
     let number = |key: &str| report.get(key).and_then(Value::as_u64);
-    ensure!(
-        number("failed") == Some(0),
-        "without a controller: {report}"
-    );
-    let total = number("total")
-        .filter(|total| *total > 0)
-        .context("no request was made")?;
+    ensure!(number("failed") == Some(0), "without a controller: {report}");
+    let total = number("total").filter(|total| *total > 0).context("no request was made")?;
     shop.mesh.manifests().service(&ServiceSpec {
         namespace: "shop",
         name: "late",
@@ -64,17 +50,10 @@ pub(super) fn controller_may_be_away(shop: &Shop) -> Result<String> {
     shop.mesh.wait_controller()?;
     let ready = back.elapsed();
     for node in shop.mesh.nodes() {
-        poll::until(
-            &format!("{} caught up", node.name),
-            CAUGHT_UP_DEADLINE,
-            || {
-                ensure!(
-                    knows_late(&shop.mesh.config_dump(node.number)?),
-                    "late.shop is unknown"
-                );
-                Ok(())
-            },
-        )?;
+        poll::until(&format!("{} caught up", node.name), CAUGHT_UP_DEADLINE, || {
+            ensure!(knows_late(&shop.mesh.config_dump(node.number)?), "late.shop is unknown");
+            Ok(())
+        })?;
     }
     let caught_up = back.elapsed();
     drop(away);

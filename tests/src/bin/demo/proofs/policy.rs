@@ -39,16 +39,11 @@ pub(super) fn intruder_is_refused(shop: &Shop) -> Result<String> {
     let intruder = shop.role("intruder")?;
     let (status, answer) = shop.call(&intruder, url)?;
     ensure!(status == 0, "the intruder got an answer: {answer}");
-    let error = answer
-        .get("error")
-        .and_then(|error| error.as_str())
-        .unwrap_or_default();
+    let error = answer.get("error").and_then(|error| error.as_str()).unwrap_or_default();
     let line = poll::until("the refusal in the log", SOON, || {
         log_line(shop, 2, &["inventory-callers", "intruder"])
     })?;
-    Ok(format!(
-        "checkout 200, payment 200, intruder: {error}; node 2 logs: {line}"
-    ))
+    Ok(format!("checkout 200, payment 200, intruder: {error}; node 2 logs: {line}"))
 }
 
 /// A pod outside of the mesh reaches checkout, whose namespace permits plaintext, and not
@@ -58,26 +53,13 @@ pub(super) fn strict_refuses_plaintext(shop: &Shop) -> Result<String> {
     let (checkout, payment) = (shop.role("checkout")?, shop.role("payment")?);
     let health = |pod: &Pod| format!("http://{}/health", pod.address(PORT));
     let (open, answer) = shop.call(&outsider, &health(&checkout))?;
-    ensure!(
-        open == 200,
-        "a PERMISSIVE namespace refused plaintext: {answer}"
-    );
+    ensure!(open == 200, "a PERMISSIVE namespace refused plaintext: {answer}");
     let (closed, answer) = shop.call(&outsider, &health(&payment))?;
-    ensure!(
-        closed == 0,
-        "a STRICT namespace answered plaintext: {answer}"
-    );
+    ensure!(closed == 0, "a STRICT namespace answered plaintext: {answer}");
     let (inside, answer) = shop.call(&checkout, "http://payment.default/pay")?;
-    ensure!(
-        inside == 200,
-        "a STRICT namespace refused mutual TLS: {answer}"
-    );
+    ensure!(inside == 200, "a STRICT namespace refused mutual TLS: {answer}");
     let line = poll::until("the refusal in the log", SOON, || {
-        log_line(
-            shop,
-            1,
-            &["istio_converted_static_strict", &outsider.ip.to_string()],
-        )
+        log_line(shop, 1, &["istio_converted_static_strict", &outsider.ip.to_string()])
     })?;
     Ok(format!(
         "plaintext from outside: checkout (PERMISSIVE) 200, payment (STRICT) refused; mutual TLS \
@@ -107,10 +89,7 @@ pub(super) fn edit_cuts_open_connection(shop: &Shop) -> Result<String> {
         }
     }
     let cut = saved.elapsed();
-    ensure!(
-        cut < SOON,
-        "no end and no tick within {SOON:?}: silent, not cut"
-    );
+    ensure!(cut < SOON, "no end and no tick within {SOON:?}: silent, not cut");
     let (refused, answer) = shop.call(&web, "http://checkout.shop/health")?;
     ensure!(refused == 0, "a new connection was let in: {answer}");
     drop(policy);

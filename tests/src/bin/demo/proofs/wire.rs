@@ -18,11 +18,7 @@ const PHRASE: &str = "three-blue-teapots-for-the-duchess";
 /// All that crossed node 1's cable since the start is TLS 1.3, and a call's text is not in it,
 /// while the same text from a pod outside of the mesh is.
 pub(super) fn only_tls13_between_nodes(shop: &Shop) -> Result<String> {
-    let capture = shop
-        .first_capture
-        .lock()
-        .ok()
-        .and_then(|mut capture| capture.take());
+    let capture = shop.first_capture.lock().ok().and_then(|mut capture| capture.take());
     let capture = capture.context("the recording has been used")?;
     let note = format!("x-note: {PHRASE}");
     let web = shop.role("web")?;
@@ -36,24 +32,12 @@ pub(super) fn only_tls13_between_nodes(shop: &Shop) -> Result<String> {
     let versions = recording.tls_versions(port::HBONE);
     let handshakes = versions.get(&TLS_1_3).copied().unwrap_or_default();
     ensure!(handshakes > 0, "no handshake of TLS 1.3 seen");
-    ensure!(
-        versions.len() == 1,
-        "other versions than TLS 1.3: {versions:x?}"
-    );
+    ensure!(versions.len() == 1, "other versions than TLS 1.3: {versions:x?}");
     let records = recording.tls_records(port::HBONE)?;
-    ensure!(
-        !recording.contains(PHRASE),
-        "the request's text was readable on the cable"
-    );
-    ensure!(
-        recording.forgotten_bytes == 0,
-        "the recording was too small"
-    );
+    ensure!(!recording.contains(PHRASE), "the request's text was readable on the cable");
+    ensure!(recording.forgotten_bytes == 0, "the recording was too small");
     let plain = plain_comparison(shop, &note)?;
-    ensure!(
-        plain.contains(PHRASE),
-        "the recording doesn't even see plain text"
-    );
+    ensure!(plain.contains(PHRASE), "the recording doesn't even see plain text");
     Ok(format!(
         "{} frames on node 1's cable, {handshakes} handshakes on {} all 0x0304, {} encrypted \
          records; {PHRASE:?} is not in them, and is when sent from outside the mesh",
@@ -69,11 +53,7 @@ fn plain_comparison(shop: &Shop, note: &str) -> Result<Recording> {
     let checkout = shop.role("checkout")?;
     let capture = Capture::start(&shop.mesh.node(1)?.netns, "eth0")?;
     let url = format!("http://{}/health", checkout.address(PORT));
-    shop.tool(
-        &outsider,
-        &["call", "--json", "--header", note, &url],
-        Duration::ZERO,
-    )?;
+    shop.tool(&outsider, &["call", "--json", "--header", note, &url], Duration::ZERO)?;
     capture.finish()
 }
 
@@ -87,10 +67,7 @@ fn check_ports(recording: &Recording) -> Result<()> {
         .collect();
     ensure!(others.is_empty(), "other TCP between the nodes: {others:?}");
     let controller = recording.tls_versions(port::CONTROLLER);
-    ensure!(
-        controller.keys().all(|v| *v == TLS_1_3),
-        "controller connections: {controller:x?}"
-    );
+    ensure!(controller.keys().all(|v| *v == TLS_1_3), "controller connections: {controller:x?}");
     Ok(())
 }
 
@@ -111,16 +88,11 @@ pub(super) fn same_node_stays_local(shop: &Shop) -> Result<String> {
     ensure!(status == 200, "inventory answered {answer}");
     let recording = capture.finish()?;
     let address = IpAddr::V4(inventory.ip);
-    let flows = recording
-        .flows()
-        .filter(|f| f.from.ip() == address || f.to.ip() == address);
+    let flows = recording.flows().filter(|f| f.from.ip() == address || f.to.ip() == address);
     ensure!(flows.count() == 0, "a call on one node crossed its cable");
     let samples = shop.mesh.ztunnel_metrics(2)?;
     let after = samples.sum(name, &labels);
-    ensure!(
-        after > before,
-        "not counted as local: {before} before, {after} after"
-    );
+    ensure!(after > before, "not counted as local: {before} before, {after} after");
     let sample = samples.of(name, &labels).next().context("no sample")?;
     Ok(format!(
         "{} → {} counted {} more with connection_security_policy=\"local\", 0 of {} frames on \
