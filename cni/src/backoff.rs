@@ -16,22 +16,14 @@ pub struct Backoff {
 impl Backoff {
     /// Pauses from `min` to `max`.
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self {
-            min,
-            max,
-            failures: 0,
-        }
+        Self { min, max, failures: 0 }
     }
 
     /// Counts a failure; how long to wait now.
     pub fn pause(&mut self) -> Duration {
-        let doubled = self
-            .min
-            .saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        let doubled = self.min.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         self.failures = self.failures.saturating_add(1);
-        doubled
-            .min(self.max)
-            .mul_f64(rand::rng().random_range(0.8..1.2))
+        doubled.min(self.max).mul_f64(rand::rng().random_range(0.8..1.2))
     }
 
     /// Failures since the last success.
@@ -54,10 +46,7 @@ mod tests {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
         let pauses: Vec<_> = (0..100).map(|_| backoff.pause().as_secs_f64()).collect();
         for (pause, nominal) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 10.0]) {
-            assert!(
-                (nominal * 0.8..nominal * 1.2).contains(pause),
-                "{pause} for {nominal}"
-            );
+            assert!((nominal * 0.8..nominal * 1.2).contains(pause), "{pause} for {nominal}");
         }
         assert!(pauses[99] < 12.0 && backoff.failures() == 100);
         backoff.reset();

@@ -40,7 +40,9 @@ pub const ZDS_CONNECTIONS_MAX: usize = 8;
 pub const REFUSAL_RETRY_MIN: Duration = Duration::from_secs(5);
 /// Longest pause.
 pub const REFUSAL_RETRY_MAX: Duration = Duration::from_secs(60);
-/// Pauses after a failed accept (out of descriptors, mostly).
+/// Attempts to have a proxy drop a pod. One that never had it may refuse for ever.
+pub const REMOVAL_ATTEMPTS_MAX: u32 = 5;
+/// First pause after a failed accept (out of descriptors, mostly).
 pub const ACCEPT_RETRY_MIN: Duration = Duration::from_millis(50);
 /// Longest pause.
 pub const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(5);

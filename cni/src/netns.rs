@@ -51,10 +51,7 @@ pub struct NamespaceId {
 impl NamespaceId {
     fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
     }
 }
 
@@ -88,9 +85,7 @@ impl Namespace {
         let inside = move || {
             let _ = reply.send(self.enter_and_run(work));
         };
-        std::thread::Builder::new()
-            .name("in-netns".into())
-            .spawn(inside)?;
+        std::thread::Builder::new().name("in-netns".into()).spawn(inside)?;
         let result = timeout(limits::NAMESPACE_DEADLINE, result).await;
         result
             .map_err(|_| NetnsError::Deadline)?
@@ -104,9 +99,7 @@ impl Namespace {
     {
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)?;
         drop(self);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(runtime.block_on(async { work().await }))
     }
 }
@@ -121,10 +114,7 @@ pub struct NetnsFolder {
 impl NetnsFolder {
     /// The folder, usually `/run/netns`. Remembers this process's own namespace, which is never entered as a pod's.
     pub fn new(path: PathBuf) -> io::Result<Self> {
-        Ok(Self {
-            path,
-            own: NamespaceId::of(&File::open("/proc/self/ns/net")?)?,
-        })
+        Ok(Self { path, own: NamespaceId::of(&File::open("/proc/self/ns/net")?)? })
     }
 
     /// Opens the namespace of this name.
@@ -147,11 +137,7 @@ impl NetnsFolder {
             return Err(NetnsError::NotANamespace(text()));
         }
         let id = NamespaceId::of(&file)?;
-        if id == self.own {
-            Err(NetnsError::Own(text()))
-        } else {
-            Ok(Namespace { file, id })
-        }
+        if id == self.own { Err(NetnsError::Own(text())) } else { Ok(Namespace { file, id }) }
     }
 }
 

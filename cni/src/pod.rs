@@ -32,10 +32,7 @@ pub enum PodError {
     )]
     Netns,
     /// An address is malformed, or there are too many.
-    #[error(
-        "an address is malformed, or there are over {}",
-        limits::POD_ADDRESSES_MAX
-    )]
+    #[error("an address is malformed, or there are over {}", limits::POD_ADDRESSES_MAX)]
     Address,
     /// The bytes are no message of this type.
     #[error("not an EnrolledPod message")]
@@ -107,9 +104,7 @@ impl Pod {
             return Err(PodError::Uid);
         }
         if resource.node != node {
-            return Err(PodError::Node(
-                resource.node.chars().take(NAME_BYTES_MAX).collect(),
-            ));
+            return Err(PodError::Node(resource.node.chars().take(NAME_BYTES_MAX).collect()));
         }
         let identity = PodIdentity {
             name: kubernetes_name("name", &resource.name)?,
@@ -170,28 +165,16 @@ mod tests {
         assert_eq!(pod.netns.unwrap().as_str(), "pod-cart");
         assert_eq!(pod.addresses.len(), 2);
         assert!(pod.bypass_dns_capture && !pod.bypass_inbound_capture);
-        let unnamed = EnrolledPod {
-            netns: String::new(),
-            ..resource()
-        };
-        assert_eq!(
-            Pod::from_resource("u1", "node1", &unnamed).unwrap().netns,
-            None
-        );
+        let unnamed = EnrolledPod { netns: String::new(), ..resource() };
+        assert_eq!(Pod::from_resource("u1", "node1", &unnamed).unwrap().netns, None);
     }
 
     #[test]
     fn namespace_name_never_leads_out_of_its_folder() {
-        for text in [
-            "", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\0b", "a b", "ä", "a\n",
-        ] {
+        for text in ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\0b", "a b", "ä", "a\n"] {
             assert_eq!(text.parse::<NetnsName>(), Err(PodError::Netns), "{text:?}");
         }
-        assert!(
-            "n".repeat(limits::NETNS_NAME_BYTES_MAX + 1)
-                .parse::<NetnsName>()
-                .is_err()
-        );
+        assert!("n".repeat(limits::NETNS_NAME_BYTES_MAX + 1).parse::<NetnsName>().is_err());
         for text in ["cni-6f1e", "a..b", "Pod_1.x"] {
             assert!(text.parse::<NetnsName>().is_ok(), "{text:?}");
         }
@@ -200,50 +183,15 @@ mod tests {
     #[test]
     fn malformed_pod_is_refused_whole() {
         let cases = [
+            (EnrolledPod { uid: "u2".into(), ..resource() }, PodError::Uid),
+            (EnrolledPod { node: "node2".into(), ..resource() }, PodError::Node("node2".into())),
+            (EnrolledPod { name: "A".into(), ..resource() }, PodError::Name { field: "name" }),
             (
-                EnrolledPod {
-                    uid: "u2".into(),
-                    ..resource()
-                },
-                PodError::Uid,
+                EnrolledPod { service_account: String::new(), ..resource() },
+                PodError::Name { field: "service_account" },
             ),
-            (
-                EnrolledPod {
-                    node: "node2".into(),
-                    ..resource()
-                },
-                PodError::Node("node2".into()),
-            ),
-            (
-                EnrolledPod {
-                    name: "A".into(),
-                    ..resource()
-                },
-                PodError::Name { field: "name" },
-            ),
-            (
-                EnrolledPod {
-                    service_account: String::new(),
-                    ..resource()
-                },
-                PodError::Name {
-                    field: "service_account",
-                },
-            ),
-            (
-                EnrolledPod {
-                    netns: "..".into(),
-                    ..resource()
-                },
-                PodError::Netns,
-            ),
-            (
-                EnrolledPod {
-                    addresses: vec!["x".into()],
-                    ..resource()
-                },
-                PodError::Address,
-            ),
+            (EnrolledPod { netns: "..".into(), ..resource() }, PodError::Netns),
+            (EnrolledPod { addresses: vec!["x".into()], ..resource() }, PodError::Address),
         ];
         for (resource, error) in cases {
             assert_eq!(Pod::from_resource("u1", "node1", &resource), Err(error));

@@ -46,9 +46,7 @@ pub async fn run(
 ) -> Result<String, ProgramError> {
     let work = run_without_deadline(program, arguments, input);
     // Dropping the future kills the program.
-    timeout(limits::PROGRAM_DEADLINE, work)
-        .await
-        .map_err(|_| ProgramError::Deadline { program })?
+    timeout(limits::PROGRAM_DEADLINE, work).await.map_err(|_| ProgramError::Deadline { program })?
 }
 
 async fn run_without_deadline(
@@ -107,20 +105,13 @@ mod tests {
     #[tokio::test]
     async fn output_is_returned_and_input_is_given() {
         assert_eq!(run("cat", &[], "hello").await.unwrap(), "hello");
-        let talkative = run("head", &["-c", "200000", "/dev/zero"], "")
-            .await
-            .unwrap();
-        assert_eq!(
-            u64::try_from(talkative.len()).unwrap(),
-            limits::PROGRAM_OUTPUT_BYTES_MAX
-        );
+        let talkative = run("head", &["-c", "200000", "/dev/zero"], "").await.unwrap();
+        assert_eq!(u64::try_from(talkative.len()).unwrap(), limits::PROGRAM_OUTPUT_BYTES_MAX);
     }
 
     #[tokio::test]
     async fn complaint_of_the_program_is_the_error() {
-        let error = run("sh", &["-c", "echo no way >&2; exit 3"], "")
-            .await
-            .unwrap_err();
+        let error = run("sh", &["-c", "echo no way >&2; exit 3"], "").await.unwrap_err();
         assert_eq!(error.to_string(), "sh: no way");
         let error = run("weft-no-such-program", &[], "").await.unwrap_err();
         assert!(matches!(error, ProgramError::Start { .. }));

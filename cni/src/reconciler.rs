@@ -89,9 +89,7 @@ impl Reconciler {
     pub fn names_and_versions(&self) -> BTreeMap<String, String> {
         let wanted = self.wanted.borrow();
         let known = wanted.iter().flat_map(|wanted| wanted.iter());
-        known
-            .map(|(uid, wanted)| (uid.to_string(), wanted.version.clone()))
-            .collect()
+        known.map(|(uid, wanted)| (uid.to_string(), wanted.version.clone())).collect()
     }
 }
 
@@ -104,27 +102,15 @@ fn apply_one(node: &str, pods: &mut WantedPods, change: Change) -> Result<(), St
         return Ok(());
     };
     if change.version.len() > limits::VERSION_BYTES_MAX {
-        return Err(format!(
-            "the version is over {} bytes",
-            limits::VERSION_BYTES_MAX
-        ));
+        return Err(format!("the version is over {} bytes", limits::VERSION_BYTES_MAX));
     }
     let message = EnrolledPod::decode(resource).map_err(|_| PodError::Message.to_string())?;
     let pod =
         Pod::from_resource(&change.name, node, &message).map_err(|error| error.to_string())?;
     if pods.len() >= limits::PODS_MAX && !pods.contains_key(&pod.uid) {
-        return Err(format!(
-            "this node has {} enrolled pods already",
-            limits::PODS_MAX
-        ));
+        return Err(format!("this node has {} enrolled pods already", limits::PODS_MAX));
     }
-    pods.insert(
-        pod.uid.clone(),
-        Wanted {
-            version: change.version,
-            pod,
-        },
-    );
+    pods.insert(pod.uid.clone(), Wanted { version: change.version, pod });
     Ok(())
 }
 
@@ -144,19 +130,11 @@ mod tests {
             ..EnrolledPod::default()
         };
         let resource = Some(message.encode_to_vec().into());
-        Change {
-            name: uid.into(),
-            version: version.into(),
-            resource,
-        }
+        Change { name: uid.into(), version: version.into(), resource }
     }
 
     fn removal(uid: &str) -> Change {
-        Change {
-            name: uid.into(),
-            version: String::new(),
-            resource: None,
-        }
+        Change { name: uid.into(), version: String::new(), resource: None }
     }
 
     fn known(reconciler: &Reconciler) -> Vec<(String, String)> {
@@ -176,24 +154,12 @@ mod tests {
     fn refused_change_keeps_what_was_known_and_the_others_are_taken() {
         let mut reconciler = Reconciler::new("node1".into(), None);
         reconciler.apply(vec![put("a", "1")]);
-        let garbage = Change {
-            resource: Some(Bytes::from_static(b"\xff")),
-            ..put("a", "2")
-        };
-        let foreign = Change {
-            name: "c".into(),
-            ..put("x", "1")
-        };
+        let garbage = Change { resource: Some(Bytes::from_static(b"\xff")), ..put("a", "2") };
+        let foreign = Change { name: "c".into(), ..put("x", "1") };
         let rejected = reconciler.apply(vec![garbage, put("b", "1"), foreign]);
-        let names: Vec<_> = rejected
-            .iter()
-            .map(|rejected| rejected.name.as_str())
-            .collect();
+        let names: Vec<_> = rejected.iter().map(|rejected| rejected.name.as_str()).collect();
         assert_eq!(names, ["a", "c"]);
-        assert_eq!(
-            known(&reconciler),
-            [("a".into(), "1".into()), ("b".into(), "1".into())]
-        );
+        assert_eq!(known(&reconciler), [("a".into(), "1".into()), ("b".into(), "1".into())]);
     }
 
     #[test]
@@ -211,9 +177,7 @@ mod tests {
     #[test]
     fn node_can_not_be_filled_beyond_its_bound() {
         let mut reconciler = Reconciler::new("node1".into(), None);
-        let all = (0..=limits::PODS_MAX)
-            .map(|i| put(&format!("u{i}"), "1"))
-            .collect();
+        let all = (0..=limits::PODS_MAX).map(|i| put(&format!("u{i}"), "1")).collect();
         assert_eq!(reconciler.apply(all).len(), 1);
         assert_eq!(known(&reconciler).len(), limits::PODS_MAX);
         assert_eq!(reconciler.apply(vec![put("u0", "2")]), []);

@@ -126,31 +126,19 @@ fn ipv6_here() -> Ipv6 {
             Ipv6::Absent
         };
     };
-    if disabled.trim() == "0" {
-        Ipv6::Present
-    } else {
-        Ipv6::NotOnLoopback
-    }
+    if disabled.trim() == "0" { Ipv6::Present } else { Ipv6::NotOnLoopback }
 }
 
 /// Runs inside the pod's namespace. Routes come first: without marks they change nothing, and with the rules in place
 /// they must be there.
 async fn install(inbound: bool, dns: bool) -> Result<(), ProgramError> {
     let ipv6 = ipv6_here();
-    let families: &[&str] = if ipv6 == Ipv6::Present {
-        &["-4", "-6"]
-    } else {
-        &["-4"]
-    };
+    let families: &[&str] = if ipv6 == Ipv6::Present { &["-4", "-6"] } else { &["-4"] };
     for family in families {
         tolerate(ip_rule(family, "add").await, &["File exists"])?;
         ip_route(family, "replace").await?;
     }
-    let capture = Capture {
-        inbound,
-        dns,
-        v6: ipv6 != Ipv6::Absent,
-    };
+    let capture = Capture { inbound, dns, v6: ipv6 != Ipv6::Absent };
     nft(&rules::install(capture)).await
 }
 
@@ -158,11 +146,7 @@ async fn install(inbound: bool, dns: bool) -> Result<(), ProgramError> {
 /// never been enrolled.
 async fn remove() -> Result<(), ProgramError> {
     nft(&rules::remove()).await?;
-    let families: &[&str] = if ipv6_here() == Ipv6::Absent {
-        &["-4"]
-    } else {
-        &["-4", "-6"]
-    };
+    let families: &[&str] = if ipv6_here() == Ipv6::Absent { &["-4"] } else { &["-4", "-6"] };
     for family in families {
         tolerate(ip_rule(family, "del").await, &["No such"])?;
         let absent = ["No such", "FIB table does not exist"];
@@ -172,28 +156,21 @@ async fn remove() -> Result<(), ProgramError> {
 }
 
 async fn nft(document: &serde_json::Value) -> Result<(), ProgramError> {
-    program::run("nft", &["-j", "-f", "-"], &document.to_string())
-        .await
-        .map(drop)
+    program::run("nft", &["-j", "-f", "-"], &document.to_string()).await.map(drop)
 }
 
 async fn ip_rule(family: &str, action: &str) -> Result<(), ProgramError> {
     let selector = format!("{:#x}/{:#x}", mark::RETURN_PATH, mark::MASK);
-    let (priority, table) = (
-        mark::RETURN_RULE_PRIORITY.to_string(),
-        mark::RETURN_TABLE.to_string(),
-    );
-    let arguments = [
-        family, "rule", action, "fwmark", &selector, "priority", &priority, "lookup", &table,
-    ];
+    let (priority, table) =
+        (mark::RETURN_RULE_PRIORITY.to_string(), mark::RETURN_TABLE.to_string());
+    let arguments =
+        [family, "rule", action, "fwmark", &selector, "priority", &priority, "lookup", &table];
     program::run("ip", &arguments, "").await.map(drop)
 }
 
 async fn ip_route(family: &str, action: &str) -> Result<(), ProgramError> {
     let table = mark::RETURN_TABLE.to_string();
-    let arguments = [
-        family, "route", action, "local", "default", "dev", "lo", "table", &table,
-    ];
+    let arguments = [family, "route", action, "local", "default", "dev", "lo", "table", &table];
     program::run("ip", &arguments, "").await.map(drop)
 }
 

@@ -43,16 +43,8 @@ const DNS_PORT: u16 = 53;
 /// The transaction that makes the redirection what `capture` says.
 pub fn install(capture: Capture) -> Value {
     let mut commands: Vec<Value> = TABLES.into_iter().flat_map(renew).collect();
-    let v4 = Family {
-        protocol: "ip",
-        loopback: "127.0.0.1",
-        probe: probe::V4.to_string(),
-    };
-    let v6 = Family {
-        protocol: "ip6",
-        loopback: "::1",
-        probe: probe::V6.to_string(),
-    };
+    let v4 = Family { protocol: "ip", loopback: "127.0.0.1", probe: probe::V4.to_string() };
+    let v6 = Family { protocol: "ip6", loopback: "::1", probe: probe::V6.to_string() };
     let families = if capture.v6 { vec![v4, v6] } else { vec![v4] };
     commands.extend(mangle());
     commands.extend(nat(capture, &families));
@@ -78,10 +70,7 @@ struct Family {
 /// Deleting a table that isn't there fails the transaction; adding one that is there doesn't.
 fn forget(table: &str) -> [Value; 2] {
     let table = json!({ "family": "inet", "name": table });
-    [
-        json!({ "add": { "table": table } }),
-        json!({ "delete": { "table": table } }),
-    ]
+    [json!({ "add": { "table": table } }), json!({ "delete": { "table": table } })]
 }
 
 fn renew(table: &str) -> Vec<Value> {
@@ -95,11 +84,7 @@ fn mangle() -> Vec<Value> {
     commands.extend(chains(MANGLE, OUTPUT, "output", "route", -150));
     let kept = json!({ "&": [connection_mark(), !mark::MASK] });
     let marked = json!({ "|": [kept, mark::RETURN_PATH] });
-    commands.push(rule(
-        MANGLE,
-        PREROUTING,
-        vec![from_proxy("=="), set(connection_mark(), marked)],
-    ));
+    commands.push(rule(MANGLE, PREROUTING, vec![from_proxy("=="), set(connection_mark(), marked)]));
     let is_return = compare(masked(connection_mark()), "==", json!(mark::RETURN_PATH));
     let restore = set(json!({ "meta": { "key": "mark" } }), connection_mark());
     commands.push(rule(MANGLE, OUTPUT, vec![is_return, restore]));
@@ -125,19 +110,11 @@ fn nat(capture: Capture, families: &[Family]) -> Vec<Value> {
     for family in families {
         // A pod that calls itself by its own address stays with itself.
         let to_self = compare(json!({ "meta": { "key": "oifname" } }), "==", json!("lo"));
-        commands.push(rule(
-            NAT,
-            OUTPUT,
-            vec![not_loopback(family), to_self, accept()],
-        ));
+        commands.push(rule(NAT, OUTPUT, vec![not_loopback(family), to_self, accept()]));
     }
     for family in families {
-        let outbound = vec![
-            tcp(),
-            not_loopback(family),
-            from_proxy("!="),
-            redirect(port::OUTBOUND),
-        ];
+        let outbound =
+            vec![tcp(), not_loopback(family), from_proxy("!="), redirect(port::OUTBOUND)];
         commands.push(rule(NAT, OUTPUT, outbound));
     }
     commands
@@ -147,37 +124,20 @@ fn inbound(family: &Family) -> [Value; 2] {
     let from_probe = compare(address(family, "saddr"), "==", json!(family.probe));
     let not_hbone = compare(port_of("tcp", "dport"), "!=", json!(port::HBONE));
     let not_proxy = from_proxy("!=");
-    let redirected = vec![
-        not_loopback(family),
-        not_hbone,
-        not_proxy,
-        redirect(port::INBOUND_PLAINTEXT),
-    ];
-    [
-        rule(NAT, PREROUTING, vec![tcp(), from_probe, accept()]),
-        rule(NAT, PREROUTING, redirected),
-    ]
+    let redirected =
+        vec![not_loopback(family), not_hbone, not_proxy, redirect(port::INBOUND_PLAINTEXT)];
+    [rule(NAT, PREROUTING, vec![tcp(), from_probe, accept()]), rule(NAT, PREROUTING, redirected)]
 }
 
 fn dns(families: &[Family]) -> Vec<Value> {
     // A resolver of the pod's own, on loopback, is left alone.
     let not_via_loopback = compare(json!({ "meta": { "key": "oifname" } }), "!=", json!("lo"));
     let is_udp = compare(port_of("udp", "dport"), "==", json!(DNS_PORT));
-    let udp = vec![
-        not_via_loopback,
-        is_udp,
-        from_proxy("!="),
-        redirect(port::DNS),
-    ];
+    let udp = vec![not_via_loopback, is_udp, from_proxy("!="), redirect(port::DNS)];
     let mut commands = vec![rule(NAT, OUTPUT, udp)];
     for family in families {
         let is_tcp = compare(port_of("tcp", "dport"), "==", json!(DNS_PORT));
-        let tcp = vec![
-            not_loopback(family),
-            is_tcp,
-            from_proxy("!="),
-            redirect(port::DNS),
-        ];
+        let tcp = vec![not_loopback(family), is_tcp, from_proxy("!="), redirect(port::DNS)];
         commands.push(rule(NAT, OUTPUT, tcp));
     }
     commands
@@ -191,11 +151,7 @@ fn raw() -> Vec<Value> {
     commands.push(rule(RAW, OUTPUT, vec![question, from_proxy("=="), zone()]));
     let answer = compare(port_of("udp", "sport"), "==", json!(DNS_PORT));
     // The proxy's own answers to the application carry its mark and belong to the application's connections.
-    commands.push(rule(
-        RAW,
-        PREROUTING,
-        vec![answer, from_proxy("!="), zone()],
-    ));
+    commands.push(rule(RAW, PREROUTING, vec![answer, from_proxy("!="), zone()]));
     commands
 }
 
@@ -270,11 +226,7 @@ fn accept() -> Value {
 mod tests {
     use super::*;
 
-    const ALL: Capture = Capture {
-        inbound: true,
-        dns: true,
-        v6: true,
-    };
+    const ALL: Capture = Capture { inbound: true, dns: true, v6: true };
 
     fn commands(document: &Value) -> Vec<Value> {
         document["nftables"].as_array().unwrap().clone()
@@ -295,13 +247,7 @@ mod tests {
     fn bypassed_traffic_has_no_rule() {
         let text = |capture| install(capture).to_string();
         assert!(text(ALL).contains("15006") && text(ALL).contains("15053"));
-        assert!(
-            !text(Capture {
-                inbound: false,
-                ..ALL
-            })
-            .contains("15006")
-        );
+        assert!(!text(Capture { inbound: false, ..ALL }).contains("15006"));
         let without_dns = text(Capture { dns: false, ..ALL });
         assert!(!without_dns.contains("15053") && !without_dns.contains("zone"));
         assert!(!text(Capture { v6: false, ..ALL }).contains("ip6"));

@@ -39,20 +39,17 @@ impl TokenSource {
             Self::Literal(token) => Arc::clone(token),
             Self::File(path) => {
                 let unreadable = |reason: String| {
-                    CertError::Unreachable(format!("token {}: {reason}", path.display()))
+                    CertError::Credentials(format!("token {}: {reason}", path.display()))
                 };
-                let bytes = read_bounded(path)
-                    .await
-                    .map_err(|error| unreadable(error.to_string()))?;
-                String::from_utf8(bytes)
-                    .map_err(|_| unreadable("is no text".to_owned()))?
-                    .into()
+                let bytes =
+                    read_bounded(path).await.map_err(|error| unreadable(error.to_string()))?;
+                String::from_utf8(bytes).map_err(|_| unreadable("is no text".to_owned()))?.into()
             }
         };
         // A newline at the end is an editor's; anything else odd is refused by the header's own rules.
         let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
             .parse()
-            .map_err(|_| CertError::Unreachable("token is no header value".to_owned()))?;
+            .map_err(|_| CertError::Credentials("token is no header value".to_owned()))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -96,15 +93,11 @@ impl GrpcAuthority {
         let cluster = ("clusterid".to_owned(), settings.cluster_id.clone());
         let mut headers = MetadataMap::new();
         for (name, value) in std::iter::once(&cluster).chain(&settings.headers) {
-            let invalid = || CertError::Unreachable(format!("{name:?} is no header for the CA"));
+            let invalid = || CertError::Credentials(format!("{name:?} is no header for the CA"));
             let key: AsciiMetadataKey = name.to_ascii_lowercase().parse().map_err(|_| invalid())?;
             headers.insert(key, value.parse().map_err(|_| invalid())?);
         }
-        Ok(Self {
-            client,
-            settings,
-            headers,
-        })
+        Ok(Self { client, settings, headers })
     }
 
     async fn call(
@@ -116,10 +109,7 @@ impl GrpcAuthority {
         let message = IstioCertificateRequest {
             csr,
             validity_duration: i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
-            metadata: self
-                .settings
-                .is_impersonating
-                .then(|| impersonation(&identity)),
+            metadata: self.settings.is_impersonating.then(|| impersonation(&identity)),
         };
         let mut request = Request::new(message);
         *request.metadata_mut() = self.headers.clone();
@@ -152,12 +142,8 @@ impl Authority for GrpcAuthority {
 }
 
 fn impersonation(identity: &SpiffeId) -> Struct {
-    let value = Value {
-        kind: Some(Kind::StringValue(identity.to_string())),
-    };
-    Struct {
-        fields: [(IMPERSONATED_IDENTITY.to_owned(), value)].into(),
-    }
+    let value = Value { kind: Some(Kind::StringValue(identity.to_string())) };
+    Struct { fields: [(IMPERSONATED_IDENTITY.to_owned(), value)].into() }
 }
 
 fn error_of(status: &Status) -> CertError {
@@ -170,9 +156,7 @@ fn error_of(status: &Status) -> CertError {
             "{text}; check that a running pod of that account is on this node"
         )),
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown => {
-            let cause = std::error::Error::source(status)
-                .map(innermost)
-                .unwrap_or_default();
+            let cause = std::error::Error::source(status).map(innermost).unwrap_or_default();
             CertError::Unreachable(format!("{text} {cause}").trim_end().to_owned())
         }
         _ => CertError::Refused(text),
@@ -205,9 +189,7 @@ fn chain_of(response: &IstioCertificateResponse) -> Result<SignedChain, CertErro
     let (roots, chain) = match response.cert_chain.split_last() {
         Some((roots, chain)) if !chain.is_empty() => (roots, chain),
         _ => {
-            return Err(unusable(
-                "it has no root certificates (fewer than two elements)",
-            ));
+            return Err(unusable("it has no root certificates (fewer than two elements)"));
         }
     };
     let read = |pem: &String| {
@@ -221,10 +203,7 @@ fn chain_of(response: &IstioCertificateResponse) -> Result<SignedChain, CertErro
     if certificates.is_empty() || roots.is_empty() {
         return Err(unusable("it has no leaf or no root"));
     }
-    Ok(SignedChain {
-        chain: certificates,
-        roots,
-    })
+    Ok(SignedChain { chain: certificates, roots })
 }
 
 #[cfg(test)]

@@ -57,6 +57,9 @@ pub enum CertError {
     /// The CA answered no.
     #[error("CA refused: {0}")]
     Refused(String),
+    /// The CA was not even asked: the token or a header is unusable.
+    #[error("the CA could not be asked: {0}")]
+    Credentials(String),
     /// The CA gave no answer.
     #[error("CA gave no answer: {0}")]
     Unreachable(String),
@@ -73,10 +76,7 @@ pub enum CertError {
     #[error("key or request could not be made: {0}")]
     Key(#[from] rcgen::Error),
     /// None came while a connection waited.
-    #[error(
-        "no certificate of {identity} within {:?}: {last}",
-        limits::CERT_WAIT_DEADLINE
-    )]
+    #[error("no certificate of {identity} within {:?}: {last}", limits::CERT_WAIT_DEADLINE)]
     Waited {
         /// Whose.
         identity: SpiffeId,
@@ -129,11 +129,7 @@ pub struct CertSettings {
 impl CertSettings {
     /// Asks for certificates of `ttl`; the rest as [`limits`] has it.
     pub fn new(ttl: Duration) -> Self {
-        Self {
-            ttl,
-            entries_max: limits::CERT_ENTRIES_MAX,
-            wall: Arc::new(clock::now),
-        }
+        Self { ttl, entries_max: limits::CERT_ENTRIES_MAX, wall: Arc::new(clock::now) }
     }
 
     /// Reads the wall clock elsewhere, so that a test can tie it to tokio's paused clock.
@@ -180,18 +176,13 @@ impl CertStore {
             let _ended = ended;
             stop.run_until_cancelled(worker.run()).await;
         });
-        Self {
-            registry,
-            stopped,
-            _running: Arc::new(running.drop_guard()),
-        }
+        Self { registry, stopped, _running: Arc::new(running.drop_guard()) }
     }
 
     /// The valid certificate of `identity`, if there is one now. Takes no lock that a signing holds.
     pub fn current(&self, identity: &SpiffeId) -> Option<Arc<WorkloadCertificate>> {
         let cell = self.registry.cell(identity)?;
-        cell.certificate()
-            .filter(|certificate| certificate.is_valid_at(self.registry.wall()))
+        cell.certificate().filter(|certificate| certificate.is_valid_at(self.registry.wall()))
     }
 
     /// The valid certificate of `identity`; a connection waits for it, at most [`limits::CERT_WAIT_DEADLINE`] and

@@ -19,26 +19,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs a test's body where it may make network namespaces. Without privilege the test runs itself again, alone, in user
 /// and network namespaces of its own. It never skips.
 pub(crate) fn privileged(test: &str, body: impl FnOnce()) {
-    if std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok())
-        .join()
-        .unwrap()
-    {
+    if std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok()).join().unwrap() {
         return body();
     }
-    assert!(
-        !nix::unistd::geteuid().is_root(),
-        "root here may not make network namespaces"
-    );
+    assert!(!nix::unistd::geteuid().is_root(), "root here may not make network namespaces");
     let status = Command::new("unshare")
         .args(["-Urnm", "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .status()
         .expect("unshare (util-linux) is installed");
-    assert!(
-        status.success(),
-        "{test} failed in a user namespace of its own"
-    );
+    assert!(status.success(), "{test} failed in a user namespace of its own");
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -57,17 +48,11 @@ impl Sandbox {
         std::thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             let descriptor = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
-            reply
-                .send((nix::unistd::gettid(), OwnedFd::from(descriptor)))
-                .unwrap();
+            reply.send((nix::unistd::gettid(), OwnedFd::from(descriptor))).unwrap();
             inbox.into_iter().for_each(|job| job());
         });
         let (thread, descriptor) = made.recv().unwrap();
-        let sandbox = Self {
-            jobs,
-            thread,
-            descriptor: Arc::new(descriptor),
-        };
+        let sandbox = Self { jobs, thread, descriptor: Arc::new(descriptor) };
         sandbox.sh("ip link set lo up");
         sandbox
     }
@@ -75,12 +60,8 @@ impl Sandbox {
     /// Runs `work` inside and waits for it.
     pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (reply, result) = mpsc::channel();
-        self.jobs
-            .send(Box::new(move || drop(reply.send(work()))))
-            .unwrap();
-        result
-            .recv()
-            .expect("the work inside the namespace panicked")
+        self.jobs.send(Box::new(move || drop(reply.send(work())))).unwrap();
+        result.recv().expect("the work inside the namespace panicked")
     }
 
     /// Runs `work` inside on a thread of its own.
@@ -107,10 +88,7 @@ impl Sandbox {
     /// Starts a program inside.
     pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> std::process::Child {
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
         self.run(move || command.spawn().unwrap())
     }
 
@@ -267,9 +245,7 @@ impl Generations {
         let output = io::BufReader::new(monitor.stdout.take().unwrap());
         let (line, lines) = mpsc::channel();
         std::thread::spawn(move || {
-            io::BufRead::lines(output)
-                .map_while(Result::ok)
-                .try_for_each(|text| line.send(text))
+            io::BufRead::lines(output).map_while(Result::ok).try_for_each(|text| line.send(text))
         });
         // The monitor says nothing once it listens, so it is spoken to until it answers.
         for attempt in 0.. {
@@ -285,11 +261,7 @@ impl Generations {
     /// The generation that a new table called `name` makes.
     pub(crate) fn made_by_table(&self, sandbox: &Sandbox, name: &str) -> u32 {
         sandbox.sh(&format!("nft add table inet {name}"));
-        let next = || {
-            self.lines
-                .recv_timeout(PATIENCE)
-                .expect("nft monitor goes on")
-        };
+        let next = || self.lines.recv_timeout(PATIENCE).expect("nft monitor goes on");
         while !next().contains(&format!("add table inet {name}")) {}
         loop {
             if let Some((_, number)) = next().split_once("new generation ") {

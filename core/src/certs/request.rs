@@ -23,14 +23,10 @@ pub(super) async fn obtain(
     // A fresh key each time: one that leaked is worth no more than the certificate it came with.
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let csr = signing_request(&identity, &key)?;
-    let signed = timeout(
-        limits::CERT_SIGN_DEADLINE,
-        authority.sign(&identity, csr, ttl),
-    )
-    .await
-    .map_err(|_| {
-        CertError::Unreachable(format!("nothing within {:?}", limits::CERT_SIGN_DEADLINE))
-    })??;
+    let signed =
+        timeout(limits::CERT_SIGN_DEADLINE, authority.sign(&identity, csr, ttl)).await.map_err(
+            |_| CertError::Unreachable(format!("nothing within {:?}", limits::CERT_SIGN_DEADLINE)),
+        )??;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let certificate = WorkloadCertificate::new(identity, key, signed.chain, signed.roots)?;
     let now = wall();

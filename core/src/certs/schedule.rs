@@ -31,12 +31,7 @@ pub(super) struct Attempts {
 impl Attempts {
     /// None yet: due at once.
     pub(super) fn none(now: Instant) -> Self {
-        Self {
-            failures: 0,
-            last_end: None,
-            earliest: now,
-            renew_at: None,
-        }
+        Self { failures: 0, last_end: None, earliest: now, renew_at: None }
     }
 
     /// One succeeded, with a certificate valid until `not_after`.
@@ -89,9 +84,7 @@ impl Attempts {
 /// 0.5 s, doubled by every failure, times `jitter`, at most 150 s.
 fn backoff(failures: u32, jitter: f64) -> Duration {
     let factor = 2_u32.saturating_pow(failures);
-    let plain = limits::CERT_BACKOFF_INITIAL
-        .saturating_mul(factor)
-        .min(limits::CERT_BACKOFF_MAX);
+    let plain = limits::CERT_BACKOFF_INITIAL.saturating_mul(factor).min(limits::CERT_BACKOFF_MAX);
     plain.mul_f64(jitter).min(limits::CERT_BACKOFF_MAX)
 }
 
@@ -100,10 +93,7 @@ mod tests {
     use super::*;
 
     fn clocks() -> (Instant, SystemTime) {
-        (
-            Instant::now(),
-            SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000),
-        )
+        (Instant::now(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000))
     }
 
     #[test]
@@ -111,9 +101,7 @@ mod tests {
         let seconds: Vec<f64> = (0..12).map(|n| backoff(n, 1.0).as_secs_f64()).collect();
         assert_eq!(
             seconds,
-            [
-                0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 150.0, 150.0, 150.0
-            ]
+            [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 150.0, 150.0, 150.0]
         );
         assert_eq!(backoff(u32::MAX, 1.2), limits::CERT_BACKOFF_MAX);
     }
@@ -126,10 +114,7 @@ mod tests {
             let mut attempts = Attempts::none(now);
             attempts.succeeded(now, wall, wall + ttl);
             let due = attempts.due(now, wall, Priority::Background) - now;
-            assert!(
-                due >= ttl.mul_f64(0.44) && due <= ttl.mul_f64(0.56),
-                "{ttl:?}: {due:?}"
-            );
+            assert!(due >= ttl.mul_f64(0.44) && due <= ttl.mul_f64(0.56), "{ttl:?}: {due:?}");
         }
     }
 
@@ -144,10 +129,7 @@ mod tests {
         }
         let mut attempts = Attempts::none(now);
         attempts.succeeded(now, wall, wall - Duration::from_secs(600));
-        assert_eq!(
-            attempts.due(now, wall, Priority::RealTime),
-            now + limits::CERT_REFRESH_MIN
-        );
+        assert_eq!(attempts.due(now, wall, Priority::RealTime), now + limits::CERT_REFRESH_MIN);
     }
 
     #[test]

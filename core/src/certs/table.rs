@@ -56,11 +56,7 @@ impl Drop for Waiting {
 
 impl Cell {
     fn new(identity: SpiffeId) -> Self {
-        Self {
-            identity,
-            held: watch::Sender::new(Held::default()),
-            waiting: AtomicUsize::new(0),
-        }
+        Self { identity, held: watch::Sender::new(Held::default()), waiting: AtomicUsize::new(0) }
     }
 
     pub(super) fn identity(&self) -> &SpiffeId {
@@ -213,16 +209,11 @@ impl Registry {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(_) if is_full => {
                 CertMetrics::count(&self.metrics.full);
-                Err(CertError::Full {
-                    identity: identity.clone(),
-                })
+                Err(CertError::Full { identity: identity.clone() })
             }
             Entry::Vacant(entry) => {
                 let cell = Arc::new(Cell::new(identity.clone()));
-                let cells = self
-                    .cells
-                    .load()
-                    .update(identity.clone(), Arc::clone(&cell));
+                let cells = self.cells.load().update(identity.clone(), Arc::clone(&cell));
                 self.cells.store(Arc::new(cells));
                 Ok(entry.insert(Slot {
                     cell,

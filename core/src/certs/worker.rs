@@ -24,12 +24,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(authority: Arc<dyn Authority>, registry: Arc<Registry>) -> Self {
-        Self {
-            authority,
-            registry,
-            signings: JoinSet::new(),
-            cells: HashMap::new(),
-        }
+        Self { authority, registry, signings: JoinSet::new(), cells: HashMap::new() }
     }
 
     /// Never ends by itself; dropping it aborts all signings.
@@ -97,12 +92,9 @@ impl Worker {
     fn finish(&mut self, ended: Result<(Id, Outcome), JoinError>) {
         let (id, outcome) = match ended {
             Ok((id, outcome)) => (id, outcome),
-            Err(error) => (
-                error.id(),
-                Err(CertError::Answer(format!(
-                    "the signing task ended: {error}"
-                ))),
-            ),
+            Err(error) => {
+                (error.id(), Err(CertError::Answer(format!("the signing task ended: {error}"))))
+            }
         };
         let Some(cell) = self.cells.remove(&id) else {
             return;
@@ -147,7 +139,5 @@ impl Worker {
 
 /// The slot that `cell` belongs to, unless it was forgotten.
 fn slot_of<'a>(table: &'a mut Table, cell: &Arc<Cell>) -> Option<&'a mut Slot> {
-    table
-        .get_mut(cell.identity())
-        .filter(|slot| Arc::ptr_eq(&slot.cell, cell))
+    table.get_mut(cell.identity()).filter(|slot| Arc::ptr_eq(&slot.cell, cell))
 }

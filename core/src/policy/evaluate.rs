@@ -66,8 +66,8 @@ pub enum Denial {
     #[error("denied by policy {0}")]
     Policy(PolicyName),
     /// ALLOW policies are in force and none matched.
-    #[error("no ALLOW policy matched")]
-    NoMatch,
+    #[error("no ALLOW policy matched; {0} is in force")]
+    NoMatch(PolicyName),
     /// A policy in force was not understood.
     #[error(
         "policy {0} could not be decoded, so what it covers is denied; see the control plane's rejections"
@@ -76,6 +76,18 @@ pub enum Denial {
     /// A policy that the workload names did not arrive in time.
     #[error("the workload names policy {0}, which has not arrived from the control plane")]
     Missing(PolicyName),
+}
+
+impl Denial {
+    /// The policy that decided; where several ALLOW policies failed to match, the first of them.
+    pub fn policy(&self) -> &PolicyName {
+        match self {
+            Self::Policy(name)
+            | Self::NoMatch(name)
+            | Self::Undecodable(name)
+            | Self::Missing(name) => name,
+        }
+    }
 }
 
 /// What would have happened if the dry-run policies were enforced. Only reported where one of them decides.
@@ -160,7 +172,8 @@ struct Tally<'a> {
 struct Outcomes<'a> {
     denied_by: Option<&'a PolicyName>,
     allowed_by: Option<&'a PolicyName>,
-    has_allow: bool,
+    /// The first ALLOW policy in force, whether it matched or not.
+    allow: Option<&'a PolicyName>,
 }
 
 impl<'a> Outcomes<'a> {
@@ -169,7 +182,7 @@ impl<'a> Outcomes<'a> {
         match policy.action {
             Action::Deny => self.denied_by = self.denied_by.or_else(matched),
             Action::Allow => {
-                self.has_allow = true;
+                self.allow = self.allow.or(Some(&policy.name));
                 self.allowed_by = self.allowed_by.or_else(matched);
             }
         }
@@ -198,9 +211,13 @@ impl<'a> Tally<'a> {
         } else if let Some(policy) = self.enforced.denied_by {
             deny(Denial::Policy(policy.clone()), dry_run)
         } else if let Some(missing) = self.missing {
-            Verdict::Hold { missing: missing.clone() }
-        } else if self.enforced.has_allow && self.enforced.allowed_by.is_none() {
-            deny(Denial::NoMatch, dry_run)
+            Verdict::Hold {
+                missing: missing.clone(),
+            }
+        } else if let Some(policy) = self.enforced.allow
+            && self.enforced.allowed_by.is_none()
+        {
+            deny(Denial::NoMatch(policy.clone()), dry_run)
         } else {
             Verdict::Allow { policy: self.enforced.allowed_by.cloned(), dry_run }
         }
@@ -211,7 +228,7 @@ impl<'a> Tally<'a> {
             Some(DryRun::WouldDeny(Some(policy.clone())))
         } else if let Some(policy) = self.dry_run.allowed_by {
             Some(DryRun::WouldAllow(policy.clone()))
-        } else if self.dry_run.has_allow && self.enforced.allowed_by.is_none() {
+        } else if self.dry_run.allow.is_some() && self.enforced.allowed_by.is_none() {
             Some(DryRun::WouldDeny(None))
         } else {
             None

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::copy::{Sink, Source, Stop};
 use crate::hbone::{Side, TunnelStream};
+use crate::telemetry::ByteTotals;
 use crate::{limits, socket};
 
 /// One end.
@@ -57,7 +58,9 @@ impl End {
                 let (read, write) = stream.split();
                 (Source::Tcp(read), Sink::Tcp(write))
             }
-            Self::Tunnel(stream) => (Source::Tunnel(&mut stream.recv), Sink::Tunnel(&mut stream.send)),
+            Self::Tunnel(stream) => {
+                (Source::Tunnel(&mut stream.recv), Sink::Tunnel(&mut stream.send))
+            }
         }
     }
 
@@ -86,6 +89,16 @@ impl Counters {
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl ByteTotals for Counters {
+    fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 }
 

@@ -117,8 +117,9 @@ impl TlsError {
         }
     }
 
-    /// rustls reports through `io::Error`.
-    pub(super) fn of_handshake(error: io::Error) -> Self {
+    /// What an error of a TLS stream means. rustls reports through `io::Error`, in the handshake and, where a server
+    /// refuses a client's certificate, only at the client's first read after it.
+    pub fn of_stream(error: io::Error) -> Self {
         match error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<Error>())

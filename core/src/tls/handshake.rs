@@ -1,6 +1,8 @@
 //! The two handshakes, each under its deadline, each ending in a confirmed peer.
 
+use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -36,7 +38,7 @@ where
 /// `tcp`'s other end.
 ///
 /// A server's refusal of *our* certificate arrives after this has succeeded, with the first read: TLS 1.3 lets the
-/// client finish first (RFC 8446, section 4.4.4).
+/// client finish first (RFC 8446, section 4.4.4). [`TlsError::of_stream`] reads it.
 pub async fn connect(
     cert: &Arc<WorkloadCertificate>,
     expected: &ExpectedPeers,
@@ -72,11 +74,8 @@ where
 {
     check_own(cert, now())?;
     let config = cert.configs.server(cert, domains)?;
-    let handshake = TlsAcceptor::from(config).accept(io);
-    let stream = tokio::time::timeout(limits::TLS_DEADLINE, handshake)
-        .await
-        .map_err(|_| TlsError::Deadline)?
-        .map_err(TlsError::of_handshake)?;
+    let handshake = Box::pin(TlsAcceptor::from(config).accept(io));
+    let stream = in_time(handshake).await?;
     let peer = confirm(
         stream.get_ref().1,
         &Admission::Domains(domains.clone()),
@@ -97,17 +96,25 @@ where
 {
     check_own(cert, now())?;
     let config = cert.configs.client(cert, expected)?;
-    let handshake = TlsConnector::from(config).connect(ServerName::from(address), io);
-    let stream = tokio::time::timeout(limits::TLS_DEADLINE, handshake)
-        .await
-        .map_err(|_| TlsError::Deadline)?
-        .map_err(TlsError::of_handshake)?;
+    let handshake = Box::pin(TlsConnector::from(config).connect(ServerName::from(address), io));
+    let stream = in_time(handshake).await?;
     let peer = confirm(
         stream.get_ref().1,
         &Admission::OneOf(expected.clone()),
         now(),
     )?;
     Ok((stream, peer))
+}
+
+/// The handshake comes boxed: its state is larger than anything else that a connection's task holds, and of use only
+/// meanwhile.
+async fn in_time<S>(
+    handshake: Pin<Box<impl Future<Output = io::Result<S>>>>,
+) -> Result<S, TlsError> {
+    tokio::time::timeout(limits::TLS_DEADLINE, handshake)
+        .await
+        .map_err(|_| TlsError::Deadline)?
+        .map_err(TlsError::of_stream)
 }
 
 /// A ticket of this certificate would resume even after it expired; nothing is started then.
