@@ -1,5 +1,11 @@
 //! The redirection of one pod, with real packets in namespaces that the test makes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "clippy exempts test functions, not the helpers beside them"
+)]
+
 mod support;
 
 use std::io::ErrorKind;
