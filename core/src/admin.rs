@@ -14,7 +14,6 @@ mod query;
 mod router;
 mod routes;
 mod server;
-pub mod status;
 
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 /// A drain: one who announces it, and any number who heed it.
 pub fn pair() -> (Signal, Watch) {
     let (graceful, forced, alive) = Default::default();
-    let watch = Watch {
-        graceful,
-        forced,
-        _alive: TaskTracker::token(&alive),
-    };
+    let watch = Watch { graceful, forced, _alive: TaskTracker::token(&alive) };
     let signal = Signal { graceful: watch.graceful.clone(), forced: watch.forced.clone(), alive };
     (signal, watch)
 }

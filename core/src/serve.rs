@@ -43,7 +43,11 @@ pub async fn accept_loop<Handler, Handling>(
         () = accept_all(&listener, &settings, &mut connections, &handle) => {}
     }
     drop(listener);
-    let all_ended = async { while let Some(end) = connections.join_next().await { report(&settings, end) } };
+    let all_ended = async {
+        while let Some(end) = connections.join_next().await {
+            report(&settings, end)
+        }
+    };
     tokio::select! {
         () = drain.forced() => {}
         () = all_ended => {}
@@ -114,16 +118,18 @@ fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
         error.kind(),
-        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::ConnectionRefused | Kind::Interrupted
+        Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::ConnectionRefused
+            | Kind::Interrupted
     )
 }
 
 /// Doubled by each failure in a row, with jitter of a half, so that listeners don't come back all at once.
 fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    let full = limits::ACCEPT_BACKOFF_MIN
-        .saturating_mul(1 << doublings)
-        .min(limits::ACCEPT_BACKOFF_MAX);
+    let full =
+        limits::ACCEPT_BACKOFF_MIN.saturating_mul(1 << doublings).min(limits::ACCEPT_BACKOFF_MAX);
     full.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 

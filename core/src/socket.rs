@@ -59,11 +59,15 @@ pub enum ConnectFailure {
 
 /// A socket for connections to `to`'s family, not yet connected.
 pub fn stream_socket(to: SocketAddr, settings: &StreamSettings) -> io::Result<TcpSocket> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    if let Some(mark) = settings.mark {
-        socket.set_mark(mark)?;
-    }
+    prepare_stream_socket(new_socket(to.is_ipv6(), Type::STREAM, settings.mark)?, to, settings)
+}
+
+/// The same of a socket that [`new_socket`] made earlier, in whatever namespace.
+pub fn prepare_stream_socket(
+    socket: Socket,
+    to: SocketAddr,
+    settings: &StreamSettings,
+) -> io::Result<TcpSocket> {
     if settings.is_transparent {
         set_transparent(&socket, to.is_ipv6())?;
         set_freebind(&socket, to.is_ipv6())?;
@@ -75,6 +79,17 @@ pub fn stream_socket(to: SocketAddr, settings: &StreamSettings) -> io::Result<Tc
     Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
+/// A bare socket in the calling thread's network namespace: not blocking, closed on exec, marked.
+pub fn new_socket(is_v6: bool, kind: Type, mark: Option<u32>) -> io::Result<Socket> {
+    let domain = if is_v6 { Domain::IPV6 } else { Domain::IPV4 };
+    let protocol = if kind == Type::DGRAM { Protocol::UDP } else { Protocol::TCP };
+    let socket = Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))?;
+    if let Some(mark) = mark {
+        socket.set_mark(mark)?;
+    }
+    Ok(socket)
+}
+
 /// Connects within [`limits::CONNECT_DEADLINE`].
 pub async fn connect(socket: TcpSocket, to: SocketAddr) -> Result<TcpStream, ConnectFailure> {
     let waited = limits::CONNECT_DEADLINE;
@@ -84,24 +99,26 @@ pub async fn connect(socket: TcpSocket, to: SocketAddr) -> Result<TcpStream, Con
     }
 }
 
-/// A listener. IPv6 ones take IPv6 only, so that both families can have one on the same port.
+/// A listener on the calling runtime; see [`listening_socket`].
 pub fn listen(at: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
+    TcpListener::from_std(listening_socket(at, settings)?.into())
+}
+
+/// A listening socket, in the calling thread's network namespace. An IPv6 one takes IPv6 only, so that both families
+/// can have one on the same port.
+pub fn listening_socket(at: SocketAddr, settings: &ListenSettings) -> io::Result<Socket> {
+    let socket = new_socket(at.is_ipv6(), Type::STREAM, settings.mark)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(settings.reuse_port)?;
     if at.is_ipv6() {
         socket.set_only_v6(true)?;
-    }
-    if let Some(mark) = settings.mark {
-        socket.set_mark(mark)?;
     }
     if settings.is_transparent {
         set_transparent(&socket, at.is_ipv6())?;
     }
     socket.bind(&at.into())?;
     socket.listen(limits::LISTEN_BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
 }
 
 /// What every connection gets: no delay of small segments, and probes after long silence.

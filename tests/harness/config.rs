@@ -14,19 +14,28 @@ pub(crate) const BINARIES: &str = "WEFT_BIN_DIR";
 /// Folder that receives the logs of failed tests.
 pub(crate) const FAILED_LOGS: &str = "WEFT_TEST_LOGS";
 
+/// The value of a variable.
+pub(crate) fn value(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Whether a variable is set to something other than empty or `0`.
 #[must_use]
 pub fn is_set(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| !value.is_empty() && value != "0")
 }
 
+/// The search path with the folders of `ip` and `nft`, which ordinary users may not have in it.
+#[must_use]
+pub fn path_with_system_programs() -> String {
+    let own = std::env::var("PATH").unwrap_or_default();
+    format!("{own}:/usr/sbin:/sbin")
+}
+
 /// Where logs of failed tests go, if anywhere: the state folders themselves vanish.
 #[must_use]
 pub fn failed_logs_folder() -> Option<PathBuf> {
-    std::env::var(FAILED_LOGS)
-        .ok()
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
+    std::env::var(FAILED_LOGS).ok().filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The built program called `name`.
@@ -39,11 +48,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         // Test binaries are in `deps/` below the folder of the programs.
         _ => {
             let own = std::env::current_exe().context("finding the running program's folder")?;
-            own.ancestors()
-                .skip(1)
-                .take(2)
-                .map(Path::to_path_buf)
-                .collect()
+            own.ancestors().skip(1).take(2).map(Path::to_path_buf).collect()
         }
     };
     for folder in &folders {
@@ -54,10 +59,6 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     }
     bail!(
         "{name} is not built: none in {}; run `make build`, or set {BINARIES}",
-        folders
-            .iter()
-            .map(|f| f.display().to_string())
-            .collect::<Vec<_>>()
-            .join(", ")
+        folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ")
     )
 }

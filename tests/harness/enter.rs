@@ -25,6 +25,10 @@ use crate::launch;
 /// Exit status after an interrupt, as shells give it.
 const INTERRUPTED: i32 = 130;
 
+/// What the outer process tells the inner one: with a user namespace, or without.
+const USER: &str = "user";
+const ROOT: &str = "root";
+
 /// Proof that the program runs in its own namespaces.
 #[derive(Debug, Clone)]
 pub struct Inside {
@@ -46,9 +50,7 @@ pub fn enter() -> Result<Inside> {
         return settle();
     }
     let status = outer()?;
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     std::process::exit(code.unwrap_or(1));
 }
 
@@ -61,7 +63,8 @@ fn outer() -> Result<ExitStatus> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let child = Command::new(program)
         .args(arguments)
-        .env(config::INSIDE, if user_namespace { "user" } else { "root" })
+        .env(config::INSIDE, if user_namespace { USER } else { ROOT })
+        .env("PATH", config::path_with_system_programs())
         .spawn()
         .context("starting the inner process")?;
     supervise(child, &signals)
@@ -69,12 +72,7 @@ fn outer() -> Result<ExitStatus> {
 
 fn forwarded_signals() -> SigSet {
     let mut signals = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
         signals.add(signal);
     }
     signals
@@ -89,11 +87,7 @@ fn supervise(mut child: Child, signals: &SigSet) -> Result<ExitStatus> {
         }
         if signals.wait().context("waiting for a signal")? != Signal::SIGCHLD {
             // Asked twice: it doesn't listen. A pid that is gone shows at the next look.
-            let signal = if asked {
-                Signal::SIGKILL
-            } else {
-                Signal::SIGTERM
-            };
+            let signal = if asked { Signal::SIGKILL } else { Signal::SIGTERM };
             let _gone = kill(pid, signal);
             asked = true;
         }
@@ -132,24 +126,18 @@ fn map_to_root(uid: Uid, gid: Gid) -> Result<()> {
 /// What the inner process does before it returns to its caller.
 fn settle() -> Result<Inside> {
     prctl::set_pdeathsig(Signal::SIGKILL).context("tying this process to the outer one")?;
-    forwarded_signals()
-        .thread_unblock()
-        .context("unblocking signals")?;
+    forwarded_signals().thread_unblock().context("unblocking signals")?;
     // Still the machine's /proc, in which `self` is the number that the machine knows.
     let pid_outside = fs::read_link("/proc/self")
         .ok()
         .and_then(|link| link.to_str()?.parse().ok())
         .context("/proc/self is no process id: is /proc mounted?")?;
-    let user_namespace = fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| !map.split_whitespace().eq(["0", "0", "4294967295"]));
+    let user_namespace = config::value(config::INSIDE).as_deref() == Some(USER);
     private_mounts()?;
     raise_open_files();
     command_quietly("ip", &["link", "set", "lo", "up"])?;
     watch_for_signals()?;
-    Ok(Inside {
-        pid_outside,
-        user_namespace,
-    })
+    Ok(Inside { pid_outside, user_namespace })
 }
 
 fn private_mounts() -> Result<()> {
@@ -160,26 +148,14 @@ fn private_mounts() -> Result<()> {
         "can't mount /proc for the pid namespace: something is mounted below /proc, as in a \
          container (docker: --security-opt systempaths=unconfined)",
     )?;
-    mount(
-        Some("weft"),
-        "/run",
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=0755"),
-    )
-    .context("can't mount a private /run")?;
+    mount(Some("weft"), "/run", Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
+        .context("can't mount a private /run")?;
     for folder in ["/run/netns", "/run/ztunnel", "/run/weft"] {
         fs::create_dir_all(folder).with_context(|| format!("making {folder}"))?;
     }
     // Programs get mount namespaces of their own; a namespace named later must show in them too.
-    mount(
-        Some("/run/netns"),
-        "/run/netns",
-        none,
-        MsFlags::MS_BIND,
-        none,
-    )
-    .context("binding /run/netns")?;
+    mount(Some("/run/netns"), "/run/netns", none, MsFlags::MS_BIND, none)
+        .context("binding /run/netns")?;
     mount(none, "/run/netns", none, MsFlags::MS_SHARED, none).context("sharing /run/netns")?;
     resolv_conf_target()
 }

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 
-use crate::mesh::{CONTROL_HOST, Mesh, switch_address};
+use crate::mesh::Mesh;
 use crate::netns::Netns;
+use crate::wiring::{CONTROL_HOST, switch_address};
 
 /// A host on the switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,11 +114,8 @@ impl Mesh {
 
 /// Before routing, so that it covers what is for the host and what is for its pods.
 fn loss_script(table: &str, from: Host, percent: u8) -> String {
-    let chance = if percent >= 100 {
-        String::new()
-    } else {
-        format!("numgen random mod 100 < {percent} ")
-    };
+    let chance =
+        if percent >= 100 { String::new() } else { format!("numgen random mod 100 < {percent} ") };
     format!(
         "table inet {table} {{\n\
            chain lost {{\n\

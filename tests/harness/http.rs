@@ -16,12 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// # Errors
 /// No connection, no answer in time, or a status other than 200.
 pub fn get(netns: &Netns, port: u16, path: &str) -> Result<String> {
-    request(
-        netns,
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        "GET",
-        path,
-    )
+    request(netns, SocketAddr::from((Ipv4Addr::LOCALHOST, port)), "GET", path)
 }
 
 /// The body of a request made inside `netns`.
@@ -31,25 +26,16 @@ pub fn get(netns: &Netns, port: u16, path: &str) -> Result<String> {
 pub fn request(netns: &Netns, to: SocketAddr, method: &str, path: &str) -> Result<String> {
     let mut stream = netns.connect(to, DEADLINE)?;
     // 1.0: the answer then ends with the connection, never in chunks.
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: {to}\r\nContent-Length: 0\r\n\r\n"
-    )?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {to}\r\nContent-Length: 0\r\n\r\n")?;
     let mut answer = Vec::new();
     stream
         .read_to_end(&mut answer)
         .with_context(|| format!("{method} {path} from {to} in {}", netns.name()))?;
     let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .context("an answer without an end of head")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without an end of head")?;
     let status = head.split_whitespace().nth(1).unwrap_or_default();
     if status != "200" {
-        bail!(
-            "{method} {path} from {to} in {}: status {status}: {}",
-            netns.name(),
-            body.trim()
-        );
+        bail!("{method} {path} from {to} in {}: status {status}: {}", netns.name(), body.trim());
     }
     Ok(body.to_owned())
 }

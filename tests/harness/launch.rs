@@ -34,9 +34,7 @@ pub(crate) fn run_if_asked() -> Result<()> {
     }
     let order = arguments.next().context("the helper was given no order")?;
     let place: Place = serde_json::from_str(&order.to_string_lossy()).context("the order")?;
-    let program = arguments
-        .next()
-        .context("the helper was given no program")?;
+    let program = arguments.next().context("the helper was given no program")?;
     let rest: Vec<OsString> = arguments.collect();
     move_to(&place)?;
     let error = Command::new(&program).args(rest).exec();

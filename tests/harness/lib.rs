@@ -34,6 +34,7 @@ mod parts;
 pub mod poll;
 pub mod process;
 pub mod runner;
+mod wiring;
 
 pub use enter::{Inside, enter};
 pub use faults::{Fault, Host};

@@ -93,10 +93,7 @@ impl Manifests {
     /// # Errors
     /// The folder isn't writable.
     pub fn service(&self, spec: &ServiceSpec<'_>) -> Result<()> {
-        self.objects(
-            &format!("service-{}.{}", spec.namespace, spec.name),
-            &[service(spec)],
-        )
+        self.objects(&format!("service-{}.{}", spec.namespace, spec.name), &[service(spec)])
     }
 
     pub(crate) fn pod(&self, pod: &Pod, node: &str) -> Result<()> {
@@ -108,11 +105,7 @@ impl Manifests {
 /// A Namespace object.
 #[must_use]
 pub fn namespace(name: &str, enrolled: bool) -> Value {
-    let labels = if enrolled {
-        json!({"istio.io/dataplane-mode": "ambient"})
-    } else {
-        json!({})
-    };
+    let labels = if enrolled { json!({"istio.io/dataplane-mode": "ambient"}) } else { json!({}) };
     json!({
         "apiVersion": "v1",
         "kind": "Namespace",

@@ -14,22 +14,18 @@ use crate::config;
 use crate::manifests::Manifests;
 use crate::netns::Netns;
 use crate::process::{Launch, Process, lock};
+use crate::wiring::{
+    CONTROL_HOST, NAMESERVER, plug, pod_address6, pod_range_routes, resolver_of, switch_address,
+    wire_pod,
+};
 
-/// Last byte of the control host's address on the switch.
-pub(crate) const CONTROL_HOST: u8 = 100;
 /// Last byte of a node's first pod.
 const FIRST_POD: u8 = 10;
 /// More nodes would run into the control host's number.
 const NODES_MAX: u8 = 99;
-/// Where pods are told to ask for names. Nodes have the address and nobody serves it: a look-up is
-/// answered because it is captured, and refused at once otherwise.
-const NAMESERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
-
 /// Pods with a TIME_WAIT for each of 20,000 connections a second would run out of ports.
-const HOST_SETTINGS: [(&str, &str); 2] = [
-    ("net/ipv4/ip_local_port_range", "1024 65535"),
-    ("net/ipv4/tcp_tw_reuse", "1"),
-];
+const HOST_SETTINGS: [(&str, &str); 2] =
+    [("net/ipv4/ip_local_port_range", "1024 65535"), ("net/ipv4/tcp_tw_reuse", "1")];
 
 /// Two (or more) nodes, a control host, and pods.
 #[derive(Debug)]
@@ -181,10 +177,7 @@ impl MeshBuilder {
             fs::create_dir_all(&part).with_context(|| format!("making {}", part.display()))?;
         }
         let switch = Netns::create(&format!("{}switch", self.prefix))?;
-        switch.ip(&[
-            "link add br0 type bridge".to_owned(),
-            "link set br0 up".to_owned(),
-        ])?;
+        switch.ip(&["link add br0 type bridge".to_owned(), "link set br0 up".to_owned()])?;
         let control = Netns::create(&format!("{}control", self.prefix))?;
         plug(&switch, &control, CONTROL_HOST, self.ipv6)?;
         let nodes = (1..=self.nodes)
@@ -211,12 +204,7 @@ impl Mesh {
     /// A mesh of two nodes unless told otherwise.
     #[must_use]
     pub fn builder() -> MeshBuilder {
-        MeshBuilder {
-            prefix: String::new(),
-            nodes: 2,
-            ipv6: false,
-            folder: None,
-        }
+        MeshBuilder { prefix: String::new(), nodes: 2, ipv6: false, folder: None }
     }
 
     /// Its folder: `manifests/`, `logs/`, `controller/`, `node<n>/`.
@@ -260,15 +248,9 @@ impl Mesh {
     /// # Errors
     /// There is no such node.
     pub fn node(&self, number: u8) -> Result<&Node> {
-        self.nodes
-            .iter()
-            .find(|node| node.number == number)
-            .with_context(|| {
-                format!(
-                    "there is no node {number}: the mesh has {}",
-                    self.nodes.len()
-                )
-            })
+        self.nodes.iter().find(|node| node.number == number).with_context(|| {
+            format!("there is no node {number}: the mesh has {}", self.nodes.len())
+        })
     }
 
     /// Makes a pod's network, without declaring it to the controller (see [`Self::declare`]).
@@ -285,17 +267,11 @@ impl Mesh {
         let ip = Ipv4Addr::new(10, 44, node.number, number);
         let ip6 = self.ipv6.then(|| pod_address6(node.number, number));
         let netns = Netns::create(&format!("{}{key}", self.prefix))?;
-        wire_pod(node, &netns, number, ip, ip6)?;
+        wire_pod(&node.netns, node.number, &netns, number, ip, ip6)?;
         netns.sysctl(&HOST_SETTINGS)?;
         let resolv_conf = self.folder.join("pods").join(format!("{key}.resolv.conf"));
         fs::write(&resolv_conf, resolver_of(&spec.namespace))?;
-        let pod = Arc::new(Pod {
-            spec,
-            ip,
-            ip6,
-            netns,
-            resolv_conf,
-        });
+        let pod = Arc::new(Pod { spec, ip, ip6, netns, resolv_conf });
         lock(&self.pods).insert(key, Arc::clone(&pod));
         Ok(pod)
     }
@@ -353,10 +329,8 @@ impl Mesh {
     /// It isn't built, ends, or doesn't listen in time.
     pub fn serve(&self, pod: &Pod, port: u16, arguments: &[&str]) -> Result<Arc<Process>> {
         let name = format!("{}.{}", pod.spec.namespace, pod.spec.name);
-        let process = self.start(
-            &name,
-            pod.launch(config::binary("shop")?).args(arguments.to_vec()),
-        )?;
+        let process =
+            self.start(&name, pod.launch(config::binary("shop")?).args(arguments.to_vec()))?;
         self.wait_listening(&pod.netns, port, &process)?;
         Ok(process)
     }
@@ -379,10 +353,7 @@ impl Mesh {
     /// # Errors
     /// None of that name was started.
     pub fn process(&self, name: &str) -> Result<Arc<Process>> {
-        lock(&self.processes)
-            .get(name)
-            .cloned()
-            .with_context(|| format!("no process {name}"))
+        lock(&self.processes).get(name).cloned().with_context(|| format!("no process {name}"))
     }
 
     /// Names of all processes started.
@@ -402,10 +373,7 @@ impl Mesh {
     }
 
     fn route_pod_ranges(&self) -> Result<()> {
-        let hosts = self
-            .nodes
-            .iter()
-            .map(|node| (Some(node.number), &node.netns));
+        let hosts = self.nodes.iter().map(|node| (Some(node.number), &node.netns));
         for (own, netns) in hosts.chain([(None, &self.control)]) {
             let others = self.nodes.iter().filter(|node| Some(node.number) != own);
             let lines = others.flat_map(|other| pod_range_routes(other.number, self.ipv6));
@@ -423,38 +391,17 @@ impl Drop for Mesh {
     }
 }
 
-/// Address of host `number` on the switch.
-#[must_use]
-pub(crate) fn switch_address(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 43, 0, number)
-}
-
-fn pod_address6(node: u8, number: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd44, 0, 0, u16::from(node), 0, 0, 0, u16::from(number))
-}
-
 fn default_folder() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     Path::new("/run/weft").join(format!("mesh-{}-{count}", process::id()))
 }
 
-fn resolver_of(namespace: &str) -> String {
-    format!(
-        "nameserver {NAMESERVER}\n\
-         search {namespace}.svc.cluster.local svc.cluster.local cluster.local\n\
-         options ndots:5 timeout:2 attempts:2\n"
-    )
-}
-
 fn make_node(builder: &MeshBuilder, switch: &Netns, number: u8) -> Result<Node> {
     let name = format!("node{number}");
     let netns = Netns::create(&format!("{}{name}", builder.prefix))?;
     plug(switch, &netns, number, builder.ipv6)?;
-    netns.sysctl(&[
-        ("net/ipv4/ip_forward", "1"),
-        ("net/ipv4/conf/all/rp_filter", "0"),
-    ])?;
+    netns.sysctl(&[("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/rp_filter", "0")])?;
     netns.sysctl(&HOST_SETTINGS)?;
     if builder.ipv6 {
         netns.sysctl(&[("net/ipv6/conf/all/forwarding", "1")])?;
@@ -463,79 +410,5 @@ fn make_node(builder: &MeshBuilder, switch: &Netns, number: u8) -> Result<Node> 
         format!("addr add 10.44.{number}.1/32 dev lo"),
         format!("addr add {NAMESERVER}/32 dev lo"),
     ])?;
-    Ok(Node {
-        number,
-        name,
-        netns,
-        next_pod: AtomicU8::new(FIRST_POD),
-    })
-}
-
-/// A cable from the switch to a host's `eth0`.
-fn plug(switch: &Netns, host: &Netns, number: u8, ipv6: bool) -> Result<()> {
-    switch.ip(&[
-        format!(
-            "link add h{number} type veth peer name eth0 netns {}",
-            host.name()
-        ),
-        format!("link set h{number} master br0"),
-        format!("link set h{number} up"),
-    ])?;
-    let mut lines = vec![
-        format!("addr add {}/24 dev eth0", switch_address(number)),
-        "link set eth0 up".to_owned(),
-    ];
-    if ipv6 {
-        lines.push(format!("addr add fd43::{number:x}/64 dev eth0 nodad"));
-    }
-    host.ip(&lines)
-}
-
-/// A cable from a node to a pod's `eth0`, and the routes at both ends.
-fn wire_pod(
-    node: &Node,
-    pod: &Netns,
-    number: u8,
-    ip: Ipv4Addr,
-    ip6: Option<Ipv6Addr>,
-) -> Result<()> {
-    let gateway = format!("10.44.{}.1", node.number);
-    let gateway6 = pod_address6(node.number, 1);
-    let mut outside = vec![
-        format!(
-            "link add p{number} type veth peer name eth0 netns {}",
-            pod.name()
-        ),
-        format!("link set p{number} up"),
-        format!("route add {ip}/32 dev p{number} src {gateway}"),
-    ];
-    let mut inside = vec![
-        format!("addr add {ip}/32 dev eth0"),
-        "link set eth0 up".to_owned(),
-        format!("route add {gateway}/32 dev eth0"),
-        format!("route add default via {gateway} dev eth0"),
-    ];
-    if let Some(ip6) = ip6 {
-        // Unlike ARP, neighbour discovery answers only for the addresses of its own link.
-        outside.push(format!("addr add {gateway6}/128 dev p{number} nodad"));
-        outside.push(format!("route add {ip6}/128 dev p{number}"));
-        inside.push(format!("addr add {ip6}/128 dev eth0 nodad"));
-        inside.push(format!("route add {gateway6}/128 dev eth0"));
-        inside.push(format!("route add default via {gateway6} dev eth0"));
-    }
-    node.netns.ip(&outside)?;
-    pod.ip(&inside)
-}
-
-fn pod_range_routes(node: u8, ipv6: bool) -> Vec<String> {
-    let mut lines = vec![format!(
-        "route add 10.44.{node}.0/24 via {}",
-        switch_address(node)
-    )];
-    if ipv6 {
-        lines.push(format!(
-            "route add fd44:0:0:{node:x}::/64 via fd43::{node:x}"
-        ));
-    }
-    lines
+    Ok(Node { number, name, netns, next_pod: AtomicU8::new(FIRST_POD) })
 }

@@ -39,10 +39,7 @@ impl Samples {
         labels: &'a [(&'a str, &'a str)],
     ) -> impl Iterator<Item = &'a Sample> {
         self.0.iter().filter(move |sample| {
-            sample.name == name
-                && labels
-                    .iter()
-                    .all(|(key, value)| sample.label(key) == *value)
+            sample.name == name && labels.iter().all(|(key, value)| sample.label(key) == *value)
         })
     }
 
@@ -68,11 +65,7 @@ fn parse_line(line: &str) -> Option<Sample> {
         }
     };
     let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some(Sample {
-        name: name.to_owned(),
-        labels,
-        value,
-    })
+    Some(Sample { name: name.to_owned(), labels, value })
 }
 
 /// `a="x",b="y"} rest`, with `\"`, `\\` and `\n` in values.
@@ -117,9 +110,6 @@ mod tests {
 
     #[test]
     fn broken_lines_are_passed_over() {
-        assert_eq!(
-            Samples::parse("a{b=\"\nc{d=\"e\" 3\n{}\n\nx y").0,
-            Vec::new()
-        );
+        assert_eq!(Samples::parse("a{b=\"\nc{d=\"e\" 3\n{}\n\nx y").0, Vec::new());
     }
 }

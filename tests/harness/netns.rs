@@ -26,9 +26,7 @@ impl Netns {
     /// The name is taken, or the kernel's `user.max_net_namespaces` is reached.
     pub fn create(name: &str) -> Result<Self> {
         command_quietly("ip", &["netns", "add", name])?;
-        let netns = Self {
-            name: name.to_owned(),
-        };
+        let netns = Self { name: name.to_owned() };
         // Nobody else is here to have an address twice; the check would delay the first packets.
         if Path::new("/proc/sys/net/ipv6").exists() {
             netns.sysctl(&[
@@ -121,9 +119,7 @@ impl Netns {
                 join_thread(&path)?;
                 work()
             });
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(anyhow!("the thread in {} panicked", self.name)))
+            thread.join().unwrap_or_else(|_| Err(anyhow!("the thread in {} panicked", self.name)))
         })
     }
 

@@ -57,9 +57,7 @@ impl Mesh {
     /// It isn't built, ends, or isn't ready in time; with the end of its log.
     pub fn start_controller(&self, settings: &ControllerSettings) -> Result<Arc<Process>> {
         let launch = self.controller_launch(settings)?;
-        settings
-            .trust_domain
-            .clone_into(&mut crate::process::lock(&self.trust_domain));
+        settings.trust_domain.clone_into(&mut crate::process::lock(&self.trust_domain));
         let process = self.start("controller", launch)?;
         self.wait_controller()?;
         Ok(process)
@@ -117,17 +115,9 @@ impl Mesh {
         let process = self.start(&format!("agent-{}", node.name), launch)?;
         poll::until(&format!("agent of {}", node.name), START_DEADLINE, || {
             process.check_running()?;
-            for file in [
-                &socket,
-                &state.join("root-cert.pem"),
-                &state.join("ztunnel-token"),
-            ] {
+            for file in [&socket, &state.join("root-cert.pem"), &state.join("ztunnel-token")] {
                 if !file.exists() {
-                    bail!(
-                        "{} isn't there yet; log:\n{}",
-                        file.display(),
-                        process.log_tail(15)
-                    );
+                    bail!("{} isn't there yet; log:\n{}", file.display(), process.log_tail(15));
                 }
             }
             Ok(())
@@ -174,7 +164,7 @@ impl Mesh {
         let root = state.join("root-cert.pem").display().to_string();
         let token = state.join("ztunnel-token").display().to_string();
         let trust_domain = crate::process::lock(&self.trust_domain).clone();
-        let address = crate::mesh::switch_address(node.number).to_string();
+        let address = crate::wiring::switch_address(node.number).to_string();
         let own = [
             ("XDS_ADDRESS", controller.as_str()),
             ("CA_ADDRESS", &controller),
@@ -198,10 +188,7 @@ impl Mesh {
         let given = settings.environment.iter().cloned();
         let launch = self.on_node(node, program)?;
         // The later of two equal keys stands.
-        Ok(own
-            .into_iter()
-            .chain(given)
-            .fold(launch, |launch, (k, v)| launch.env(k, v)))
+        Ok(own.into_iter().chain(given).fold(launch, |launch, (k, v)| launch.env(k, v)))
     }
 
     /// Waits until a node's ztunnel is ready: configured, connected to its agent, all pods served.

@@ -37,11 +37,5 @@ pub fn until_true(
     deadline: Duration,
     mut condition: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
-    until(what, deadline, || {
-        if condition()? {
-            Ok(())
-        } else {
-            bail!("still not so")
-        }
-    })
+    until(what, deadline, || if condition()? { Ok(()) } else { bail!("still not so") })
 }

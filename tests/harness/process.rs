@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::config;
+use crate::enter::Inside;
 use crate::launch::{FLAG, Place};
 use crate::poll;
 
@@ -35,10 +36,7 @@ impl Launch {
             program: program.into(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            place: Place {
-                netns: netns.into(),
-                binds: Vec::new(),
-            },
+            place: Place { netns: netns.into(), binds: Vec::new() },
         }
     }
 
@@ -70,6 +68,24 @@ impl Launch {
         self
     }
 
+    /// A shell command that runs the same from outside of the harness, for people.
+    ///
+    /// # Errors
+    /// The running program's path can't be found.
+    pub fn from_outside(&self, inside: &Inside) -> Result<String> {
+        let helper = std::env::current_exe().context("finding the running program")?;
+        let mut words = vec![format!("nsenter --target {} --mount --pid", inside.pid_outside)];
+        if inside.user_namespace {
+            words.push("--user --preserve-credentials".to_owned());
+        }
+        words.push(format!("-- {}", quoted(&helper.to_string_lossy())));
+        words.push(FLAG.to_owned());
+        words.push(quoted(&serde_json::to_string(&self.place)?));
+        words.push(quoted(&self.program.to_string_lossy()));
+        words.extend(self.arguments.iter().map(|word| quoted(&word.to_string_lossy())));
+        Ok(words.join(" "))
+    }
+
     fn command(&self) -> Result<Command> {
         let helper = std::env::current_exe().context("finding the running program")?;
         let mut command = Command::new(helper);
@@ -91,11 +107,7 @@ impl Launch {
     /// # Errors
     /// It can't be started or takes too long. A failing status is no error here.
     pub fn run(&self, deadline: Duration) -> Result<Finished> {
-        let mut child = self
-            .command()?
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut child = self.command()?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         // Read on threads: a full pipe would stop the program.
         let reader = |pipe: Option<Box<dyn std::io::Read + Send>>| {
             std::thread::spawn(move || {
@@ -108,31 +120,19 @@ impl Launch {
         };
         let out = reader(child.stdout.take().map(|pipe| Box::new(pipe) as _));
         let err = reader(child.stderr.take().map(|pipe| Box::new(pipe) as _));
-        let ended = poll::until(&self.describe(), deadline, || {
-            child.try_wait()?.context("still running")
-        });
+        let ended =
+            poll::until(&self.describe(), deadline, || child.try_wait()?.context("still running"));
         if ended.is_err() {
             child.kill()?;
             child.wait()?;
         }
-        let (stdout, stderr) = (
-            out.join().unwrap_or_default(),
-            err.join().unwrap_or_default(),
-        );
+        let (stdout, stderr) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
         let status = ended.with_context(|| format!("it said: {stdout}{stderr}"))?;
-        Ok(Finished {
-            status,
-            stdout,
-            stderr,
-        })
+        Ok(Finished { status, stdout, stderr })
     }
 
     fn describe(&self) -> String {
-        let name = self
-            .program
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
+        let name = self.program.file_name().unwrap_or_default().to_string_lossy();
         let words: Vec<_> = self.arguments.iter().map(|a| a.to_string_lossy()).collect();
         format!("{name} {}", words.join(" "))
     }
@@ -156,12 +156,7 @@ impl Finished {
     /// It failed; the message holds what it wrote.
     pub fn success(self) -> Result<String> {
         if !self.status.success() {
-            bail!(
-                "{}: {}{}",
-                self.status,
-                self.stdout.trim(),
-                self.stderr.trim()
-            );
+            bail!("{}: {}{}", self.status, self.stdout.trim(), self.stderr.trim());
         }
         Ok(self.stdout)
     }
@@ -213,11 +208,7 @@ impl Process {
         let log = self.log().unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let skipped = lines.len().saturating_sub(count);
-        lines
-            .into_iter()
-            .skip(skipped)
-            .collect::<Vec<_>>()
-            .join("\n")
+        lines.into_iter().skip(skipped).collect::<Vec<_>>().join("\n")
     }
 
     /// Changes how it runs from the next start on.
@@ -231,10 +222,7 @@ impl Process {
     /// It can't be started.
     pub fn restart(&self) -> Result<()> {
         self.kill()?;
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.log)?;
+        let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let child = lock(&self.launch)
             .command()?
             .stdout(log.try_clone()?)
@@ -284,11 +272,7 @@ impl Process {
     pub fn wait(&self, deadline: Duration) -> Result<ExitStatus> {
         poll::until(&format!("end of {}", self.name), deadline, || {
             let mut child = lock(&self.child);
-            child
-                .as_mut()
-                .context("not running")?
-                .try_wait()?
-                .context("still running")
+            child.as_mut().context("not running")?.try_wait()?.context("still running")
         })
     }
 
@@ -297,18 +281,11 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn check_running(&self) -> Result<()> {
-        let ended = lock(&self.child)
-            .as_mut()
-            .context("not running")?
-            .try_wait()?;
+        let ended = lock(&self.child).as_mut().context("not running")?.try_wait()?;
         match ended {
             None => Ok(()),
             Some(status) => {
-                bail!(
-                    "{} ended ({status}); its log:\n{}",
-                    self.name,
-                    self.log_tail(15)
-                )
+                bail!("{} ended ({status}); its log:\n{}", self.name, self.log_tail(15))
             }
         }
     }
@@ -319,10 +296,7 @@ impl Process {
     /// It doesn't run.
     pub fn pid(&self) -> Result<u32> {
         let child = lock(&self.child);
-        Ok(child
-            .as_ref()
-            .with_context(|| format!("{} isn't running", self.name))?
-            .id())
+        Ok(child.as_ref().with_context(|| format!("{} isn't running", self.name))?.id())
     }
 
     /// Its resident memory, bytes.
@@ -351,4 +325,19 @@ impl Drop for Process {
 /// A panic of another thread while it held the lock leaves nothing half-done here.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A word that a shell takes as it is.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn quotes_in_words_do_not_end_them() {
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

@@ -74,9 +74,7 @@ impl Tests {
             Ok(inside) => inside,
             Err(error) => {
                 // Not a skip: a tier that can't run has not passed.
-                say(&format!(
-                    "error: {error:#}\n\ntest result: FAILED. 0 passed; 1 failed\n"
-                ));
+                say(&format!("error: {error:#}\n\ntest result: FAILED. 0 passed; 1 failed\n"));
                 return ExitCode::from(FAILED);
             }
         };
@@ -85,11 +83,7 @@ impl Tests {
 
     fn run_inside(self, inside: &Inside, asked: &Asked) -> ExitCode {
         let all = self.0.len();
-        let chosen: Vec<Test> = self
-            .0
-            .into_iter()
-            .filter(|test| asked.wants(test.name))
-            .collect();
+        let chosen: Vec<Test> = self.0.into_iter().filter(|test| asked.wants(test.name)).collect();
         say(&format!("\nrunning {} tests\n", chosen.len()));
         let start = Instant::now();
         let mut failures = Vec::new();
@@ -97,7 +91,10 @@ impl Tests {
             say(&format!("test {} ... ", test.name));
             let began = Instant::now();
             match run_one(*test, inside) {
-                Outcome::Passed => say(&format!("ok ({:.1} s)\n", began.elapsed().as_secs_f64())),
+                Outcome::Passed => {
+                    say(&format!("ok ({:.1} s)\n", began.elapsed().as_secs_f64()));
+                    clear_state();
+                }
                 Outcome::Failed(reason) => {
                     say("FAILED\n");
                     failures.push((test.name, reason));
@@ -115,11 +112,7 @@ impl Tests {
         for (name, reason) in &failures {
             say(&format!("\n---- {name} ----\n{reason:?}\n"));
         }
-        let passed = if failures.is_empty() {
-            chosen.len()
-        } else {
-            chosen.len() - failures.len()
-        };
+        let passed = if failures.is_empty() { chosen.len() } else { chosen.len() - failures.len() };
         say(&format!(
             "\ntest result: {}. {passed} passed; {} failed; 0 ignored; 0 measured; {} filtered \
              out; finished in {:.2}s\n\n",
@@ -128,11 +121,7 @@ impl Tests {
             all - chosen.len(),
             start.elapsed().as_secs_f64()
         ));
-        if failures.is_empty() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(FAILED)
-        }
+        if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
     }
 }
 
@@ -145,13 +134,11 @@ enum Outcome {
 fn run_one(test: Test, inside: &Inside) -> Outcome {
     let (done, outcome) = sync_channel(1);
     let inside = inside.clone();
-    let spawned = std::thread::Builder::new()
-        .name(test.name.to_owned())
-        .spawn(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| (test.run)(&inside)));
-            // No receiver: the deadline has passed.
-            let _late = done.send(result.unwrap_or_else(|panic| Err(anyhow!(words_of(&*panic)))));
-        });
+    let spawned = std::thread::Builder::new().name(test.name.to_owned()).spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| (test.run)(&inside)));
+        // No receiver: the deadline has passed.
+        let _late = done.send(result.unwrap_or_else(|panic| Err(anyhow!(words_of(&*panic)))));
+    });
     if let Err(error) = spawned {
         return Outcome::Failed(error.into());
     }
@@ -169,15 +156,20 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     format!("panicked: {}", words.unwrap_or("without words"))
 }
 
+/// State is in memory until the program ends; that of a test that held is of no use.
+fn clear_state() {
+    for entry in std::fs::read_dir("/run/weft").into_iter().flatten().flatten() {
+        // What can't be removed only takes room.
+        let _kept = std::fs::remove_dir_all(entry.path());
+    }
+}
+
 /// The state folders end with the namespaces; whoever wants the logs says where to put them.
 fn keep_logs(test: &str) {
     let Some(target) = config::failed_logs_folder() else {
         return;
     };
-    let name: String = test
-        .chars()
-        .map(|c| if c.is_alphanumeric() { c } else { '_' })
-        .collect();
+    let name: String = test.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
     if let Err(error) = copy_folder(Path::new("/run/weft"), &target.join(name)) {
         say(&format!("(logs not kept: {error})\n"));
     }
@@ -226,11 +218,7 @@ impl Asked {
 
     fn wants(&self, name: &str) -> bool {
         let fits = |filter: &String| {
-            if self.exact {
-                name == filter
-            } else {
-                name.contains(filter.as_str())
-            }
+            if self.exact { name == filter } else { name.contains(filter.as_str()) }
         };
         (self.filters.is_empty() || self.filters.iter().any(fits)) && !self.skipped.iter().any(fits)
     }

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::pod::Pod;
 
 /// The pod as the controller describes it; waits for a pod that is new.
-pub async fn own_workload(
+pub(crate) async fn own_workload(
     mesh: &SnapshotReader,
     pod: &Pod,
 ) -> Result<(Arc<Snapshot>, Arc<Workload>), ConnectionError> {
@@ -33,7 +33,7 @@ fn find(snapshot: &Snapshot, pod: &Pod) -> Option<Arc<Workload>> {
 
 /// Lets an inbound connection in, or says which policy doesn't. Waits for a policy that the pod names and that
 /// has not arrived.
-pub async fn authorise(
+pub(crate) async fn authorise(
     mesh: &SnapshotReader,
     pod: &Pod,
     connection: &Connection<'_>,
@@ -61,7 +61,7 @@ fn admit(workload: Arc<Workload>, verdict: Verdict) -> Result<Arc<Workload>, Con
 }
 
 /// Why not, if not; what dry-run policies would have said goes to the log.
-pub fn denial(verdict: Verdict) -> Option<Denial> {
+pub(crate) fn denial(verdict: Verdict) -> Option<Denial> {
     let (denial, dry_run) = match verdict {
         Verdict::Allow { dry_run, .. } => (None, dry_run),
         Verdict::Deny { reason, dry_run } => (Some(reason), dry_run),

@@ -14,7 +14,7 @@ use weft_core::telemetry::Direction;
 
 /// How the bytes travel on the mesh's side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carrier {
+pub(crate) enum Carrier {
     /// In an HBONE tunnel.
     Hbone,
     /// In a tunnel within a tunnel, to another network.
@@ -27,7 +27,7 @@ pub enum Carrier {
 
 impl Carrier {
     /// As the status page says it; the first and the last are the incumbent's words.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Hbone => "HBONE",
             Self::DoubleHbone => "DOUBLE_HBONE",
@@ -39,7 +39,7 @@ impl Carrier {
 
 /// One open connection, with all that a verdict on it depends on.
 #[derive(Debug, Clone)]
-pub struct OpenConnection {
+pub(crate) struct OpenConnection {
     /// Which way.
     pub direction: Direction,
     /// The client.
@@ -56,14 +56,14 @@ pub struct OpenConnection {
 
 impl OpenConnection {
     /// The client's address.
-    pub fn source_ip(&self) -> IpAddr {
+    pub(crate) fn source_ip(&self) -> IpAddr {
         self.source.ip()
     }
 }
 
 /// The open connections of one pod.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub(crate) struct Connections {
     open: Mutex<HashMap<u64, Arc<Entry>>>,
     next_key: AtomicU64,
 }
@@ -77,7 +77,7 @@ struct Entry {
 
 /// A connection in the table; it leaves when this is dropped.
 #[derive(Debug)]
-pub struct Tracked {
+pub(crate) struct Tracked {
     connections: Arc<Connections>,
     key: u64,
     entry: Arc<Entry>,
@@ -85,12 +85,12 @@ pub struct Tracked {
 
 impl Tracked {
     /// Cancelled when the connection must end now.
-    pub fn cut(&self) -> &CancellationToken {
+    pub(crate) fn cut(&self) -> &CancellationToken {
         &self.entry.cut
     }
 
     /// Why a policy ended it, if one did.
-    pub fn cut_reason(&self) -> Option<&Denial> {
+    pub(crate) fn cut_reason(&self) -> Option<&Denial> {
         self.entry.reason.get()
     }
 }
@@ -106,7 +106,7 @@ impl Connections {
     /// finds it here.
     ///
     /// It is also cut when `drain` is forced.
-    pub fn track(
+    pub(crate) fn track(
         self: &Arc<Self>,
         connection: OpenConnection,
         drain: &drain::Watch,
@@ -122,12 +122,12 @@ impl Connections {
     }
 
     /// All of them, for a look.
-    pub fn list(&self) -> Vec<OpenConnection> {
+    pub(crate) fn list(&self) -> Vec<OpenConnection> {
         self.open.lock().values().map(|entry| entry.connection.clone()).collect()
     }
 
     /// Ends the inbound connections that `judge` has something against; how many.
-    pub fn cut_inbound(&self, judge: impl Fn(&OpenConnection) -> Option<Denial>) -> usize {
+    pub(crate) fn cut_inbound(&self, judge: impl Fn(&OpenConnection) -> Option<Denial>) -> usize {
         let entries: Vec<_> = self.open.lock().values().cloned().collect();
         let mut cut = 0;
         for entry in entries {

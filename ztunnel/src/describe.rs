@@ -4,7 +4,7 @@ use weft_core::hbone::{Baggage, WorkloadKind, WorkloadName};
 use weft_core::mesh::{Service, Snapshot, Workload, WorkloadType};
 
 /// What `baggage` says of a workload.
-pub fn baggage(workload: &Workload) -> Baggage {
+pub(crate) fn baggage(workload: &Workload) -> Baggage {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let kind = match workload.workload_type {
         WorkloadType::Deployment => WorkloadKind::Deployment,
@@ -25,7 +25,7 @@ pub fn baggage(workload: &Workload) -> Baggage {
 
 /// The service of its own by which a workload was reached: the one that the caller names, if it is really the
 /// workload's; else its only one.
-pub fn own_service<'a>(
+pub(crate) fn own_service<'a>(
     snapshot: &'a Snapshot,
     workload: &Workload,
     named: Option<&str>,

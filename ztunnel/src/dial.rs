@@ -1,25 +1,25 @@
 //! How a pod's pool reaches other proxies: a socket in the pod's namespace, the pod's certificate, mutual TLS.
 
-use std::io;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use weft_core::certs::CertStore;
 use weft_core::hbone::{Connect, ConnectError, Established, PoolKey};
 use weft_core::x509::PeerCertificate;
-use weft_core::{limits, tls};
+use weft_core::socket::ConnectFailure;
+use weft_core::tls;
 
 use crate::netns::PodSockets;
 
 /// Makes authenticated connections from within one pod.
-pub struct PodConnector {
+pub(crate) struct PodConnector {
     sockets: Arc<PodSockets>,
     certs: CertStore,
 }
 
 impl PodConnector {
     /// Sockets of one pod, and the certificates of this node.
-    pub fn new(sockets: Arc<PodSockets>, certs: CertStore) -> Self {
+    pub(crate) fn new(sockets: Arc<PodSockets>, certs: CertStore) -> Self {
         Self { sockets, certs }
     }
 }
@@ -36,16 +36,14 @@ impl Connect for PodConnector {
             ConnectError::Certificate { identity: key.source.clone(), error: Arc::new(error) }
         })?;
         let address = key.address;
-        let tcp = self
-            .sockets
-            .connect(address, None, limits::CONNECT_DEADLINE)
-            .await
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::TimedOut => {
-                    ConnectError::Timeout { address, waited: limits::CONNECT_DEADLINE }
-                }
-                _ => ConnectError::Tcp { address, error: Arc::new(error) },
-            })?;
+        let tcp = self.sockets.connect(address, None).await.map_err(|failure| match failure {
+            ConnectFailure::Io { to, error } => {
+                ConnectError::Tcp { address: to, error: Arc::new(error) }
+            }
+            ConnectFailure::Timeout { to, waited } => {
+                ConnectError::Timeout { address: to, waited }
+            }
+        })?;
         let (io, peer) = tls::connect(&certificate, &key.expected, tcp)
             .await
             .map_err(|error| ConnectError::Tls { address, error: Arc::new(error) })?;

@@ -12,7 +12,7 @@ use crate::record::Record;
 use crate::resolve::Hop;
 
 /// Opens both tunnels; the inner one belongs to this connection alone.
-pub async fn open(
+pub(crate) async fn open(
     outbound: &Outbound<'_>,
     outer: &Hop,
     inner: &ExpectedPeers,

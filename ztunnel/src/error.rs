@@ -9,12 +9,13 @@ use weft_core::hbone::{ConnectError, HboneError};
 use weft_core::mesh::{BalanceError, ResolveError};
 use weft_core::policy::Denial;
 use weft_core::relay::RelayError;
+use weft_core::socket::ConnectFailure;
 use weft_core::telemetry::ResponseFlag;
 use weft_core::tls::TlsError;
 
 /// Why a connection ended otherwise than by its two ends.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum ConnectionError {
+pub(crate) enum ConnectionError {
     /// The controller has not described this pod.
     #[error("the controller has not described this pod ({0}) yet; check `weft status` and the pod's manifest")]
     UnknownWorkload(Arc<str>),
@@ -54,16 +55,11 @@ pub enum ConnectionError {
     #[error("TLS inside of the tunnel to the other network: {0}")]
     InnerTls(Arc<TlsError>),
     /// No connection.
-    #[error("connecting to {address}: {error}")]
-    Connect {
-        /// Where to.
-        address: SocketAddr,
-        /// Why not.
-        error: Arc<io::Error>,
-    },
+    #[error("{0}")]
+    Connect(Arc<ConnectFailure>),
     /// A certificate that this node needs is missing.
     #[error("{0}")]
-    Certificate(#[from] CertError),
+    Certificate(Arc<CertError>),
     /// The bytes stopped flowing.
     #[error("{0}")]
     Relay(Arc<RelayError>),
@@ -91,7 +87,7 @@ pub enum ConnectionError {
 
 impl ConnectionError {
     /// What `response_flags` says.
-    pub fn flag(&self) -> ResponseFlag {
+    pub(crate) fn flag(&self) -> ResponseFlag {
         match self {
             Self::Denied(_) | Self::Cut(_) => ResponseFlag::Deny,
             Self::Certificate(_)
@@ -111,10 +107,22 @@ impl ConnectionError {
     }
 
     /// The policy that decided, if one did.
-    pub fn policy(&self) -> Option<&str> {
+    pub(crate) fn policy(&self) -> Option<&str> {
         match self {
-            Self::Denied(denial) | Self::Cut(denial) => denial.policy().map(|name| name.as_str()),
+            Self::Denied(denial) | Self::Cut(denial) => Some(denial.policy().as_str()),
             _ => None,
         }
+    }
+}
+
+impl From<ConnectFailure> for ConnectionError {
+    fn from(failure: ConnectFailure) -> Self {
+        Self::Connect(failure.into())
+    }
+}
+
+impl From<CertError> for ConnectionError {
+    fn from(error: CertError) -> Self {
+        Self::Certificate(error.into())
     }
 }

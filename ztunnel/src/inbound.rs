@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use tokio::net::TcpStream;
-use weft_core::hbone::{self, Authority, IncomingTunnel, ServerSettings};
+use weft_core::hbone::{self, Authority, IncomingTunnel, ServerSettings, TunnelRequest};
 use weft_core::mesh::{AppTunnelProtocol, Endpoint, Snapshot, Workload, prefer_service};
 use weft_core::policy::Connection;
-use weft_core::telemetry::{Direction, EarlyFailure, Security};
+use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
 use weft_core::x509::PeerCertificate;
-use weft_core::{drain, limits, tls};
+use weft_core::{drain, tls};
 
 use crate::authorise;
-use crate::connections::{Carrier, OpenConnection};
+use crate::connections::{Carrier, OpenConnection, Tracked};
 use crate::describe;
 use crate::error::ConnectionError;
 use crate::pod::Pod;
@@ -31,13 +31,14 @@ struct Caller {
 }
 
 /// Serves one HBONE connection, with all the tunnels on it, until it ends.
-pub async fn serve(
+pub(crate) async fn serve(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     tcp: TcpStream,
     from: SocketAddr,
     drain: drain::Watch,
 ) {
+    let _open = shared.sockets.open(Reporter::Destination);
     let local = tcp.local_addr().ok();
     let early = |error: &dyn std::fmt::Display| {
         let direction = Direction::Inbound;
@@ -95,8 +96,9 @@ impl Inbound<'_> {
         mut incoming: IncomingTunnel,
         record: &mut Record,
     ) -> Result<(), ConnectionError> {
+        let request = incoming.request().clone();
         let reached = tokio::select! {
-            reached = Box::pin(self.reach(&incoming, record)) => reached,
+            reached = Box::pin(self.reach(&request, record)) => reached,
             () = incoming.abandoned() => return Err(ConnectionError::Abandoned),
         };
         let (upstream, tracked, workload) = match reached {
@@ -116,11 +118,10 @@ impl Inbound<'_> {
     /// Target, verdict, connection to the application.
     async fn reach(
         &self,
-        incoming: &IncomingTunnel,
+        request: &TunnelRequest,
         record: &mut Record,
-    ) -> Result<(TcpStream, crate::connections::Tracked, Arc<Workload>), ConnectionError> {
+    ) -> Result<(TcpStream, Tracked, Arc<Workload>), ConnectionError> {
         let (snapshot, workload) = authorise::own_workload(&self.shared.mesh, self.pod).await?;
-        let request = incoming.request();
         let target = target(&snapshot, &workload, self.caller.local, &request.authority)?;
         record.destination.address = Some(target);
         record.destination.workload = Some(workload.clone());
@@ -147,12 +148,7 @@ impl Inbound<'_> {
         let workload =
             authorise::authorise(&self.shared.mesh, self.pod, &connection).await?;
         let source = self.pod.spoofed_source(self.caller.address.ip(), target);
-        let upstream = self
-            .pod
-            .sockets
-            .connect(target, source, limits::CONNECT_DEADLINE)
-            .await
-            .map_err(|error| ConnectionError::Connect { address: target, error: error.into() })?;
+        let upstream = self.pod.sockets.connect(target, source).await?;
         Ok((upstream, tracked, workload))
     }
 
@@ -169,7 +165,7 @@ impl Inbound<'_> {
 /// pod is. A name is one of the pod's own services.
 fn target(
     snapshot: &Snapshot,
-    workload: &Workload,
+    workload: &Arc<Workload>,
     local: IpAddr,
     authority: &Authority,
 ) -> Result<SocketAddr, ConnectionError> {
@@ -183,8 +179,9 @@ fn target(
             let candidates = snapshot.services_named(host.as_str());
             let service = prefer_service(candidates, &workload.namespace, None);
             let port = service.and_then(|service| {
-                let workload = snapshot.workload(&workload.uid)?;
-                Endpoint::of(service, workload)?.target_port(service, *port)
+                // Its health doesn't matter: somebody chose it already.
+                let ports = workload.ports_of(&service.key)?;
+                Endpoint { workload, ports }.target_port(service, *port)
             });
             port.ok_or_else(|| ConnectionError::NoSuchName(authority.to_string()))?
         }

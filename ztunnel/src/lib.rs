@@ -14,15 +14,20 @@
 //! kernel, never from a header; an inbound tunnel leads to this pod and nowhere else; a pod whose description or
 //! policy is missing is waited for and then refused, never passed through.
 
+mod app;
 mod authorise;
 mod connections;
+mod control;
 mod describe;
 mod dial;
+pub mod dns;
 mod double;
+mod dump;
 mod error;
 mod inbound;
 mod limits;
 mod local;
+mod names;
 mod netns;
 mod outbound;
 mod passthrough;
@@ -34,3 +39,5 @@ mod relaying;
 mod resolve;
 mod shared;
 mod zds;
+
+pub use app::run;

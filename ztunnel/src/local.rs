@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use weft_core::limits;
 use weft_core::policy::Connection;
 use weft_core::telemetry::{Direction, Security};
 
@@ -22,7 +21,7 @@ use crate::record::Record;
 use crate::relaying;
 
 /// Serves the connection, with a record for each of the two pods.
-pub async fn serve(
+pub(crate) async fn serve(
     outbound: Outbound<'_>,
     downstream: TcpStream,
     target: SocketAddr,
@@ -76,11 +75,7 @@ async fn join(
     let workload = authorise::authorise(&shared.mesh, destination, &connection).await?;
     inbound.destination.workload = Some(workload);
     let source = destination.spoofed_source(outbound.from.ip(), target);
-    let upstream = destination
-        .sockets
-        .connect(target, source, limits::CONNECT_DEADLINE)
-        .await
-        .map_err(|error| ConnectionError::Connect { address: target, error: error.into() })?;
+    let upstream = destination.sockets.connect(target, source).await?;
     let at_source = outbound.pod.connections.track(open(Direction::Outbound), &outbound.drain);
     record.open(&shared.traffic);
     inbound.open(&shared.traffic);

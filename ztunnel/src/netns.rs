@@ -11,38 +11,32 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use socket2::{Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits;
-use weft_core::socket as options;
+use weft_core::socket::{self, ConnectFailure, ListenSettings, StreamSettings};
 
 /// A pod's network namespace: the descriptor keeps it alive, the inode tells it from another.
 #[derive(Debug, Clone)]
-pub struct Netns {
+pub(crate) struct Netns {
     descriptor: Arc<OwnedFd>,
     inode: (u64, u64),
 }
 
 impl Netns {
     /// Takes the descriptor that the node agent passed.
-    pub fn new(descriptor: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(descriptor: OwnedFd) -> io::Result<Self> {
         let file = std::fs::File::from(descriptor);
         let metadata = file.metadata()?;
         Ok(Self {
             inode: (metadata.dev(), metadata.ino()),
             descriptor: Arc::new(OwnedFd::from(file)),
         })
-    }
-
-    /// The namespace that this process runs in.
-    pub fn own() -> io::Result<Self> {
-        Self::new(OwnedFd::from(std::fs::File::open("/proc/self/ns/net")?))
     }
 }
 
@@ -74,30 +68,24 @@ struct Request {
 
 /// The way to the broker thread.
 #[derive(Debug, Clone)]
-pub struct Broker {
+pub(crate) struct Broker {
     requests: mpsc::Sender<Request>,
-    mark: u32,
 }
 
 impl Broker {
     /// Starts the broker thread. Every socket that it makes carries `mark`, by which the pod's own rules tell
     /// the proxy's packets from the application's.
-    pub fn spawn(mark: u32) -> io::Result<Self> {
+    pub(crate) fn spawn(mark: u32) -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel(limits::BROKER_QUEUE);
         std::thread::Builder::new()
             .name("netns-broker".into())
             .spawn(move || serve_requests(inbox, mark))?;
-        Ok(Self { requests, mark })
-    }
-
-    /// The mark on every socket.
-    pub fn mark(&self) -> u32 {
-        self.mark
+        Ok(Self { requests })
     }
 
     /// Listens in `netns`. Several listeners may share an address, so that a new proxy can take over from an
     /// old one. `transparent` lets the socket's connections answer for addresses that are not the pod's.
-    pub async fn listen(
+    pub(crate) async fn listen(
         &self,
         netns: &Netns,
         address: SocketAddr,
@@ -111,7 +99,7 @@ impl Broker {
     }
 
     /// Binds a datagram socket in `netns`.
-    pub async fn datagram(&self, netns: &Netns, address: SocketAddr) -> io::Result<UdpSocket> {
+    pub(crate) async fn datagram(&self, netns: &Netns, address: SocketAddr) -> io::Result<UdpSocket> {
         UdpSocket::from_std(self.one(netns, Order::Datagram { address }).await?.into())
     }
 
@@ -165,51 +153,29 @@ fn enter(current: &mut Option<Netns>, wanted: &Netns) -> io::Result<()> {
 }
 
 fn make(order: Order, mark: u32) -> io::Result<Vec<Socket>> {
+    let mark = Some(mark);
     match order {
-        Order::Listen {
-            address,
-            transparent,
-        } => {
-            let socket = new_socket(address.is_ipv6(), Type::STREAM, mark)?;
-            socket.set_reuse_address(true)?;
-            socket.set_reuse_port(true)?;
-            if transparent {
-                options::set_transparent(&socket, address.is_ipv6())?;
-            }
-            socket.bind(&address.into())?;
-            socket.listen(limits::LISTEN_BACKLOG)?;
-            Ok(vec![socket])
+        Order::Listen { address, transparent } => {
+            let settings =
+                ListenSettings { is_transparent: transparent, reuse_port: true, mark };
+            Ok(vec![socket::listening_socket(address, &settings)?])
         }
         Order::Datagram { address } => {
-            let socket = new_socket(address.is_ipv6(), Type::DGRAM, mark)?;
-            socket.set_reuse_port(true)?;
+            let socket = socket::new_socket(address.is_ipv6(), Type::DGRAM, mark)?;
+            // Two proxies answer side by side while one takes over from the other; nobody else asks for port 0.
+            socket.set_reuse_port(address.port() != 0)?;
             socket.bind(&address.into())?;
             Ok(vec![socket])
         }
-        Order::Unconnected { v6, count } => (0..count)
-            .map(|_| new_socket(v6, Type::STREAM, mark))
-            .collect(),
+        Order::Unconnected { v6, count } => {
+            (0..count).map(|_| socket::new_socket(v6, Type::STREAM, mark)).collect()
+        }
     }
-}
-
-fn new_socket(v6: bool, kind: Type, mark: u32) -> io::Result<Socket> {
-    let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
-    let protocol = if kind == Type::STREAM {
-        Protocol::TCP
-    } else {
-        Protocol::UDP
-    };
-    let socket = Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))?;
-    if v6 {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_mark(mark)?;
-    Ok(socket)
 }
 
 /// The sockets of one pod.
 #[derive(Debug)]
-pub struct PodSockets {
+pub(crate) struct PodSockets {
     broker: Broker,
     netns: Netns,
     v4: Stash,
@@ -235,7 +201,7 @@ impl Default for Stash {
 
 impl PodSockets {
     /// Sockets of `netns`, made by `broker`.
-    pub fn new(broker: Broker, netns: Netns) -> Self {
+    pub(crate) fn new(broker: Broker, netns: Netns) -> Self {
         Self {
             broker,
             netns,
@@ -245,51 +211,44 @@ impl PodSockets {
     }
 
     /// The pod's namespace.
-    pub fn netns(&self) -> &Netns {
+    pub(crate) fn netns(&self) -> &Netns {
         &self.netns
     }
 
     /// The broker that makes this pod's sockets.
-    pub fn broker(&self) -> &Broker {
+    pub(crate) fn broker(&self) -> &Broker {
         &self.broker
     }
 
     /// Connects from within the pod. With `source` the connection appears to come from that address.
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         to: SocketAddr,
         source: Option<IpAddr>,
-        deadline: Duration,
-    ) -> io::Result<TcpStream> {
-        let socket = self.unconnected(to.is_ipv6()).await?;
-        if let Some(source) = source {
-            options::set_transparent(&socket, to.is_ipv6())?;
-            options::set_bind_without_port(&socket)?;
-            socket.bind(&SocketAddr::new(source, 0).into())?;
-        }
-        options::tune(&socket)?;
-        let socket = TcpSocket::from_std_stream(socket.into());
-        tokio::time::timeout(deadline, socket.connect(to))
-            .await
-            .map_err(|_| {
-                io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("no answer from {to} in {deadline:?}"),
-                )
-            })?
+    ) -> Result<TcpStream, ConnectFailure> {
+        let settings = StreamSettings {
+            source: source.map(|ip| SocketAddr::new(ip, 0)),
+            is_transparent: source.is_some(),
+            ..StreamSettings::default()
+        };
+        let failure = |error| ConnectFailure::Io { to, error };
+        let socket = self.unconnected(to.is_ipv6()).await.map_err(failure)?;
+        let socket = socket::prepare_stream_socket(socket, to, &settings).map_err(failure)?;
+        socket::connect(socket, to).await
     }
 
-    /// Listens on `port` of every address of the pod: of both families through one socket, or of IPv4 alone where
-    /// the kernel has no IPv6.
-    pub async fn listen_any(&self, port: u16, transparent: bool) -> io::Result<TcpListener> {
-        let v6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
-        match self.broker.listen(&self.netns, v6, transparent).await {
-            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-                self.broker.listen(&self.netns, v4, transparent).await
+    /// Listens on `port` of every address of the pod, one listener a family that the kernel has.
+    pub(crate) async fn listen_any(&self, port: u16, transparent: bool) -> io::Result<Vec<TcpListener>> {
+        let mut listeners = Vec::new();
+        for ip in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
+            let address = SocketAddr::new(ip, port);
+            match self.broker.listen(&self.netns, address, transparent).await {
+                Ok(listener) => listeners.push(listener),
+                Err(error) if ip.is_ipv6() && is_without_ipv6(&error) => {}
+                Err(error) => return Err(error),
             }
-            listening => listening,
         }
+        Ok(listeners)
     }
 
     async fn unconnected(&self, v6: bool) -> io::Result<Socket> {
@@ -313,10 +272,15 @@ impl PodSockets {
     }
 
     /// Gives spare descriptors back; called when the pod has been quiet.
-    pub fn shrink(&self) {
+    pub(crate) fn shrink(&self) {
         for stash in [&self.v4, &self.v6] {
             stash.batch.store(1, Ordering::Relaxed);
             stash.spare.lock().clear();
         }
     }
+}
+
+/// The kernel has no IPv6, or it is switched off in this namespace.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }

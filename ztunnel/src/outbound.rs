@@ -9,9 +9,9 @@ use weft_core::hbone::{
 };
 use weft_core::mesh::Target;
 use weft_core::relay::End as RelayEnd;
-use weft_core::telemetry::{Direction, EarlyFailure, Security};
+use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
 use weft_core::x509::PeerCertificate;
-use weft_core::{drain, limits, socket};
+use weft_core::{drain, socket};
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection};
@@ -26,13 +26,14 @@ use crate::resolve::{Hop, Path, Question, Route};
 use crate::shared::Shared;
 
 /// Serves one connection until it ends.
-pub async fn serve(
+pub(crate) async fn serve(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     tcp: TcpStream,
     from: SocketAddr,
     drain: drain::Watch,
 ) {
+    let _open = shared.sockets.open(Reporter::Source);
     let early = |destination, error: &ConnectionError| {
         EarlyFailure { direction: Direction::Outbound, source: Some(from), destination }.log(error);
     };
@@ -109,12 +110,7 @@ impl Outbound<'_> {
             Path::Plain { target, port } => {
                 let address = self.address_of(target, port).await?;
                 record.destination.address = Some(address);
-                let upstream = self
-                    .pod
-                    .sockets
-                    .connect(address, None, limits::CONNECT_DEADLINE)
-                    .await
-                    .map_err(|error| ConnectionError::Connect { address, error: error.into() })?;
+                let upstream = self.pod.sockets.connect(address, None).await?;
                 self.relay(tcp, upstream, Carrier::Plain, record).await
             }
         }
@@ -155,7 +151,8 @@ impl Outbound<'_> {
         match target {
             Target::Ip(ip) => Ok(SocketAddr::new(ip, port)),
             Target::Hostname(hostname) => {
-                let ip = self.pod.resolve(self.shared, &hostname, self.destination.ip()).await;
+                let prefers_v6 = self.destination.is_ipv6();
+                let ip = self.pod.names.address_of(&hostname, prefers_v6).await;
                 let ip = ip.map_err(|reason| ConnectionError::Hostname { hostname, reason })?;
                 Ok(SocketAddr::new(ip, port))
             }

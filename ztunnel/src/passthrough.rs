@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use weft_core::policy::Connection;
-use weft_core::telemetry::{Direction, EarlyFailure};
-use weft_core::{drain, limits, socket};
+use weft_core::telemetry::{Direction, EarlyFailure, Reporter};
+use weft_core::{drain, socket};
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection};
@@ -21,13 +21,14 @@ use crate::resolve::is_own_port;
 use crate::shared::Shared;
 
 /// Serves one connection until it ends.
-pub async fn serve(
+pub(crate) async fn serve(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     tcp: TcpStream,
     from: SocketAddr,
     drain: drain::Watch,
 ) {
+    let _open = shared.sockets.open(Reporter::Destination);
     let target = match socket::original_destination(&tcp) {
         Ok(target) => target,
         Err(error) => {
@@ -75,11 +76,7 @@ async fn admit_and_relay(
     let connection =
         Connection { source_identity: None, source_ip: from.ip(), destination: target };
     authorise::authorise(&shared.mesh, pod, &connection).await?;
-    let upstream = pod
-        .sockets
-        .connect(target, pod.spoofed_source(from.ip(), target), limits::CONNECT_DEADLINE)
-        .await
-        .map_err(|error| ConnectionError::Connect { address: target, error: error.into() })?;
+    let upstream = pod.sockets.connect(target, pod.spoofed_source(from.ip(), target)).await?;
     record.open(&shared.traffic);
     relaying::relay(downstream, upstream, &tracked, &record.counters).await
 }

@@ -16,14 +16,14 @@ use weft_proto::contract::port;
 
 use crate::connections::Connections;
 use crate::dial::PodConnector;
-use crate::dns;
+use crate::names::{NameSockets, PodNames};
 use crate::netns::{Netns, PodSockets};
 use crate::shared::Shared;
 use crate::{inbound, limits, outbound, passthrough};
 
 /// Why a pod is not served.
 #[derive(Debug, thiserror::Error)]
-pub enum PodError {
+pub(crate) enum PodError {
     /// Its listeners could not be made.
     #[error("listening on port {port} in the pod's namespace: {error}")]
     Listen {
@@ -38,7 +38,7 @@ pub enum PodError {
 }
 
 /// What connections of a pod need to know of it.
-pub struct Pod {
+pub(crate) struct Pod {
     /// The agent's name for it.
     pub uid: PodUid,
     /// Its name, namespace and service account.
@@ -51,6 +51,8 @@ pub struct Pod {
     pub sockets: Arc<PodSockets>,
     /// Its tunnels.
     pub pool: Pool<PodConnector>,
+    /// Its name look-ups.
+    pub names: Arc<PodNames>,
     /// Its open connections.
     pub connections: Arc<Connections>,
     /// Ends with the pod.
@@ -61,12 +63,12 @@ pub struct Pod {
 
 impl Pod {
     /// `namespace/name`, for logs.
-    pub fn display(&self) -> String {
+    pub(crate) fn display(&self) -> String {
         format!("{}/{}", self.named.namespace, self.named.name)
     }
 
     /// The address to connect to the application from: the client's own, unless the client is the pod itself.
-    pub fn spoofed_source(&self, client: IpAddr, target: SocketAddr) -> Option<IpAddr> {
+    pub(crate) fn spoofed_source(&self, client: IpAddr, target: SocketAddr) -> Option<IpAddr> {
         let client = client.to_canonical();
         let is_possible = client != target.ip() && client.is_ipv4() == target.is_ipv4();
         (self.keeps_source && is_possible).then_some(client)
@@ -74,14 +76,14 @@ impl Pod {
 }
 
 /// A pod that is served.
-pub struct PodProxy {
+pub(crate) struct PodProxy {
     pod: Arc<Pod>,
     drain: drain::Signal,
 }
 
 impl PodProxy {
     /// Listens in the pod and serves its connections on the calling runtime.
-    pub async fn start(
+    pub(crate) async fn start(
         shared: &Arc<Shared>,
         uid: PodUid,
         named: PodIdentity,
@@ -99,6 +101,7 @@ impl PodProxy {
             idle_max: shared.config.pool.idle,
             ..PoolSettings::default()
         };
+        let names = PodNames::new(shared, &named, &sockets);
         let (drain, watch) = drain::pair();
         let pod = Arc::new(Pod {
             uid,
@@ -107,6 +110,7 @@ impl PodProxy {
             identity,
             sockets,
             pool: Pool::new(pool, connector),
+            names,
             connections: Arc::default(),
             drain: watch.clone(),
             keeps_source: shared.config.sockets.original_source.unwrap_or(true),
@@ -119,29 +123,29 @@ impl PodProxy {
     }
 
     /// The pod.
-    pub fn pod(&self) -> &Arc<Pod> {
+    pub(crate) fn pod(&self) -> &Arc<Pod> {
         &self.pod
     }
 
     /// Ends it and its connections now: the pod's network is gone or about to be.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         tracing::info!(target: "pods", pod = self.pod.display(), "no longer serving");
         self.drain.force();
         self.pod.pool.close();
     }
 
     /// Takes no new connections; those that are open may end by themselves until `deadline`.
-    pub async fn drain(&self, deadline: std::time::Duration) {
+    pub(crate) async fn drain(&self, deadline: std::time::Duration) {
         self.pod.pool.close();
         self.drain.drain(deadline).await;
     }
 }
 
 struct Listeners {
-    outbound: TcpListener,
-    plaintext: TcpListener,
-    hbone: TcpListener,
-    dns: Option<dns::Sockets>,
+    outbound: Vec<TcpListener>,
+    plaintext: Vec<TcpListener>,
+    hbone: Vec<TcpListener>,
+    names: Option<NameSockets>,
 }
 
 impl Listeners {
@@ -156,8 +160,8 @@ impl Listeners {
             outbound: listen(port::OUTBOUND, false).await?,
             plaintext: listen(port::INBOUND_PLAINTEXT, true).await?,
             hbone: listen(port::HBONE, true).await?,
-            dns: match dns.enabled {
-                true => Some(dns::Sockets::open(sockets, dns.address).await.map_err(|error| {
+            names: match dns.enabled {
+                true => Some(NameSockets::open(sockets, dns.address).await.map_err(|error| {
                     PodError::Listen { port: dns.address.port(), error }
                 })?),
                 false => None,
@@ -176,14 +180,17 @@ impl Listeners {
                     let from = SocketAddr::new(from.ip().to_canonical(), from.port());
                     $serve(shared.clone(), pod.clone(), tcp, from, watch.clone())
                 };
-                tokio::spawn(accept_loop($listener, settings, drain.clone(), handle));
+                for listener in $listener {
+                    let (settings, handle) = (settings.clone(), handle.clone());
+                    tokio::spawn(accept_loop(listener, settings, drain.clone(), handle));
+                }
             }};
         }
         accept!("outbound", self.outbound, outbound::serve);
         accept!("inbound plaintext", self.plaintext, passthrough::serve);
         accept!("inbound", self.hbone, inbound::serve);
-        if let Some(sockets) = self.dns {
-            dns::spawn(shared, pod, sockets, drain.clone());
+        if let Some(sockets) = self.names {
+            sockets.serve(&pod.names, drain);
         }
     }
 }

@@ -25,7 +25,7 @@ struct Entry {
 
 /// How a pod stands, for the status page.
 #[derive(Debug, Clone)]
-pub struct PodState {
+pub(crate) struct PodState {
     /// The agent's name for it.
     pub uid: PodUid,
     /// Name, namespace and service account.
@@ -35,7 +35,7 @@ pub struct PodState {
 }
 
 /// All pods of this node.
-pub struct Pods {
+pub(crate) struct Pods {
     shared: Arc<Shared>,
     entries: Mutex<HashMap<PodUid, Entry>>,
     running: Running,
@@ -43,30 +43,30 @@ pub struct Pods {
 
 /// The pods that are served, by the workload's uid as the controller names it.
 #[derive(Clone, Default)]
-pub struct Running(Arc<ArcSwap<HashMap<Arc<str>, Arc<Pod>>>>);
+pub(crate) struct Running(Arc<ArcSwap<HashMap<Arc<str>, Arc<Pod>>>>);
 
 impl Running {
     /// The pod of that workload, if it is on this node.
-    pub fn find(&self, workload_uid: &PodUid) -> Option<Arc<Pod>> {
+    pub(crate) fn find(&self, workload_uid: &str) -> Option<Arc<Pod>> {
         self.0.load().get(workload_uid).cloned()
     }
 
     /// Every pod that is served.
-    pub fn all(&self) -> Vec<Arc<Pod>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Pod>> {
         self.0.load().values().cloned().collect()
     }
 }
 
 impl Pods {
     /// No pods yet. What runs is to be seen in `shared.running`.
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { running: shared.running.clone(), entries: Mutex::default(), shared }
     }
 
     /// Serves a pod. The same pod in the same namespace is left alone; in another, its old proxy makes room.
     ///
     /// An error is told to the agent; the pod stays known and is tried again.
-    pub async fn add(&self, uid: PodUid, name: PodIdentity, netns: Netns) -> Result<(), String> {
+    pub(crate) async fn add(&self, uid: PodUid, name: PodIdentity, netns: Netns) -> Result<(), String> {
         let mut entries = self.entries.lock().await;
         if let Some(entry) = entries.get(&uid)
             && entry.netns == netns
@@ -90,7 +90,7 @@ impl Pods {
     }
 
     /// Stops serving a pod. Its connections end: the pod's network is gone or about to be.
-    pub async fn remove(&self, uid: &PodUid) {
+    pub(crate) async fn remove(&self, uid: &PodUid) {
         let mut entries = self.entries.lock().await;
         if let Some(entry) = entries.remove(uid) {
             self.end(entry);
@@ -99,7 +99,7 @@ impl Pods {
     }
 
     /// Drops every pod that is not in `named`.
-    pub async fn retain(&self, named: &HashSet<PodUid>) {
+    pub(crate) async fn retain(&self, named: &HashSet<PodUid>) {
         let mut entries = self.entries.lock().await;
         let gone: Vec<PodUid> =
             entries.keys().filter(|uid| !named.contains(*uid)).cloned().collect();
@@ -112,7 +112,7 @@ impl Pods {
     }
 
     /// Tries again to serve the pods whose proxy could not start.
-    pub async fn retry_pending(&self) {
+    pub(crate) async fn retry_pending(&self) {
         let mut entries = self.entries.lock().await;
         for (uid, entry) in entries.iter_mut().filter(|(_, entry)| entry.proxy.is_err()) {
             let (name, netns) = (entry.name.clone(), entry.netns.clone());
@@ -122,9 +122,9 @@ impl Pods {
         self.publish(&entries);
     }
 
-    /// How every pod stands, in the order of their names.
-    pub async fn states(&self) -> Vec<PodState> {
-        let entries = self.entries.lock().await;
+    /// How every pod stands, in the order of their names. Never on a runtime's thread: it waits for the table.
+    pub(crate) fn states(&self) -> Vec<PodState> {
+        let entries = self.entries.blocking_lock();
         let mut states: Vec<_> = entries
             .iter()
             .map(|(uid, entry)| PodState {
@@ -138,7 +138,7 @@ impl Pods {
     }
 
     /// Takes no new connections, and returns when all have ended or `deadline` has cut them.
-    pub async fn drain(&self, deadline: Duration) {
+    pub(crate) async fn drain(&self, deadline: Duration) {
         let entries = std::mem::take(&mut *self.entries.lock().await);
         let proxies = entries.values().filter_map(|entry| entry.proxy.as_ref().ok());
         futures::future::join_all(proxies.map(|proxy| proxy.drain(deadline))).await;

@@ -23,7 +23,7 @@ struct Judged {
 }
 
 /// Runs until the mesh's writer ends.
-pub async fn run(mut mesh: SnapshotReader, running: Running) {
+pub(crate) async fn run(mut mesh: SnapshotReader, running: Running) {
     let mut judged = HashMap::new();
     loop {
         let snapshot = mesh.load();

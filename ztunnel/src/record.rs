@@ -16,7 +16,7 @@ use crate::error::ConnectionError;
 
 /// One end of a connection.
 #[derive(Debug, Clone, Default)]
-pub struct End {
+pub(crate) struct End {
     /// Its address.
     pub address: Option<SocketAddr>,
     /// What the mesh knows under that address.
@@ -27,7 +27,7 @@ pub struct End {
 
 /// A connection's record: opened once what it is is known, closed with how it ended.
 #[derive(Debug)]
-pub struct Record {
+pub(crate) struct Record {
     direction: Direction,
     started: Instant,
     /// The client.
@@ -47,7 +47,7 @@ pub struct Record {
 
 impl Record {
     /// Of a connection from `source` that just arrived.
-    pub fn new(direction: Direction, source: SocketAddr, destination: SocketAddr) -> Self {
+    pub(crate) fn new(direction: Direction, source: SocketAddr, destination: SocketAddr) -> Self {
         let end = |address| End { address: Some(address), ..End::default() };
         Self {
             direction,
@@ -63,13 +63,13 @@ impl Record {
     }
 
     /// Counts it as opened.
-    pub fn open(&mut self, metrics: &TrafficMetrics) {
+    pub(crate) fn open(&mut self, metrics: &TrafficMetrics) {
         self.open = Some(metrics.open(self.labels(), self.counters.clone()));
         self.log().opened();
     }
 
     /// Writes how it ended.
-    pub fn close(self, metrics: &TrafficMetrics, outcome: &Result<(), ConnectionError>) {
+    pub(crate) fn close(self, metrics: &TrafficMetrics, outcome: &Result<(), ConnectionError>) {
         let duration = self.started.elapsed();
         let Err(error) = outcome else {
             return self.log().completed(&*self.counters, duration);
@@ -103,7 +103,7 @@ impl Record {
 }
 
 /// The labels of a service.
-pub fn service_labels(service: &Service) -> Arc<ServiceLabels> {
+pub(crate) fn service_labels(service: &Service) -> Arc<ServiceLabels> {
     Arc::new(ServiceLabels {
         host: service.hostname.clone(),
         namespace: service.namespace.clone(),

@@ -9,7 +9,7 @@ use crate::connections::Tracked;
 use crate::error::ConnectionError;
 
 /// Relays until both directions ended, or the connection is cut.
-pub async fn relay(
+pub(crate) async fn relay(
     downstream: impl Into<End>,
     upstream: impl Into<End>,
     tracked: &Tracked,
@@ -21,7 +21,7 @@ pub async fn relay(
 }
 
 /// Relays within the node: the connection is in two pods' tables, and either may cut it.
-pub async fn relay_local(
+pub(crate) async fn relay_local(
     downstream: impl Into<End>,
     upstream: impl Into<End>,
     (source, destination): (&Tracked, &Tracked),

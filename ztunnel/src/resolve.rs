@@ -18,7 +18,7 @@ use weft_proto::contract::port;
 use crate::error::ConnectionError;
 
 /// What the decision is about.
-pub struct Question<'a> {
+pub(crate) struct Question<'a> {
     /// The mesh.
     pub snapshot: &'a Snapshot,
     /// The pod that opened the connection.
@@ -31,7 +31,7 @@ pub struct Question<'a> {
 
 /// The decision.
 #[derive(Debug)]
-pub struct Route {
+pub(crate) struct Route {
     /// Which way.
     pub path: Path,
     /// The workload that takes the connection, where that is known. With a waypoint on the way: the waypoint.
@@ -42,7 +42,7 @@ pub struct Route {
 
 /// The four ways.
 #[derive(Debug)]
-pub enum Path {
+pub(crate) enum Path {
     /// To a pod of this node.
     Local {
         /// The pod's address and port.
@@ -70,7 +70,7 @@ pub enum Path {
 
 /// The next proxy.
 #[derive(Debug)]
-pub struct Hop {
+pub(crate) struct Hop {
     /// Where it takes HBONE.
     pub address: SocketAddr,
     /// The workload there.
@@ -80,13 +80,13 @@ pub struct Hop {
 }
 
 /// The proxy's own ports: a connection that ends there would come back to us.
-pub fn is_own_port(port: u16) -> bool {
+pub(crate) fn is_own_port(port: u16) -> bool {
     matches!(port, port::OUTBOUND | port::INBOUND_PLAINTEXT | port::HBONE)
 }
 
 impl Question<'_> {
     /// Decides.
-    pub fn resolve(&self, rng: &mut impl Rng) -> Result<Route, ConnectionError> {
+    pub(crate) fn resolve(&self, rng: &mut impl Rng) -> Result<Route, ConnectionError> {
         let destination = self.destination;
         if destination.ip().is_loopback() && is_own_port(destination.port()) {
             return Err(ConnectionError::Loop(destination));

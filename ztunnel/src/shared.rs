@@ -1,6 +1,7 @@
 //! What all pods' proxies share.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weft_core::certs::CertStore;
@@ -8,13 +9,12 @@ use weft_core::config::Config;
 use weft_core::mesh::SnapshotReader;
 use weft_core::telemetry::{DnsMetrics, ProxyMetrics, SocketMetrics, TrafficMetrics};
 
-use crate::dns;
 use crate::netns::Broker;
 use crate::pod::Pod;
 use crate::pods::Running;
 
 /// Capabilities and configuration of the process. Nothing here is written to but through its own owner.
-pub struct Shared {
+pub(crate) struct Shared {
     /// What the environment says.
     pub config: Config,
     /// The mesh as it is now.
@@ -25,8 +25,8 @@ pub struct Shared {
     pub broker: Broker,
     /// The pods of this node.
     pub running: Running,
-    /// Answers name look-ups.
-    pub resolver: dns::Resolver,
+    /// Name servers for what is no name of the mesh.
+    pub name_servers: Vec<SocketAddr>,
     /// Counters a pair of workloads.
     pub traffic: TrafficMetrics,
     /// Counters of open sockets.
@@ -39,7 +39,7 @@ pub struct Shared {
 
 impl Shared {
     /// Lets go of the certificates of which no pod is left. Pods of one service account share theirs.
-    pub fn keep_certificates_of(&self, running: &HashMap<Arc<str>, Arc<Pod>>) {
+    pub(crate) fn keep_certificates_of(&self, running: &HashMap<Arc<str>, Arc<Pod>>) {
         for entry in self.certs.entries() {
             if !running.values().any(|pod| pod.identity == entry.identity) {
                 self.certs.forget(&entry.identity);

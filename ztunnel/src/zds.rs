@@ -17,7 +17,7 @@ use crate::pods::Pods;
 
 /// What is known of the agent, for readiness and the status page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AgentState {
+pub(crate) struct AgentState {
     /// A session is open.
     pub connected: bool,
     /// The session's snapshot was complete.
@@ -25,7 +25,7 @@ pub struct AgentState {
 }
 
 /// Serves sessions one after another until the task is dropped.
-pub async fn run(path: PathBuf, pods: Arc<Pods>, state: watch::Sender<AgentState>) {
+pub(crate) async fn run(path: PathBuf, pods: Arc<Pods>, state: watch::Sender<AgentState>) {
     let mut backoff = limits::ZDS_BACKOFF_MIN;
     loop {
         match AsyncSeqpacket::connect(&path) {

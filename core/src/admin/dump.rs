@@ -139,10 +139,7 @@ pub struct Service {
 /// How an endpoint is chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of the wire's LoadBalancing"
-)]
+#[expect(missing_docs, reason = "the fields are those of the wire's LoadBalancing")]
 pub struct LoadBalancer {
     pub mode: String,
     pub routing_preferences: Vec<String>,
@@ -165,10 +162,7 @@ pub struct Endpoint {
 /// An L4 policy. Rules are OR-ed, their clauses AND-ed, the matches of a clause OR-ed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of the wire's Authorization"
-)]
+#[expect(missing_docs, reason = "the fields are those of the wire's Authorization")]
 pub struct Policy {
     pub name: String,
     pub namespace: String,
@@ -323,26 +317,17 @@ mod tests {
             "rules":[[[{"principals":[{"Exact":"cluster.local/ns/a/sa/b"},{"Presence":null}]}]]]}],
           "version": {"version":"1.30","gitRevision":"x"}, "stagedServices": {}, "somethingNew": 1}"#;
         let dump: ConfigDump = serde_json::from_str(text).unwrap();
-        assert_eq!(
-            dump.workloads[0].waypoint.as_ref().unwrap().hbone_mtls_port,
-            15008
-        );
+        assert_eq!(dump.workloads[0].waypoint.as_ref().unwrap().hbone_mtls_port, 15008);
         let principals = &dump.policies[0].rules[0][0][0].principals;
-        assert_eq!(
-            principals[0],
-            StringMatch::Exact("cluster.local/ns/a/sa/b".into())
-        );
+        assert_eq!(principals[0], StringMatch::Exact("cluster.local/ns/a/sa/b".into()));
     }
 
     #[test]
     fn keys_are_those_that_istioctl_reads() {
         let mut dump = ConfigDump::default();
-        dump.workload_state
-            .insert("uid".into(), WorkloadState::default());
-        dump.certificates.push(Certificate {
-            cert_chain: vec![Cert::default()],
-            ..Certificate::default()
-        });
+        dump.workload_state.insert("uid".into(), WorkloadState::default());
+        dump.certificates
+            .push(Certificate { cert_chain: vec![Cert::default()], ..Certificate::default() });
         let json = serde_json::to_value(&dump).unwrap();
         for key in [
             "workloads",

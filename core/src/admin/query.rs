@@ -16,11 +16,7 @@ fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
-        let escaped = if first == b'%' {
-            after.split_at_checked(2)
-        } else {
-            None
-        };
+        let escaped = if first == b'%' { after.split_at_checked(2) } else { None };
         match escaped.and_then(|(hex, after)| Some((hex_byte(hex)?, after))) {
             Some((byte, after)) => {
                 bytes.push(byte);
@@ -52,17 +48,10 @@ mod tests {
     #[test]
     fn pairs_are_decoded_in_order() {
         let pairs = parse_query("level=access%3Adebug&reset&a=b+c&x=%zz%4&&n=%C3%A4");
-        let expected = [
-            ("level", "access:debug"),
-            ("reset", ""),
-            ("a", "b c"),
-            ("x", "%zz%4"),
-            ("n", "ä"),
-        ];
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let expected =
+            [("level", "access:debug"), ("reset", ""), ("a", "b c"), ("x", "%zz%4"), ("n", "ä")];
+        let expected: Vec<_> =
+            expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         assert_eq!(pairs, expected);
     }
 

@@ -31,10 +31,7 @@ pub struct Request {
 impl Request {
     /// The first value of a query key.
     pub fn query(&self, key: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// A header's text.
@@ -43,11 +40,7 @@ impl Request {
     }
 
     pub(super) fn new(parts: &http::request::Parts, body: Bytes) -> Self {
-        let method = if parts.method == Method::HEAD {
-            Method::GET
-        } else {
-            parts.method.clone()
-        };
+        let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
         Self {
             method,
             path: parts.uri.path().to_owned(),
@@ -73,11 +66,7 @@ impl Response {
     /// Plain text.
     pub fn text(status: StatusCode, text: impl Into<String>) -> Self {
         let body = Bytes::from(text.into());
-        Self {
-            status,
-            content_type: "text/plain; charset=utf-8",
-            body,
-        }
+        Self { status, content_type: "text/plain; charset=utf-8", body }
     }
 
     /// 200 with plain text.
@@ -90,11 +79,7 @@ impl Response {
         match serde_json::to_vec_pretty(value) {
             Ok(body) => {
                 let (status, content_type) = (StatusCode::OK, "application/json");
-                Self {
-                    status,
-                    content_type,
-                    body: body.into(),
-                }
+                Self { status, content_type, body: body.into() }
             }
             Err(error) => Self::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
@@ -138,20 +123,14 @@ pub struct Router {
 
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Router")
-            .field("routes", &self.routes.keys())
-            .finish_non_exhaustive()
+        f.debug_struct("Router").field("routes", &self.routes.keys()).finish_non_exhaustive()
     }
 }
 
 impl Router {
     /// Without routes, apart from `/`, which lists them.
     pub fn new(hosts: Hosts, access: ChangeAccess) -> Self {
-        Self {
-            hosts,
-            access,
-            routes: BTreeMap::new(),
-        }
+        Self { hosts, access, routes: BTreeMap::new() }
     }
 
     /// A GET route, which must change nothing.
@@ -183,14 +162,7 @@ impl Router {
         R: Future<Output = Response> + Send + 'static,
     {
         let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
-        self.routes.insert(
-            key,
-            Route {
-                handler,
-                help,
-                changes,
-            },
-        );
+        self.routes.insert(key, Route { handler, help, changes });
     }
 
     /// The answer to `request`.
@@ -201,20 +173,15 @@ impl Router {
             return Response::text(StatusCode::FORBIDDEN, text);
         }
         let path = request.path.as_str();
-        let found = self
-            .routes
-            .iter()
-            .find(|((of, method), _)| *of == path && request.method == *method);
+        let found =
+            self.routes.iter().find(|((of, method), _)| *of == path && request.method == *method);
         let Some((_, route)) = found else {
             if path == "/" && request.method == Method::GET {
                 return Response::ok(self.index());
             }
             let is_known = self.routes.keys().any(|(of, _)| *of == path);
-            let status = if is_known {
-                StatusCode::METHOD_NOT_ALLOWED
-            } else {
-                StatusCode::NOT_FOUND
-            };
+            let status =
+                if is_known { StatusCode::METHOD_NOT_ALLOWED } else { StatusCode::NOT_FOUND };
             return Response::text(status, format!("{status}; GET / lists what there is\n"));
         };
         if route.changes
@@ -241,12 +208,8 @@ impl Router {
             ChangeAccess::TokenFile(file) => file,
         };
         let shown = file.display();
-        let expected = read_token(file)
-            .await
-            .map_err(|e| format!("token file {shown}: {e}"))?;
-        let given = authorization
-            .and_then(|text| text.strip_prefix("Bearer "))
-            .unwrap_or_default();
+        let expected = read_token(file).await.map_err(|e| format!("token file {shown}: {e}"))?;
+        let given = authorization.and_then(|text| text.strip_prefix("Bearer ")).unwrap_or_default();
         // An empty file would otherwise let everybody in.
         let is_same = !expected.is_empty()
             && aws_lc_rs::constant_time::verify_slices_are_equal(
@@ -257,9 +220,7 @@ impl Router {
         if is_same {
             Ok(())
         } else {
-            Err(format!(
-                "send \"Authorization: Bearer …\" with the content of {shown}"
-            ))
+            Err(format!("send \"Authorization: Bearer …\" with the content of {shown}"))
         }
     }
 }
@@ -275,9 +236,7 @@ fn names_loopback(host: Option<&str>) -> bool {
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -286,14 +245,9 @@ mod tests {
 
     #[test]
     fn only_loopback_names_pass_the_host_check() {
-        for host in [
-            "localhost",
-            "LocalHost:15000",
-            "127.0.0.1:15000",
-            "127.9.9.9",
-            "[::1]:1",
-            "[::1]",
-        ] {
+        for host in
+            ["localhost", "LocalHost:15000", "127.0.0.1:15000", "127.9.9.9", "[::1]:1", "[::1]"]
+        {
             assert!(names_loopback(Some(host)), "{host}");
         }
         for host in [

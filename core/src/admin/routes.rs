@@ -21,10 +21,7 @@ pub fn add_metrics(router: &mut Router, registry: &Arc<Registry>) {
                 match text {
                     Some(Ok(text)) => {
                         let content_type = exposition.content_type();
-                        Response {
-                            content_type,
-                            ..Response::ok(text)
-                        }
+                        Response { content_type, ..Response::ok(text) }
                     }
                     _ => Response::text(StatusCode::INTERNAL_SERVER_ERROR, "metrics failed\n"),
                 }
@@ -67,11 +64,7 @@ fn current(control: &LogControl) -> String {
 }
 
 fn change_levels(control: &LogControl, request: &Request) -> Response {
-    let reset = if request.query("reset").is_some() {
-        control.reset()
-    } else {
-        Ok(())
-    };
+    let reset = if request.query("reset").is_some() { control.reset() } else { Ok(()) };
     let changed = reset.and_then(|()| match request.query("level") {
         Some(level) => control.change(level),
         None => Ok(()),
@@ -103,9 +96,7 @@ where
             let dump = Arc::clone(&dump);
             async move {
                 let failed = || Response::text(StatusCode::INTERNAL_SERVER_ERROR, "dump failed\n");
-                blocking(move || Response::json(&dump()))
-                    .await
-                    .unwrap_or_else(failed)
+                blocking(move || Response::json(&dump())).await.unwrap_or_else(failed)
             }
         },
     );

@@ -62,10 +62,7 @@ pub async fn serve(
     }
     drop(stop);
     let finish = async { while connections.join_next().await.is_some() {} };
-    if timeout(limits::ADMIN_CONNECTION_GRACE, finish)
-        .await
-        .is_err()
-    {
+    if timeout(limits::ADMIN_CONNECTION_GRACE, finish).await.is_err() {
         tracing::warn!("admin requests were cut at shutdown");
     }
 }
@@ -116,15 +113,9 @@ async fn respond(
     let mut answer = hyper::Response::new(Full::new(response.body));
     *answer.status_mut() = response.status;
     let headers = answer.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(response.content_type),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(response.content_type));
     // A browser must not take a dump for a page, whatever is in it.
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }
 
@@ -134,10 +125,8 @@ async fn handle(router: &Router, request: hyper::Request<Incoming>) -> Response 
     match timeout(limits::ADMIN_BODY_DEADLINE, read).await {
         Ok(Ok(body)) => router.answer(Request::new(&parts, body.to_bytes())).await,
         Ok(Err(_)) => {
-            let text = format!(
-                "the body is broken or over {} bytes\n",
-                limits::ADMIN_BODY_BYTES_MAX
-            );
+            let text =
+                format!("the body is broken or over {} bytes\n", limits::ADMIN_BODY_BYTES_MAX);
             Response::text(StatusCode::PAYLOAD_TOO_LARGE, text)
         }
         Err(_) => Response::text(StatusCode::REQUEST_TIMEOUT, "the body didn't come\n"),

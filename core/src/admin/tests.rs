@@ -23,11 +23,7 @@ async fn start(router: Router) -> Server {
     let task = tokio::spawn(serve(listener, Arc::new(router), async move {
         let _ = stopped.await;
     }));
-    Server {
-        address,
-        stop: Some(stop),
-        task,
-    }
+    Server { address, stop: Some(stop), task }
 }
 
 async fn connect(to: SocketAddr) -> TcpStream {
@@ -44,20 +40,13 @@ async fn exchange(to: SocketAddr, request: &str) -> String {
 }
 
 async fn get(to: SocketAddr, path: &str) -> String {
-    exchange(
-        to,
-        &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"),
-    )
-    .await
+    exchange(to, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
+        .await
 }
 
 async fn post(to: SocketAddr, path: &str, extra: &str) -> String {
     let head = "host: localhost\r\nconnection: close\r\ncontent-length: 0";
-    exchange(
-        to,
-        &format!("POST {path} HTTP/1.1\r\n{head}\r\n{extra}\r\n"),
-    )
-    .await
+    exchange(to, &format!("POST {path} HTTP/1.1\r\n{head}\r\n{extra}\r\n")).await
 }
 
 fn counting(access: ChangeAccess) -> (Router, Arc<AtomicUsize>) {
@@ -76,34 +65,17 @@ async fn nothing_changes_without_the_token() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let (router, quits) = counting(ChangeAccess::TokenFile(file.path().into()));
     let server = start(router).await;
-    let empty = post(
-        server.address,
-        "/quitquitquit",
-        "authorization: Bearer \r\n",
-    )
-    .await;
-    assert!(
-        empty.starts_with("HTTP/1.1 403"),
-        "an empty file must not let everybody in: {empty}"
-    );
+    let empty = post(server.address, "/quitquitquit", "authorization: Bearer \r\n").await;
+    assert!(empty.starts_with("HTTP/1.1 403"), "an empty file must not let everybody in: {empty}");
     std::fs::write(file.path(), "s3cret\n").unwrap();
-    for header in [
-        "",
-        "authorization: Bearer wrong\r\n",
-        "authorization: s3cret\r\n",
-    ] {
+    for header in ["", "authorization: Bearer wrong\r\n", "authorization: s3cret\r\n"] {
         let answer = post(server.address, "/quitquitquit", header).await;
         assert!(answer.starts_with("HTTP/1.1 403"), "{header:?}: {answer}");
     }
     let answer = get(server.address, "/quitquitquit").await;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
     assert_eq!(quits.load(Ordering::Relaxed), 0);
-    let answer = post(
-        server.address,
-        "/quitquitquit",
-        "authorization: Bearer s3cret\r\n",
-    )
-    .await;
+    let answer = post(server.address, "/quitquitquit", "authorization: Bearer s3cret\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(quits.load(Ordering::Relaxed), 1);
 }
@@ -112,19 +84,11 @@ async fn nothing_changes_without_the_token() {
 async fn without_a_token_file_changes_are_off_unless_opened() {
     let (router, quits) = counting(ChangeAccess::Closed);
     let server = start(router).await;
-    assert!(
-        post(server.address, "/quitquitquit", "")
-            .await
-            .starts_with("HTTP/1.1 403")
-    );
+    assert!(post(server.address, "/quitquitquit", "").await.starts_with("HTTP/1.1 403"));
     assert_eq!(quits.load(Ordering::Relaxed), 0);
     let (router, quits) = counting(ChangeAccess::Open);
     let server = start(router).await;
-    assert!(
-        post(server.address, "/quitquitquit", "")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    assert!(post(server.address, "/quitquitquit", "").await.starts_with("HTTP/1.1 200"));
     assert_eq!(quits.load(Ordering::Relaxed), 1);
 }
 
@@ -133,17 +97,9 @@ async fn request_under_another_host_name_is_refused() {
     let (router, _) = counting(ChangeAccess::Open);
     let server = start(router).await;
     let request = "GET / HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n";
-    assert!(
-        exchange(server.address, request)
-            .await
-            .starts_with("HTTP/1.1 403")
-    );
+    assert!(exchange(server.address, request).await.starts_with("HTTP/1.1 403"));
     let request = "GET / HTTP/1.0\r\n\r\n";
-    assert!(
-        exchange(server.address, request)
-            .await
-            .starts_with("HTTP/1.0 403")
-    );
+    assert!(exchange(server.address, request).await.starts_with("HTTP/1.0 403"));
 }
 
 #[tokio::test]
@@ -161,10 +117,7 @@ async fn metrics_come_in_the_format_that_was_asked_for() {
     add_metrics(&mut router, &Arc::new(Registry::new(&Build::default())));
     let server = start(router).await;
     let plain = get(server.address, "/metrics").await;
-    assert!(
-        plain.contains("content-type: text/plain; version=0.0.4"),
-        "{plain}"
-    );
+    assert!(plain.contains("content-type: text/plain; version=0.0.4"), "{plain}");
     assert!(plain.contains("istio_build"));
     let accept = "accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
     let request = format!(
@@ -183,9 +136,7 @@ async fn oversized_heads_and_bodies_are_refused() {
     let long = "x".repeat(2 * limits::ADMIN_HEADER_BYTES_MAX);
     let mut stream = connect(server.address).await;
     // The server may close before everything is written.
-    let _ = stream
-        .write_all(format!("GET /{long} HTTP/1.1\r\n").as_bytes())
-        .await;
+    let _ = stream.write_all(format!("GET /{long} HTTP/1.1\r\n").as_bytes()).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
@@ -219,10 +170,7 @@ async fn more_connections_than_the_bound_wait_in_the_kernel() {
     for _ in 0..limits::ADMIN_CONNECTIONS_MAX {
         let mut stream = connect(server.address).await;
         // An answered request shows that the connection holds its permit.
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            .await
-            .unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         stream.read_u8().await.unwrap();
         held.push(stream);
     }
@@ -267,9 +215,5 @@ async fn index_lists_the_routes() {
         index.contains("POST /quitquitquit") && index.contains("GET  /healthz/ready"),
         "{index}"
     );
-    assert!(
-        get(server.address, "/nothing")
-            .await
-            .starts_with("HTTP/1.1 404")
-    );
+    assert!(get(server.address, "/nothing").await.starts_with("HTTP/1.1 404"));
 }

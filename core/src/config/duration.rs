@@ -54,29 +54,15 @@ mod tests {
             ("2d", 172_800_000),
             ("1m0.5s", 60_500),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Some(Duration::from_millis(millis)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in [
-            "",
-            "5",
-            "s",
-            "-1s",
-            "1 s",
-            "1x",
-            "1s1",
-            ".s",
-            "1..5s",
-            "1e3s",
-            "9999999999999d",
-        ] {
+        for text in
+            ["", "5", "s", "-1s", "1 s", "1x", "1s1", ".s", "1..5s", "1e3s", "9999999999999d"]
+        {
             assert_eq!(parse_duration(text), None, "{text:?}");
         }
     }

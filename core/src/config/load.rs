@@ -36,12 +36,8 @@ impl Config {
             ca: ca(r),
             hbone: hbone(r),
             pool: PoolConfig {
-                streams_max: r
-                    .number("POOL_MAX_STREAMS_PER_CONNECTION", 1, 10_000)
-                    .unwrap_or(100),
-                idle: r
-                    .duration("POOL_UNUSED_RELEASE_TIMEOUT")
-                    .unwrap_or(Duration::from_secs(300)),
+                streams_max: r.number("POOL_MAX_STREAMS_PER_CONNECTION", 1, 10_000).unwrap_or(100),
+                idle: r.duration("POOL_UNUSED_RELEASE_TIMEOUT").unwrap_or(Duration::from_secs(300)),
             },
             inpod: inpod(r),
             sockets: sockets(r),
@@ -60,49 +56,19 @@ impl Config {
 }
 
 fn refuse_unsupported(r: &mut Reader<'_>) {
-    r.only(
-        "PROXY_MODE",
-        &["shared"],
-        "this proxy serves the pods of a node",
-    );
+    r.only("PROXY_MODE", &["shared"], "this proxy serves the pods of a node");
     r.only("FAKE_CA", &["false"], "certificates come from a controller");
-    r.only(
-        "XDS_ON_DEMAND",
-        &["false"],
-        "discovery holds the whole mesh",
-    );
-    r.only(
-        "UNSTABLE_ENABLE_SOCKS5",
-        &["false"],
-        "there is no SOCKS listener",
-    );
-    r.only(
-        "ENABLE_PROXY",
-        &["true"],
-        "a proxy without its proxy has nothing to do",
-    );
-    r.only(
-        "LOCAL_XDS_PATH",
-        &[],
-        "run the controller over a folder of manifests instead",
-    );
-    r.only(
-        "LOCAL_XDS",
-        &[],
-        "run the controller over a folder of manifests instead",
-    );
+    r.only("XDS_ON_DEMAND", &["false"], "discovery holds the whole mesh");
+    r.only("UNSTABLE_ENABLE_SOCKS5", &["false"], "there is no SOCKS listener");
+    r.only("ENABLE_PROXY", &["true"], "a proxy without its proxy has nothing to do");
+    r.only("LOCAL_XDS_PATH", &[], "run the controller over a folder of manifests instead");
+    r.only("LOCAL_XDS", &[], "run the controller over a folder of manifests instead");
     r.only("PROXY_CONFIG", &[], "set the environment keys themselves");
-    r.only(
-        "CRL_PATH",
-        &[],
-        "revocation lists aren't checked yet, and must not be ignored",
-    );
+    r.only("CRL_PATH", &[], "revocation lists aren't checked yet, and must not be ignored");
 }
 
 fn mesh(r: &mut Reader<'_>) -> MeshConfig {
-    let cluster_id = r
-        .text("CLUSTER_ID")
-        .or_else(|| r.text("ISTIO_META_CLUSTER_ID"));
+    let cluster_id = r.text("CLUSTER_ID").or_else(|| r.text("ISTIO_META_CLUSTER_ID"));
     let domain = "a DNS domain such as cluster.local";
     let cluster_domain = r.read("CLUSTER_DOMAIN", domain, |text| {
         let text = text.trim_end_matches('.').to_ascii_lowercase();
@@ -112,9 +78,7 @@ fn mesh(r: &mut Reader<'_>) -> MeshConfig {
     MeshConfig {
         network: r.text("NETWORK").unwrap_or_default().into(),
         node: r.text("NODE_NAME").map(Arc::from),
-        cluster_id: cluster_id
-            .unwrap_or_else(|| contract::DEFAULT_CLUSTER_ID.into())
-            .into(),
+        cluster_id: cluster_id.unwrap_or_else(|| contract::DEFAULT_CLUSTER_ID.into()).into(),
         cluster_domain: cluster_domain.unwrap_or_else(|| "cluster.local".into()),
         trust_domains: trust(r),
         instance_ip: r.parsed("INSTANCE_IP", "an IP address"),
@@ -126,14 +90,9 @@ fn trust(r: &mut Reader<'_>) -> TrustDomains {
     let own: TrustDomain = r.parsed("TRUST_DOMAIN", expected).unwrap_or_default();
     let expected = "SPIFFE trust domains with commas between them";
     let aliases: Option<Vec<TrustDomain>> = r.read("TRUST_DOMAINS", expected, |text| {
-        text.split(',')
-            .map(|domain| domain.trim().parse().ok())
-            .collect()
+        text.split(',').map(|domain| domain.trim().parse().ok()).collect()
     });
-    let aliases = aliases
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|alias| *alias != own);
+    let aliases = aliases.unwrap_or_default().into_iter().filter(|alias| *alias != own);
     TrustDomains::new(own.clone(), aliases.collect::<Vec<_>>())
 }
 
@@ -148,9 +107,7 @@ fn own_pod(r: &mut Reader<'_>) -> Option<OwnPod> {
 fn xds(r: &mut Reader<'_>) -> XdsConfig {
     let endpoint = endpoint(r, "XDS_ADDRESS", "XDS_ROOT_CA", "XDS_HEADER_");
     let metadata = r.env().with_prefix("ISTIO_META_").into_iter();
-    let metadata = metadata
-        .map(|(key, value)| (strip(&key, "ISTIO_META_"), value))
-        .collect();
+    let metadata = metadata.map(|(key, value)| (strip(&key, "ISTIO_META_"), value)).collect();
     let mut metadata_json = BTreeMap::new();
     for (key, value) in r.env().with_prefix("ISTIO_METAJSON_") {
         match serde_json::from_str(&value) {
@@ -160,18 +117,12 @@ fn xds(r: &mut Reader<'_>) -> XdsConfig {
             Err(_) => r.error(&key, &value, "JSON"),
         }
     }
-    XdsConfig {
-        endpoint,
-        metadata,
-        metadata_json,
-    }
+    XdsConfig { endpoint, metadata, metadata_json }
 }
 
 fn ca(r: &mut Reader<'_>) -> CaConfig {
     let endpoint = endpoint(r, "CA_ADDRESS", "CA_ROOT_CA", "CA_HEADER_");
-    let ttl = r
-        .duration("SECRET_TTL")
-        .unwrap_or(Duration::from_secs(24 * 3600));
+    let ttl = r.duration("SECRET_TTL").unwrap_or(Duration::from_secs(24 * 3600));
     if ttl < TTL_LEAST {
         let value = r.text("SECRET_TTL").unwrap_or_default();
         r.error("SECRET_TTL", &value, "at least 1m");
@@ -192,14 +143,10 @@ fn endpoint(r: &mut Reader<'_>, address: &str, roots: &str, headers: &str) -> Co
         pem if pem.contains("-----BEGIN CERTIFICATE-----") => Some(Roots::Pem(pem.into())),
         path => Some(Roots::File(path.into())),
     });
-    let headers = r
-        .env()
-        .with_prefix(headers)
-        .into_iter()
-        .map(|(key, value)| {
-            // HTTP/2 header names are lower case; the part after the prefix is the name.
-            (strip(&key, headers).to_ascii_lowercase(), value)
-        });
+    let headers = r.env().with_prefix(headers).into_iter().map(|(key, value)| {
+        // HTTP/2 header names are lower case; the part after the prefix is the name.
+        (strip(&key, headers).to_ascii_lowercase(), value)
+    });
     ControllerEndpoint {
         address: address.unwrap_or_else(|| XDS_ADDRESS.into()),
         roots: roots.unwrap_or_else(|| Roots::File(ROOTS.into())),
@@ -232,32 +179,20 @@ fn hbone(r: &mut Reader<'_>) -> HboneConfig {
 
 fn inpod(r: &mut Reader<'_>) -> InpodConfig {
     InpodConfig {
-        socket: r
-            .text("INPOD_UDS")
-            .unwrap_or_else(|| contract::ZDS_SOCKET.into())
-            .into(),
-        mark: r
-            .number("PACKET_MARK", 1, u32::MAX)
-            .unwrap_or(contract::mark::PROXY),
+        socket: r.text("INPOD_UDS").unwrap_or_else(|| contract::ZDS_SOCKET.into()).into(),
+        mark: r.number("PACKET_MARK", 1, u32::MAX).unwrap_or(contract::mark::PROXY),
         reuse_port: r.flag("INPOD_PORT_REUSE").unwrap_or(true),
     }
 }
 
 fn sockets(r: &mut Reader<'_>) -> SocketConfig {
     let keepalive = Keepalive {
-        time: r
-            .duration("KEEPALIVE_TIME")
-            .unwrap_or(Duration::from_secs(180)),
-        interval: r
-            .duration("KEEPALIVE_INTERVAL")
-            .unwrap_or(Duration::from_secs(180)),
+        time: r.duration("KEEPALIVE_TIME").unwrap_or(Duration::from_secs(180)),
+        interval: r.duration("KEEPALIVE_INTERVAL").unwrap_or(Duration::from_secs(180)),
         retries: r.number("KEEPALIVE_RETRIES", 1, 127).unwrap_or(9),
     };
     SocketConfig {
-        keepalive: r
-            .flag("KEEPALIVE_ENABLED")
-            .unwrap_or(true)
-            .then_some(keepalive),
+        keepalive: r.flag("KEEPALIVE_ENABLED").unwrap_or(true).then_some(keepalive),
         user_timeout: r.flag("USER_TIMEOUT_ENABLED").unwrap_or(false),
         original_source: r.flag("ENABLE_ORIG_SRC"),
     }
@@ -269,9 +204,7 @@ fn dns(r: &mut Reader<'_>) -> DnsConfig {
     DnsConfig {
         // The incumbent proxies names unless this key says something other than "true".
         enabled: r.flag("ISTIO_META_DNS_CAPTURE").unwrap_or(true),
-        address: r
-            .parsed("ISTIO_META_DNS_PROXY_ADDR", expected)
-            .unwrap_or(loopback),
+        address: r.parsed("ISTIO_META_DNS_PROXY_ADDR", expected).unwrap_or(loopback),
         // The incumbent's spelling comes first, ours is for people.
         preferred_namespace: r
             .text("PREFERED_SERVICE_NAMESPACE")
@@ -325,25 +258,17 @@ fn worker_threads(r: &mut Reader<'_>) -> usize {
     let mut cpu = |key: &str| r.parsed::<usize>(key, cpus).filter(|cpus| *cpus > 0);
     let limit = cpu("ZTUNNEL_RESOURCE_CPU_LIMIT");
     let request = cpu("ZTUNNEL_RESOURCE_CPU_REQUEST").unwrap_or(0);
-    let processors = limit
-        .or_else(|| cpu("ZTUNNEL_CPU_LIMIT"))
-        .unwrap_or(host)
-        .max(1);
+    let processors = limit.or_else(|| cpu("ZTUNNEL_CPU_LIMIT")).unwrap_or(host).max(1);
     let expected = "a number of threads, 0 for one a processor, or a share such as 50%";
-    let told = r.read("ZTUNNEL_WORKER_THREADS", expected, |text| {
-        match text.strip_suffix('%') {
-            Some(share) => {
-                let share = share
-                    .parse::<usize>()
-                    .ok()
-                    .filter(|share| (1..=100).contains(share))?;
-                Some(processors.checked_mul(share)?.div_ceil(100).max(1))
-            }
-            None => match text.parse::<usize>().ok()? {
-                0 => Some(processors),
-                threads => Some(threads).filter(|threads| *threads <= 1024),
-            },
+    let told = r.read("ZTUNNEL_WORKER_THREADS", expected, |text| match text.strip_suffix('%') {
+        Some(share) => {
+            let share = share.parse::<usize>().ok().filter(|share| (1..=100).contains(share))?;
+            Some(processors.checked_mul(share)?.div_ceil(100).max(1))
         }
+        None => match text.parse::<usize>().ok()? {
+            0 => Some(processors),
+            threads => Some(threads).filter(|threads| *threads <= 1024),
+        },
     });
     told.unwrap_or_else(|| match limit {
         Some(limit) => limit.max(request),

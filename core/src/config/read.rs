@@ -14,10 +14,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(env: &'a dyn Env) -> Self {
-        Self {
-            env,
-            errors: Vec::new(),
-        }
+        Self { env, errors: Vec::new() }
     }
 
     pub(super) fn env(&self) -> &'a dyn Env {
@@ -31,11 +28,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn error(&mut self, key: &str, value: &str, expected: impl Into<String>) {
         let (key, value) = (key.to_owned(), value.to_owned());
-        self.errors.push(ConfigError {
-            key,
-            value,
-            expected: expected.into(),
-        });
+        self.errors.push(ConfigError { key, value, expected: expected.into() });
     }
 
     /// The value of `key` as `parse` reads it; `expected` is for whoever wrote something else.
@@ -58,12 +51,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn flag(&mut self, key: &str) -> Option<bool> {
-        self.read(key, "true or false", |text| {
-            match text.to_ascii_lowercase().as_str() {
-                "true" | "1" | "on" => Some(true),
-                "false" | "0" | "off" => Some(false),
-                _ => None,
-            }
+        self.read(key, "true or false", |text| match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "on" => Some(true),
+            "false" | "0" | "off" => Some(false),
+            _ => None,
         })
     }
 
@@ -76,18 +67,14 @@ impl<'a> Reader<'a> {
     pub(super) fn number(&mut self, key: &str, least: u32, most: u32) -> Option<u32> {
         let expected = format!("a number from {least} to {most}");
         self.read(key, &expected, |text| {
-            text.parse()
-                .ok()
-                .filter(|number| (least..=most).contains(number))
+            text.parse().ok().filter(|number| (least..=most).contains(number))
         })
     }
 
     /// A key that isn't supported may be set only to what changes nothing.
     pub(super) fn only(&mut self, key: &str, harmless: &[&str], why: &str) {
         if let Some(text) = self.text(key)
-            && !harmless
-                .iter()
-                .any(|allowed| allowed.eq_ignore_ascii_case(text.trim()))
+            && !harmless.iter().any(|allowed| allowed.eq_ignore_ascii_case(text.trim()))
         {
             let words = match harmless {
                 [] => "nothing".to_owned(),
@@ -98,10 +85,6 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigErrors> {
-        if self.errors.is_empty() {
-            Ok(value)
-        } else {
-            Err(ConfigErrors(self.errors))
-        }
+        if self.errors.is_empty() { Ok(value) } else { Err(ConfigErrors(self.errors)) }
     }
 }

@@ -5,20 +5,15 @@ use super::*;
 use crate::telemetry::LogFormat;
 
 fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
-    let env: BTreeMap<String, String> = pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
+    let env: BTreeMap<String, String> =
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     Config::from_env(&env)
 }
 
 #[test]
 fn empty_environment_gives_the_incumbents_defaults() {
     let config = config(&[]).unwrap();
-    assert_eq!(
-        config.xds.endpoint.address,
-        "https://istiod.istio-system.svc:15012"
-    );
+    assert_eq!(config.xds.endpoint.address, "https://istiod.istio-system.svc:15012");
     assert_eq!(config.ca.ttl, Duration::from_secs(86_400));
     assert_eq!(&*config.mesh.cluster_id, "Kubernetes");
     assert_eq!(config.mesh.trust_domains.own().as_str(), "cluster.local");
@@ -46,20 +41,10 @@ fn every_wrong_key_is_named_with_what_is_expected() {
     .unwrap_err();
     let keys: Vec<_> = errors.0.iter().map(|error| error.key.as_str()).collect();
     assert_eq!(keys.len(), 6, "{errors}");
-    for key in [
-        "SECRET_TTL",
-        "XDS_ADDRESS",
-        "TRUST_DOMAIN",
-        "ZTUNNEL_WORKER_THREADS",
-        "CRL_PATH",
-    ] {
+    for key in ["SECRET_TTL", "XDS_ADDRESS", "TRUST_DOMAIN", "ZTUNNEL_WORKER_THREADS", "CRL_PATH"] {
         assert!(keys.contains(&key), "{key} is not in {errors}");
     }
-    assert!(
-        errors
-            .to_string()
-            .contains("\n  WEFT_LOCAL_PATH=maybe: expected true or false")
-    );
+    assert!(errors.to_string().contains("\n  WEFT_LOCAL_PATH=maybe: expected true or false"));
 }
 
 #[test]
@@ -76,10 +61,7 @@ fn drain_ends_before_kubernetes_kills() {
             7,
         ),
     ] {
-        assert_eq!(
-            config(pairs).unwrap().drain_deadline,
-            Duration::from_secs(seconds)
-        );
+        assert_eq!(config(pairs).unwrap().drain_deadline, Duration::from_secs(seconds));
     }
 }
 
@@ -109,10 +91,7 @@ fn address_without_a_scheme_is_https_and_roots_may_be_inline() {
     .unwrap();
     assert_eq!(read.ca.endpoint.address, "https://10.44.0.1:15012");
     assert_eq!(read.ca.endpoint.roots, Roots::Pem(pem.into()));
-    assert_eq!(
-        read.ca.endpoint.headers,
-        [("x-realm".to_owned(), "a".to_owned())]
-    );
+    assert_eq!(read.ca.endpoint.headers, [("x-realm".to_owned(), "a".to_owned())]);
     assert_eq!(read.xds.endpoint.roots, Roots::File("/roots.pem".into()));
     assert!(config(&[("CA_ROOT_CA", "SYSTEM")]).is_err());
 }
@@ -143,11 +122,8 @@ fn metadata_of_the_node_is_collected() {
 
 #[test]
 fn trust_domain_aliases_are_accepted_besides_the_own() {
-    let config = config(&[
-        ("TRUST_DOMAIN", "cluster"),
-        ("TRUST_DOMAINS", "cluster, old.example"),
-    ])
-    .unwrap();
+    let config =
+        config(&[("TRUST_DOMAIN", "cluster"), ("TRUST_DOMAINS", "cluster, old.example")]).unwrap();
     let domains = config.mesh.trust_domains;
     assert!(domains.accepts(&"cluster".parse().unwrap()));
     assert!(domains.accepts(&"old.example".parse().unwrap()));

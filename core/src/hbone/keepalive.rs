@@ -18,19 +18,20 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Heard {
     start: Instant,
-    /// Milliseconds since `start`, plus one; zero before the first byte.
+    /// Nanoseconds since `start`, plus one; zero before the first byte. Nothing coarser will do: an answer that
+    /// comes within the same millisecond as its question must not look older.
     last: AtomicU64,
 }
 
 impl Heard {
     fn mark(&self) {
-        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(millis.saturating_add(1), Ordering::Relaxed);
+        let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.last.store(nanos.saturating_add(1), Ordering::Relaxed);
     }
 
     fn at(&self) -> Option<Instant> {
-        let millis = self.last.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.start + Duration::from_millis(millis))
+        let nanos = self.last.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.start + Duration::from_nanos(nanos))
     }
 }
 
@@ -122,11 +123,8 @@ impl Keepalive {
         ping_pong: Option<PingPong>,
         settings: KeepaliveSettings,
     ) -> Self {
-        let first = if heard.at().is_some() {
-            settings.after
-        } else {
-            limits::HBONE_HANDSHAKE_DEADLINE
-        };
+        let first =
+            if heard.at().is_some() { settings.after } else { limits::HBONE_HANDSHAKE_DEADLINE };
         let timer = Box::pin(sleep(first));
         Self { heard, settings, ping_pong, asked: None, is_pong_due: false, timer }
     }
@@ -135,7 +133,9 @@ impl Keepalive {
         self.take_pong(cx);
         ready!(self.timer.as_mut().poll(cx));
         let now = Instant::now();
-        let Some(heard) = self.heard.at() else { return Poll::Ready(Beat::NeverHeard) };
+        let Some(heard) = self.heard.at() else {
+            return Poll::Ready(Beat::NeverHeard);
+        };
         let next = match self.asked {
             Some(asked) if heard < asked && now >= asked + self.settings.timeout => {
                 return Poll::Ready(Beat::Dead);
@@ -152,7 +152,7 @@ impl Keepalive {
                 now + self.settings.timeout
             }
         };
-        // A silent peer must not turn ticks rarer than the period of questions.
+        // While an answer is awaited the owner still gets its ticks.
         self.timer.as_mut().reset(next.min(now + self.settings.after));
         Poll::Ready(Beat::Tick)
     }
@@ -171,6 +171,21 @@ impl Keepalive {
             && ping_pong.poll_pong(cx).is_ready()
         {
             self.is_pong_due = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answer_within_the_same_millisecond_is_not_older_than_its_question() {
+        let (_, heard) = Watched::new(tokio::io::empty());
+        for _ in 0..1000 {
+            let asked = Instant::now();
+            heard.mark();
+            assert!(heard.at().unwrap() >= asked);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! CONNECT and its answer, to and from HTTP messages.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 
 use super::error::HboneError;
 use super::headers::{Authority, Baggage, Forwarded, TraceParent};
@@ -143,7 +145,10 @@ mod tests {
     fn request_reads_back_as_it_was_sent() {
         let request = TunnelRequest {
             baggage: Baggage { namespace: Some("demo".into()), ..Baggage::default() },
-            forwarded: Some(Forwarded::new("10.0.0.1:99".parse().unwrap(), "shop.demo".parse().ok())),
+            forwarded: Some(Forwarded::new(
+                "10.0.0.1:99".parse().unwrap(),
+                "shop.demo".parse().ok(),
+            )),
             forwarded_network: Some("n1".into()),
             ..TunnelRequest::new("[fd00::7]:80".parse().unwrap())
         };

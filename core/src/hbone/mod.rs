@@ -22,17 +22,20 @@ mod server;
 mod settings;
 mod stream;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use client::Connection;
 pub use connect::{Connect, ConnectError, Established, PoolKey};
 pub use error::{HboneError, Side};
 pub use headers::{
-    Authority, AuthorityError, Baggage, Forwarded, HostName, TraceParent, WorkloadKind, WorkloadName,
+    Authority, AuthorityError, Baggage, Forwarded, HostName, TraceParent, WorkloadKind,
+    WorkloadName,
 };
 pub use message::{TunnelRequest, TunnelResponse};
 pub use pool::{OpenedTunnel, Pool, PoolCounters, PoolSettings};
 pub use server::{IncomingTunnel, ServerSettings, serve};
 pub use settings::KeepaliveSettings;
-pub use stream::{TunnelError, TunnelStream};
 pub(crate) use stream::{RecvHalf, SendHalf};
+pub use stream::{TunnelError, TunnelStream};

@@ -79,13 +79,15 @@ where
     Handling: Future<Output = ()> + Send + 'static,
 {
     let (io, heard) = Watched::new(io);
-    let handshake = settings::server().handshake::<_, Bytes>(io);
-    let mut connection = tokio::select! {
+    // Boxed, both: HTTP/2's state is some kilobytes, and would be in this future several times over.
+    let handshake = Box::pin(settings::server().handshake::<_, Bytes>(io));
+    let connection = tokio::select! {
         result = timeout(limits::HBONE_HANDSHAKE_DEADLINE, handshake) => result
             .map_err(|_| HboneError::Silent("HTTP/2 preface"))?
             .map_err(|error| HboneError::Protocol(error.to_string()))?,
         () = drain.graceful() => return Ok(()),
     };
+    let mut connection = Box::new(connection);
     let keepalive = Keepalive::new(heard, connection.ping_pong(), settings.keepalive);
     let session = Session {
         connection,
@@ -99,7 +101,7 @@ where
 }
 
 struct Session<Io, Handler> {
-    connection: h2::server::Connection<Watched<Io>, Bytes>,
+    connection: Box<h2::server::Connection<Watched<Io>, Bytes>>,
     keepalive: Keepalive,
     handlers: JoinSet<()>,
     on_tunnel: Handler,
@@ -149,7 +151,8 @@ where
                 }
             }
             End::Silent(what) => {
-                say_goodbye(connection).await;
+                say_goodbye(&mut connection).await;
+                drop(connection);
                 let_finish(&mut handlers).await;
                 Err(HboneError::Silent(what))
             }
@@ -157,7 +160,7 @@ where
                 // Their tunnels are reset as they are dropped, and the resets leave before the goodbye.
                 handlers.shutdown().await;
                 poll_fn(|cx| Poll::Ready(connection.poll_closed(cx).is_ready())).await;
-                say_goodbye(connection).await;
+                say_goodbye(&mut connection).await;
                 Ok(())
             }
         }
@@ -168,7 +171,6 @@ where
             if let Err(error) = result {
                 tracing::error!(%error, "a tunnel's handler ended abnormally");
             }
-            self.idle_since = Instant::now();
         }
         loop {
             match self.connection.poll_accept(cx) {
@@ -193,13 +195,17 @@ where
     }
 
     /// Open, but without a tunnel for longer than an honest client would keep it.
-    fn is_useless(&self) -> bool {
+    fn is_useless(&mut self) -> bool {
+        // A handler may have handed its tunnel to somebody else.
+        if !self.handlers.is_empty() || self.connection.has_streams() {
+            self.idle_since = Instant::now();
+        }
         let patience = if self.has_tunnelled {
             limits::HBONE_SERVER_IDLE_MAX
         } else {
             limits::HBONE_FIRST_TUNNEL_DEADLINE
         };
-        self.handlers.is_empty() && self.idle_since.elapsed() >= patience
+        self.idle_since.elapsed() >= patience
     }
 
     fn take(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
@@ -224,7 +230,7 @@ async fn let_finish(handlers: &mut JoinSet<()>) {
 }
 
 /// Sends GOAWAY, if the peer still takes bytes.
-async fn say_goodbye<Io>(mut connection: h2::server::Connection<Io, Bytes>)
+async fn say_goodbye<Io>(connection: &mut h2::server::Connection<Io, Bytes>)
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {

@@ -194,7 +194,9 @@ impl AsyncRead for TunnelStream {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let Some(mut data) = ready!(self.recv.poll_next(cx))? else { return Poll::Ready(Ok(())) };
+        let Some(mut data) = ready!(self.recv.poll_next(cx))? else {
+            return Poll::Ready(Ok(()));
+        };
         let taken = data.split_to(data.remaining().min(buf.remaining()));
         buf.put_slice(&taken);
         self.recv.rest = data;

@@ -133,7 +133,6 @@ pub(crate) async fn pair() -> (Connection, mpsc::Receiver<TunnelStream>, drain::
         let _ = super::serve(far, &settings, watch, move |incoming| {
             let accepted = accepted.clone();
             async move {
-                // The handler stays, as a relay would, until the test drops the tunnel's receiver.
                 let stream = incoming.accept(None).unwrap();
                 let _ = accepted.send(stream).await;
             }
@@ -146,10 +145,9 @@ pub(crate) async fn pair() -> (Connection, mpsc::Receiver<TunnelStream>, drain::
 
 /// One tunnel, by both of its ends. The connection under it goes on in tasks of its own.
 pub(crate) async fn tunnel() -> (TunnelStream, TunnelStream) {
-    let (connection, mut accepted, signal) = pair().await;
+    let (connection, mut accepted, _signal) = pair().await;
     let (near, _) = connection.open(&request()).await.unwrap();
     let far = accepted.recv().await.unwrap();
-    std::mem::forget(signal);
     (near, far)
 }
 

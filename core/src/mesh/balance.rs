@@ -57,31 +57,16 @@ pub fn load_balance(
 ) -> Result<Choice, BalanceError> {
     let is_passthrough = service.mode() == LoadBalancingMode::Passthrough;
     let chosen = match service.port(port) {
-        Some(_) => Request {
-            service,
-            port,
-            source,
-            is_for_waypoint: false,
-        }
-        .choose(snapshot, rng),
+        Some(_) => Request { service, port, source, is_for_waypoint: false }.choose(snapshot, rng),
         None if is_passthrough => None,
         None => {
-            return Err(BalanceError::UnknownPort {
-                service: Arc::clone(&service.key),
-                port,
-            });
+            return Err(BalanceError::UnknownPort { service: Arc::clone(&service.key), port });
         }
     };
     match chosen {
-        Some((workload, port)) => Ok(Choice::Endpoint {
-            workload: Arc::clone(workload),
-            port,
-        }),
+        Some((workload, port)) => Ok(Choice::Endpoint { workload: Arc::clone(workload), port }),
         None if is_passthrough => Ok(Choice::Passthrough),
-        None => Err(BalanceError::NoHealthyUpstream {
-            service: Arc::clone(&service.key),
-            port,
-        }),
+        None => Err(BalanceError::NoHealthyUpstream { service: Arc::clone(&service.key), port }),
     }
 }
 
@@ -94,13 +79,7 @@ pub(super) fn load_balance_gateway<'a>(
     source: &Workload,
     rng: &mut impl Rng,
 ) -> Option<(&'a Arc<Workload>, u16)> {
-    Request {
-        service,
-        port,
-        source,
-        is_for_waypoint: true,
-    }
-    .choose(snapshot, rng)
+    Request { service, port, source, is_for_waypoint: true }.choose(snapshot, rng)
 }
 
 /// Where a workload is connected to.
@@ -118,19 +97,11 @@ pub enum Target {
 /// client's family if there is one. `None` if the workload has no usable address and no name.
 pub fn target_address(workload: &Workload, families: IpFamilies, asked: IpAddr) -> Option<Target> {
     let asked = asked.to_canonical();
-    let allowed = || {
-        workload
-            .addresses
-            .iter()
-            .copied()
-            .filter(|ip| families.allow(*ip))
-    };
+    let allowed = || workload.addresses.iter().copied().filter(|ip| families.allow(*ip));
     let ip = if workload.addresses.contains(&asked) {
         Some(asked)
     } else {
-        allowed()
-            .find(|ip| ip.is_ipv4() == asked.is_ipv4())
-            .or_else(|| allowed().next())
+        allowed().find(|ip| ip.is_ipv4() == asked.is_ipv4()).or_else(|| allowed().next())
     };
     let hostname = || {
         (workload.addresses.is_empty() && !workload.hostname.is_empty())
@@ -162,9 +133,7 @@ impl Request<'_> {
             Some(preference) if preference.mode != LoadBalancingMode::Random => {
                 self.walk(endpoints, Some(preference), rng)
             }
-            _ => self
-                .probe(endpoints, rng)
-                .or_else(|| self.walk(endpoints, None, rng)),
+            _ => self.probe(endpoints, rng).or_else(|| self.walk(endpoints, None, rng)),
         }
     }
 
@@ -261,11 +230,7 @@ fn rank(
     if *mode == LoadBalancingMode::Strict && shared != scopes.len() {
         return None;
     }
-    let bonus = if prefers_network && shares_network {
-        scopes.len() - 1
-    } else {
-        0
-    };
+    let bonus = if prefers_network && shares_network { scopes.len() - 1 } else { 0 };
     Some(shared + bonus)
 }
 

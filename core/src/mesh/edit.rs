@@ -23,9 +23,7 @@ impl Snapshot {
         }
         let workload = Arc::new(workload);
         for ip in addresses_of(&workload) {
-            self.edit_network(&workload.network, |network| {
-                network.add_workload(ip, &workload)
-            });
+            self.edit_network(&workload.network, |network| network.add_workload(ip, &workload));
         }
         for (key, _) in &workload.services {
             self.edit_service(key, |entry| entry.endpoints.put(&workload));
@@ -64,12 +62,7 @@ impl Snapshot {
             self.edit_network(&network, |network| network.add_service(block, &service));
         }
         let hostname = Arc::clone(&service.hostname);
-        few::add(
-            &mut self.hosts,
-            hostname,
-            Arc::clone(&service),
-            in_key_order,
-        );
+        few::add(&mut self.hosts, hostname, Arc::clone(&service), in_key_order);
         let key = Arc::clone(&service.key);
         self.edit_service(&key, |entry| entry.service = Some(service));
         true
@@ -91,17 +84,13 @@ impl Snapshot {
         for (network, block) in blocks_of(&known) {
             self.edit_network(&network, |network| network.remove_service(block, &known));
         }
-        few::remove(&mut self.hosts, &known.hostname, |other| {
-            other.key == known.key
-        });
+        few::remove(&mut self.hosts, &known.hostname, |other| other.key == known.key);
         true
     }
 
     fn remove_addresses(&mut self, workload: &Workload) {
         for ip in addresses_of(workload) {
-            self.edit_network(&workload.network, |network| {
-                network.remove_workload(ip, workload)
-            });
+            self.edit_network(&workload.network, |network| network.remove_workload(ip, workload));
         }
     }
 

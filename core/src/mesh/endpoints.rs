@@ -58,10 +58,7 @@ impl Endpoints {
         let chunks = Arc::make_mut(&mut self.chunks);
         let mut values = chunks.get(at).map_or_else(Vec::new, |chunk| chunk.to_vec());
         let index = values.partition_point(|other| other.uid < workload.uid);
-        match values
-            .get_mut(index)
-            .filter(|other| other.uid == workload.uid)
-        {
+        match values.get_mut(index).filter(|other| other.uid == workload.uid) {
             Some(known) => {
                 self.weighted -= usize::from(known.capacity != 1);
                 *known = Arc::clone(workload);
@@ -89,11 +86,7 @@ impl Endpoints {
         };
         self.weighted -= usize::from(known.capacity != 1);
         self.len -= 1;
-        let rest: Vec<_> = chunk
-            .iter()
-            .filter(|other| &*other.uid != uid)
-            .cloned()
-            .collect();
+        let rest: Vec<_> = chunk.iter().filter(|other| &*other.uid != uid).cloned().collect();
         let rest = (!rest.is_empty()).then(|| Chunk::from(rest));
         Arc::make_mut(&mut self.chunks).splice(at..at + 1, rest);
     }
@@ -134,10 +127,7 @@ impl<'a> Endpoint<'a> {
 
     /// Where the workload takes connections to `service_port` of `service`: its own number, else the service's.
     pub fn target_port(&self, service: &Service, service_port: u16) -> Option<u16> {
-        let own = self
-            .ports
-            .iter()
-            .find(|port| port.service_port == service_port);
+        let own = self.ports.iter().find(|port| port.service_port == service_port);
         let own = own.map(|port| port.target_port).filter(|port| *port != 0);
         let common = service.port(service_port).map(|port| port.target_port);
         own.or(common).filter(|port| *port != 0)

@@ -30,12 +30,8 @@ impl<T: Clone> Few<T> {
 
     /// Without the values that `is_gone` names; `None` if nothing remains.
     pub(super) fn without(&self, is_gone: impl Fn(&T) -> bool) -> Option<Self> {
-        let mut values: Vec<T> = self
-            .as_slice()
-            .iter()
-            .filter(|value| !is_gone(value))
-            .cloned()
-            .collect();
+        let mut values: Vec<T> =
+            self.as_slice().iter().filter(|value| !is_gone(value)).cloned().collect();
         match values.len() {
             0 => None,
             1 => values.pop().map(Self::One),

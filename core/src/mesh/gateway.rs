@@ -43,10 +43,7 @@ impl fmt::Display for GatewayAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.destination {
             GatewayDestination::Address { network, ip } => write!(f, "{network}/{ip}"),
-            GatewayDestination::Hostname {
-                namespace,
-                hostname,
-            } => {
+            GatewayDestination::Hostname { namespace, hostname } => {
                 write!(f, "{namespace}/{hostname}")
             }
             GatewayDestination::Unknown => f.write_str("a gateway of an unknown kind"),
@@ -76,10 +73,7 @@ impl GatewayAddress {
             0 => contract::port::HBONE,
             port => port,
         };
-        Ok(Self {
-            destination,
-            hbone_port,
-        })
+        Ok(Self { destination, hbone_port })
     }
 
     /// Boxed, because most workloads and services have none.
@@ -87,9 +81,7 @@ impl GatewayAddress {
         message: Option<&proto::GatewayAddress>,
         interner: &mut Interner,
     ) -> Result<Option<Box<Self>>, DecodeError> {
-        message
-            .map(|message| Self::decode(message, interner).map(Box::new))
-            .transpose()
+        message.map(|message| Self::decode(message, interner).map(Box::new)).transpose()
     }
 }
 

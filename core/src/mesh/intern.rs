@@ -80,10 +80,7 @@ struct Pool<T: ?Sized + Hash + Eq> {
 
 impl<T: ?Sized + Hash + Eq> Default for Pool<T> {
     fn default() -> Self {
-        Self {
-            values: HashSet::new(),
-            sweep_at: SWEEP_MIN,
-        }
+        Self { values: HashSet::new(), sweep_at: SWEEP_MIN }
     }
 }
 

@@ -25,9 +25,14 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
+mod workload;
+
+#[cfg(test)]
+mod balance_tests;
+#[cfg(test)]
+mod convergence_tests;
 #[cfg(test)]
 mod tests;
-mod workload;
 
 pub use balance::{BalanceError, Choice, Target, load_balance, target_address};
 pub use endpoints::{Endpoint, Endpoints};
@@ -44,8 +49,8 @@ pub use service::{
 pub use snapshot::{Snapshot, StagedService, prefer_service};
 pub use store::{Rejection, Store, StoreSettings, Update};
 pub use workload::{
-    AppTunnel, AppTunnelProtocol, Locality, NetworkMode, TunnelProtocol, Workload, WorkloadStatus,
-    WorkloadType, pod_uid,
+    AppTunnel, AppTunnelProtocol, Locality, NetworkMode, TunnelProtocol, Workload,
+    WorkloadServices, WorkloadStatus, WorkloadType, pod_uid,
 };
 
 /// Why a workload or service was rejected. The message goes back to the control plane.

@@ -47,9 +47,7 @@ impl Network {
 
     /// Blocks rank by the client's own namespace, then the longest prefix, then canonical services.
     fn service_of_block(&self, ip: IpAddr, namespace: &str) -> Option<&Arc<Service>> {
-        let lengths = self
-            .lengths
-            .range((ip.is_ipv6(), u8::MIN)..=(ip.is_ipv6(), u8::MAX));
+        let lengths = self.lengths.range((ip.is_ipv6(), u8::MIN)..=(ip.is_ipv6(), u8::MAX));
         let candidates = lengths.filter_map(|((_, length), _)| {
             let block = IpNet::new(ip, *length).ok()?.trunc();
             Some((*length, self.blocks.get(&block)?.as_slice()))
@@ -58,22 +56,13 @@ impl Network {
             candidates.flat_map(|(length, few)| few.iter().map(move |service| (length, service)));
         let visible = services.filter(|(_, service)| service.is_visible_to(namespace));
         let best = visible.min_by_key(|(length, service)| {
-            (
-                &*service.namespace != namespace,
-                Reverse(*length),
-                !service.is_canonical,
-            )
+            (&*service.namespace != namespace, Reverse(*length), !service.is_canonical)
         });
         best.map(|(_, service)| service)
     }
 
     pub(super) fn add_workload(&mut self, ip: IpAddr, workload: &Arc<Workload>) {
-        few::add(
-            &mut self.workloads,
-            ip,
-            Arc::clone(workload),
-            preferred_first,
-        );
+        few::add(&mut self.workloads, ip, Arc::clone(workload), preferred_first);
     }
 
     pub(super) fn remove_workload(&mut self, ip: IpAddr, workload: &Workload) {
@@ -97,10 +86,7 @@ impl Network {
         } else {
             few::remove(&mut self.blocks, &block, is_gone);
             let length = length_of(&block);
-            let remaining = self
-                .lengths
-                .get(&length)
-                .map_or(0, |count| count.saturating_sub(1));
+            let remaining = self.lengths.get(&length).map_or(0, |count| count.saturating_sub(1));
             if remaining == 0 {
                 self.lengths.remove(&length);
             } else {
@@ -140,11 +126,8 @@ pub(super) fn addresses_of(workload: &Workload) -> Vec<IpAddr> {
 
 /// The blocks of a service by network, each once.
 pub(super) fn blocks_of(service: &Service) -> Vec<(Arc<str>, IpNet)> {
-    let mut blocks: Vec<_> = service
-        .vips
-        .iter()
-        .map(|vip| (Arc::clone(&vip.network), vip.block))
-        .collect();
+    let mut blocks: Vec<_> =
+        service.vips.iter().map(|vip| (Arc::clone(&vip.network), vip.block)).collect();
     blocks.sort_unstable();
     blocks.dedup();
     blocks

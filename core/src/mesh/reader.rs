@@ -24,10 +24,7 @@ pub struct DeadlinePassed;
 
 impl SnapshotReader {
     pub(super) fn new(snapshot: Snapshot, versions: Versions) -> Self {
-        Self {
-            current: Arc::new(ArcSwap::from_pointee(snapshot)),
-            versions,
-        }
+        Self { current: Arc::new(ArcSwap::from_pointee(snapshot)), versions }
     }
 
     pub(super) fn publish(&self, snapshot: Snapshot) {
@@ -66,8 +63,6 @@ impl SnapshotReader {
                 }
             }
         };
-        tokio::time::timeout(patience, search)
-            .await
-            .map_err(|_| DeadlinePassed)
+        tokio::time::timeout(patience, search).await.map_err(|_| DeadlinePassed)
     }
 }

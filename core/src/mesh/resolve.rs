@@ -104,19 +104,14 @@ pub fn resolve_gateway(
         GatewayDestination::Address { network, ip } => {
             if let Some(workload) = snapshot.workload_at(network, *ip) {
                 let workload = Arc::clone(workload);
-                return Ok(Upstream {
-                    workload,
-                    service: None,
-                    port: gateway.hbone_port,
-                });
+                return Ok(Upstream { workload, service: None, port: gateway.hbone_port });
             }
             // A reference is the control plane's own: visibility to some client's namespace is not asked.
             snapshot.any_service_at(network, *ip)
         }
-        GatewayDestination::Hostname {
-            namespace,
-            hostname,
-        } => snapshot.service(namespace, hostname),
+        GatewayDestination::Hostname { namespace, hostname } => {
+            snapshot.service(namespace, hostname)
+        }
         GatewayDestination::Unknown => None,
     };
     let service = service.ok_or_else(unknown)?;
@@ -125,20 +120,12 @@ pub fn resolve_gateway(
         subject: Arc::clone(subject),
         waypoint: gateway.to_string(),
     })?;
-    Ok(Upstream {
-        workload: Arc::clone(workload),
-        service: Some(Arc::clone(service)),
-        port,
-    })
+    Ok(Upstream { workload: Arc::clone(workload), service: Some(Arc::clone(service)), port })
 }
 
 /// One of the weighted waypoints, in proportion to weight; `None` if none has any.
 fn weighted_waypoint<'a>(service: &'a Service, rng: &mut impl Rng) -> Option<&'a GatewayAddress> {
-    let total: u64 = service
-        .weighted_waypoints
-        .iter()
-        .map(|it| u64::from(it.weight))
-        .sum();
+    let total: u64 = service.weighted_waypoints.iter().map(|it| u64::from(it.weight)).sum();
     if total == 0 {
         return None;
     }

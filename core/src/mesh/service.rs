@@ -185,16 +185,12 @@ impl Port {
 impl Service {
     /// The port that clients connect to as `service_port`.
     pub fn port(&self, service_port: u16) -> Option<&Port> {
-        self.ports
-            .iter()
-            .find(|port| port.service_port == service_port)
+        self.ports.iter().find(|port| port.service_port == service_port)
     }
 
     /// How endpoints are chosen.
     pub fn mode(&self) -> LoadBalancingMode {
-        self.load_balancing
-            .as_ref()
-            .map_or(LoadBalancingMode::Random, |it| it.mode)
+        self.load_balancing.as_ref().map_or(LoadBalancingMode::Random, |it| it.mode)
     }
 
     /// Whether a client in `namespace` may resolve it.
@@ -211,11 +207,8 @@ impl Service {
         if key != name {
             return Err(DecodeError::Name(key));
         }
-        let vips: Result<Box<[Vip]>, _> = message
-            .addresses
-            .iter()
-            .map(|address| vip(address, interner))
-            .collect();
+        let vips: Result<Box<[Vip]>, _> =
+            message.addresses.iter().map(|address| vip(address, interner)).collect();
         let ports = Port::decode_all(&message.ports)?;
         let sans = message.subject_alt_names.iter();
         Ok(Self {
@@ -228,10 +221,7 @@ impl Service {
             subject_alt_names: sans.filter_map(|text| text.parse().ok()).collect(),
             waypoint: GatewayAddress::decode_optional(message.waypoint.as_ref(), interner)?,
             weighted_waypoints: weighted_waypoints(&message.weighted_waypoints, interner)?,
-            load_balancing: message
-                .load_balancing
-                .as_ref()
-                .map(|it| Box::new(load_balancing(it))),
+            load_balancing: message.load_balancing.as_ref().map(|it| Box::new(load_balancing(it))),
             ip_families: ip_families(message.ip_families),
             is_canonical: message.canonical,
             ingress_uses_waypoint: message.ingress_use_waypoint,
@@ -251,22 +241,12 @@ fn vip(message: &proto::NetworkAddress, interner: &mut Interner) -> Result<Vip, 
             let error = DecodeError::Prefix(length);
             // The address may have been IPv4 written as IPv6; the prefix then counts the 96 bits in front.
             let is_mapped = address.is_ipv4() && message.address.len() == 16;
-            let length = if is_mapped {
-                length.checked_sub(96)
-            } else {
-                Some(length)
-            };
+            let length = if is_mapped { length.checked_sub(96) } else { Some(length) };
             let length = length.and_then(|length| u8::try_from(length).ok());
-            length
-                .and_then(|length| IpNet::new(address, length).ok())
-                .ok_or(error)?
-                .trunc()
+            length.and_then(|length| IpNet::new(address, length).ok()).ok_or(error)?.trunc()
         }
     };
-    Ok(Vip {
-        network: interner.text(&message.network),
-        block,
-    })
+    Ok(Vip { network: interner.text(&message.network), block })
 }
 
 fn weighted_waypoints(
@@ -277,10 +257,7 @@ fn weighted_waypoints(
         let missing = proto::GatewayAddress::default();
         let destination = message.destination.as_ref().unwrap_or(&missing);
         let gateway = GatewayAddress::decode(destination, interner)?;
-        Ok(WeightedWaypoint {
-            gateway,
-            weight: message.weight,
-        })
+        Ok(WeightedWaypoint { gateway, weight: message.weight })
     };
     messages.iter().map(decode).collect()
 }
@@ -298,11 +275,7 @@ fn load_balancing(message: &proto::LoadBalancing) -> LoadBalancing {
         Err(_) => Some(LoadBalancingScope::Unknown),
     };
     LoadBalancing {
-        scopes: message
-            .routing_preference
-            .iter()
-            .filter_map(scope)
-            .collect(),
+        scopes: message.routing_preference.iter().filter_map(scope).collect(),
         mode: match Mode::try_from(message.mode) {
             Ok(Mode::Strict) => LoadBalancingMode::Strict,
             Ok(Mode::Failover) => LoadBalancingMode::Failover,

@@ -90,9 +90,7 @@ impl Snapshot {
 
     /// All workloads at an address, preferred ones first.
     pub fn workloads_at(&self, network: &str, ip: IpAddr) -> &[Arc<Workload>] {
-        self.networks
-            .get(network)
-            .map_or(&[], |it| it.workloads_at(ip.to_canonical()))
+        self.networks.get(network).map_or(&[], |it| it.workloads_at(ip.to_canonical()))
     }
 
     /// All workloads, in no particular order.
@@ -120,22 +118,16 @@ impl Snapshot {
         ip: IpAddr,
         client_namespace: &str,
     ) -> Option<&Arc<Service>> {
-        self.networks
-            .get(network)?
-            .service_at(ip.to_canonical(), client_namespace)
+        self.networks.get(network)?.service_at(ip.to_canonical(), client_namespace)
     }
 
     pub(super) fn any_service_at(&self, network: &str, ip: IpAddr) -> Option<&Arc<Service>> {
-        self.networks
-            .get(network)?
-            .any_service_at(ip.to_canonical())
+        self.networks.get(network)?.any_service_at(ip.to_canonical())
     }
 
     /// The service with this host name in this namespace.
     pub fn service(&self, namespace: &str, hostname: &str) -> Option<&Arc<Service>> {
-        self.services_named(hostname)
-            .iter()
-            .find(|it| &*it.namespace == namespace)
+        self.services_named(hostname).iter().find(|it| &*it.namespace == namespace)
     }
 
     /// The service with this key, `<namespace>/<hostname>`.
@@ -150,21 +142,13 @@ impl Snapshot {
 
     /// All services, in no particular order.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services
-            .values()
-            .filter_map(|entry| entry.service.as_ref())
+        self.services.values().filter_map(|entry| entry.service.as_ref())
     }
 
     /// All endpoints whose service has not arrived, in no particular order.
     pub fn staged(&self) -> impl Iterator<Item = StagedService<'_>> {
-        let staged = self
-            .services
-            .iter()
-            .filter(|(_, entry)| entry.service.is_none());
-        staged.map(|(key, entry)| StagedService {
-            key,
-            endpoints: &entry.endpoints,
-        })
+        let staged = self.services.iter().filter(|(_, entry)| entry.service.is_none());
+        staged.map(|(key, entry)| StagedService { key, endpoints: &entry.endpoints })
     }
 
     /// The endpoints that the service's health policy lets count, in uid order.
@@ -176,9 +160,7 @@ impl Snapshot {
 
     /// All workloads of the service, whatever their health.
     pub fn all_endpoints(&self, service: &Service) -> Option<&Endpoints> {
-        self.services
-            .get(&*service.key)
-            .map(|entry| &entry.endpoints)
+        self.services.get(&*service.key).map(|entry| &entry.endpoints)
     }
 
     /// The policies.
@@ -194,9 +176,7 @@ pub fn prefer_service<'a>(
     client_namespace: &str,
     preferred_namespace: Option<&str>,
 ) -> Option<&'a Arc<Service>> {
-    let visible = services
-        .iter()
-        .filter(|service| service.is_visible_to(client_namespace));
+    let visible = services.iter().filter(|service| service.is_visible_to(client_namespace));
     visible.min_by_key(|service| candidate_rank(service, client_namespace, preferred_namespace))
 }
 

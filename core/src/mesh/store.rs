@@ -24,10 +24,7 @@ pub struct StoreSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self {
-            root_namespace: contract::SYSTEM_NAMESPACE.to_owned(),
-            local_node: None,
-        }
+        Self { root_namespace: contract::SYSTEM_NAMESPACE.to_owned(), local_node: None }
     }
 }
 
@@ -80,12 +77,7 @@ impl Store {
         let next = Snapshot::empty(&settings.root_namespace, settings.local_node.as_deref());
         let (versions, changes): (_, Versions) = watch::channel(next.version);
         let reader = SnapshotReader::new(next.clone(), changes);
-        Self {
-            next,
-            interner: Interner::default(),
-            versions,
-            reader,
-        }
+        Self { next, interner: Interner::default(), versions, reader }
     }
 
     /// A reader of everything that this store will publish.

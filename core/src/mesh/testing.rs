@@ -36,12 +36,7 @@ pub(crate) fn behind(
     key: &str,
     ports: &[(u32, u32)],
 ) -> proto::Workload {
-    workload.services.insert(
-        key.to_owned(),
-        proto::PortList {
-            ports: port_list(ports),
-        },
-    );
+    workload.services.insert(key.to_owned(), proto::PortList { ports: port_list(ports) });
     workload
 }
 
@@ -67,31 +62,18 @@ pub(crate) fn network_address(text: &str) -> proto::NetworkAddress {
         Some((address, length)) => (address, Some(length.parse().unwrap())),
         None => (text, None),
     };
-    proto::NetworkAddress {
-        network: String::new(),
-        address: ip_bytes(address),
-        length,
-    }
+    proto::NetworkAddress { network: String::new(), address: ip_bytes(address), length }
 }
 
 pub(crate) fn gateway_at(address: &str) -> proto::GatewayAddress {
     let destination = proto::gateway_address::Destination::Address(network_address(address));
-    proto::GatewayAddress {
-        destination: Some(destination),
-        hbone_mtls_port: 15008,
-    }
+    proto::GatewayAddress { destination: Some(destination), hbone_mtls_port: 15008 }
 }
 
 pub(crate) fn gateway_named(namespace: &str, hostname: &str) -> proto::GatewayAddress {
-    let name = proto::NamespacedHostname {
-        namespace: namespace.into(),
-        hostname: hostname.into(),
-    };
+    let name = proto::NamespacedHostname { namespace: namespace.into(), hostname: hostname.into() };
     let destination = proto::gateway_address::Destination::Hostname(name);
-    proto::GatewayAddress {
-        destination: Some(destination),
-        hbone_mtls_port: 15008,
-    }
+    proto::GatewayAddress { destination: Some(destination), hbone_mtls_port: 15008 }
 }
 
 pub(crate) fn port_list(ports: &[(u32, u32)]) -> Vec<proto::Port> {
@@ -105,37 +87,21 @@ pub(crate) fn port_list(ports: &[(u32, u32)]) -> Vec<proto::Port> {
 
 pub(crate) fn put_workload(workload: proto::Workload) -> Update {
     let name = workload.uid.as_str().into();
-    let address = proto::Address {
-        r#type: Some(proto::address::Type::Workload(workload)),
-    };
-    Update::Address {
-        name,
-        resource: Some(address.encode_to_vec().into()),
-    }
+    let address = proto::Address { r#type: Some(proto::address::Type::Workload(workload)) };
+    Update::Address { name, resource: Some(address.encode_to_vec().into()) }
 }
 
 pub(crate) fn put_service(service: proto::Service) -> Update {
     let name = format!("{}/{}", service.namespace, service.hostname).into();
-    let address = proto::Address {
-        r#type: Some(proto::address::Type::Service(service)),
-    };
-    Update::Address {
-        name,
-        resource: Some(address.encode_to_vec().into()),
-    }
+    let address = proto::Address { r#type: Some(proto::address::Type::Service(service)) };
+    Update::Address { name, resource: Some(address.encode_to_vec().into()) }
 }
 
 pub(crate) fn put_policy(policy: &security::Authorization) -> Update {
     let name = format!("{}/{}", policy.namespace, policy.name).into();
-    Update::Authorization {
-        name,
-        resource: Some(policy.encode_to_vec().into()),
-    }
+    Update::Authorization { name, resource: Some(policy.encode_to_vec().into()) }
 }
 
 pub(crate) fn remove_address(name: &str) -> Update {
-    Update::Address {
-        name: name.into(),
-        resource: None,
-    }
+    Update::Address { name: name.into(), resource: None }
 }

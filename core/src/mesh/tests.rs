@@ -15,9 +15,7 @@ fn store_with(updates: Vec<Update>) -> (Store, Arc<Snapshot>) {
 }
 
 fn uid_at(snapshot: &Snapshot, address: &str) -> Option<String> {
-    snapshot
-        .workload_at("", ip(address))
-        .map(|it| it.uid.to_string())
+    snapshot.workload_at("", ip(address)).map(|it| it.uid.to_string())
 }
 
 #[test]
@@ -27,16 +25,9 @@ fn pod_is_preferred_at_an_address_and_then_hbone() {
     let mut plain = pod("a-plain", "10.0.0.1");
     plain.tunnel_protocol = 0;
     let hbone = pod("b-hbone", "10.0.0.1");
-    let all = [
-        put_workload(entry),
-        put_workload(plain),
-        put_workload(hbone),
-    ];
+    let all = [put_workload(entry), put_workload(plain), put_workload(hbone)];
     let (mut store, snapshot) = store_with(all.to_vec());
-    assert_eq!(
-        uid_at(&snapshot, "10.0.0.1").unwrap(),
-        "Kubernetes//Pod/default/b-hbone"
-    );
+    assert_eq!(uid_at(&snapshot, "10.0.0.1").unwrap(), "Kubernetes//Pod/default/b-hbone");
     store.apply(vec![remove_address("Kubernetes//Pod/default/b-hbone")]);
     store.apply(vec![remove_address("Kubernetes//Pod/default/a-plain")]);
     let left = uid_at(&store.reader().load(), "10.0.0.1").unwrap();
@@ -66,15 +57,10 @@ fn vip_goes_to_own_namespace_then_canonical_then_first_and_respects_visibility()
     let mut private = service("0", "x.example", &["240.0.0.1"], &[]);
     private.visibility = proto::Visibility::Namespace.into();
     let other = service("a", "x.example", &["240.0.0.1"], &[]);
-    let (mut store, snapshot) = store_with(vec![
-        put_service(canonical),
-        put_service(private),
-        put_service(other),
-    ]);
+    let (mut store, snapshot) =
+        store_with(vec![put_service(canonical), put_service(private), put_service(other)]);
     let at = |snapshot: &Snapshot, client| {
-        snapshot
-            .service_at("", ip("240.0.0.1"), client)
-            .map(|it| it.namespace.to_string())
+        snapshot.service_at("", ip("240.0.0.1"), client).map(|it| it.namespace.to_string())
     };
     assert_eq!(at(&snapshot, "a").unwrap(), "a");
     assert_eq!(at(&snapshot, "client").unwrap(), "b");
@@ -95,9 +81,7 @@ fn block_of_addresses_goes_by_own_namespace_then_longest_prefix() {
         put_service(service("c", "v6", &["fd00::/8"], &[])),
     ]);
     let at = |snapshot: &Snapshot, address, client| {
-        snapshot
-            .service_at("", ip(address), client)
-            .map(|it| it.hostname.to_string())
+        snapshot.service_at("", ip(address), client).map(|it| it.hostname.to_string())
     };
     assert_eq!(at(&snapshot, "10.1.2.3", "client").unwrap(), "narrow");
     assert_eq!(at(&snapshot, "10.1.2.3", "a").unwrap(), "wide");
@@ -106,10 +90,7 @@ fn block_of_addresses_goes_by_own_namespace_then_longest_prefix() {
     assert_eq!(at(&snapshot, "fd00::1", "a").unwrap(), "v6");
     assert_eq!(at(&snapshot, "11.0.0.1", "a"), None);
     store.apply(vec![remove_address("b/narrow")]);
-    assert_eq!(
-        at(&store.reader().load(), "10.1.2.3", "client").unwrap(),
-        "wide"
-    );
+    assert_eq!(at(&store.reader().load(), "10.1.2.3", "client").unwrap(), "wide");
 }
 
 #[test]
@@ -117,12 +98,7 @@ fn endpoints_wait_for_their_service() {
     let workload = behind(pod("a", "10.0.0.1"), "default/web", &[]);
     let (mut store, snapshot) = store_with(vec![put_workload(workload)]);
     assert_eq!(snapshot.staged().count(), 1);
-    store.apply(vec![put_service(service(
-        "default",
-        "web",
-        &[],
-        &[(80, 8080)],
-    ))]);
+    store.apply(vec![put_service(service("default", "web", &[], &[(80, 8080)]))]);
     let snapshot = store.reader().load();
     assert_eq!(snapshot.staged().count(), 0);
     let web = snapshot.service("default", "web").unwrap();
@@ -130,10 +106,7 @@ fn endpoints_wait_for_their_service() {
     store.apply(vec![remove_address("default/web")]);
     assert_eq!(store.reader().load().staged().count(), 1);
     store.apply(vec![remove_address("Kubernetes//Pod/default/a")]);
-    assert_eq!(
-        *store.reader().load(),
-        *Store::new(&StoreSettings::default()).reader().load()
-    );
+    assert_eq!(*store.reader().load(), *Store::new(&StoreSettings::default()).reader().load());
 }
 
 #[test]
@@ -142,24 +115,11 @@ fn unhealthy_endpoint_counts_only_where_the_service_says_so() {
     sick.status = proto::WorkloadStatus::Unhealthy.into();
     let mut web = service("default", "web", &[], &[(80, 8080)]);
     let (mut store, snapshot) = store_with(vec![put_workload(sick), put_service(web.clone())]);
-    assert_eq!(
-        snapshot
-            .endpoints(snapshot.service("default", "web").unwrap())
-            .count(),
-        0
-    );
-    web.load_balancing = Some(proto::LoadBalancing {
-        health_policy: 1,
-        ..Default::default()
-    });
+    assert_eq!(snapshot.endpoints(snapshot.service("default", "web").unwrap()).count(), 0);
+    web.load_balancing = Some(proto::LoadBalancing { health_policy: 1, ..Default::default() });
     store.apply(vec![put_service(web)]);
     let snapshot = store.reader().load();
-    assert_eq!(
-        snapshot
-            .endpoints(snapshot.service("default", "web").unwrap())
-            .count(),
-        1
-    );
+    assert_eq!(snapshot.endpoints(snapshot.service("default", "web").unwrap()).count(), 1);
 }
 
 #[test]
@@ -169,33 +129,21 @@ fn unknown_enum_values_reject_nothing_and_open_nothing() {
     workload.workload_type = 99;
     workload.status = 99;
     workload.network_mode = 99;
-    workload.application_tunnel = Some(proto::ApplicationTunnel {
-        protocol: 99,
-        port: 1,
-    });
+    workload.application_tunnel = Some(proto::ApplicationTunnel { protocol: 99, port: 1 });
     workload.waypoint = Some(proto::GatewayAddress::default());
     let mut web = service("default", "web", &["240.0.0.1"], &[(80, 8080)]);
     web.ports[0].app_protocol = 99;
     web.visibility = 99;
     web.ip_families = 99;
-    web.load_balancing = Some(proto::LoadBalancing {
-        routing_preference: vec![99],
-        mode: 99,
-        health_policy: 99,
-    });
+    web.load_balancing =
+        Some(proto::LoadBalancing { routing_preference: vec![99], mode: 99, health_policy: 99 });
     let (_, snapshot) = store_with(vec![put_workload(workload), put_service(web)]);
     let workload = snapshot.workload_at("", ip("10.0.0.1")).unwrap();
     assert_eq!(workload.tunnel_protocol, TunnelProtocol::Unreachable);
     assert_eq!(workload.status, WorkloadStatus::Unhealthy);
-    assert_eq!(
-        workload.application_tunnel.unwrap().protocol,
-        AppTunnelProtocol::Unknown
-    );
+    assert_eq!(workload.application_tunnel.unwrap().protocol, AppTunnelProtocol::Unknown);
     let waypoint = waypoint_of_workload(&snapshot, workload, workload, &mut rand::rng());
-    assert!(
-        matches!(waypoint, Err(ResolveError::UnknownWaypoint { .. })),
-        "{waypoint:?}"
-    );
+    assert!(matches!(waypoint, Err(ResolveError::UnknownWaypoint { .. })), "{waypoint:?}");
     let web = snapshot.service("default", "web").unwrap();
     assert_eq!(web.ports[0].app_protocol, AppProtocol::Unknown);
     assert_eq!(web.visibility, Visibility::Namespace);
@@ -211,10 +159,7 @@ fn legacy_tunnel_is_unreachable_rather_than_plaintext() {
     let source = snapshot.workload_at("", ip("10.0.0.1")).unwrap();
     let web = snapshot.service("default", "web").unwrap();
     let chosen = load_balance(&snapshot, web, 80, source, &mut rand::rng());
-    assert!(
-        matches!(chosen, Err(BalanceError::NoHealthyUpstream { .. })),
-        "{chosen:?}"
-    );
+    assert!(matches!(chosen, Err(BalanceError::NoHealthyUpstream { .. })), "{chosen:?}");
 }
 
 #[test]
@@ -228,21 +173,11 @@ fn bad_resource_is_rejected_by_name_and_the_last_good_one_stays() {
     let mut bad_port = good.clone();
     bad_port.waypoint = Some(gateway_at("10.0.0.9"));
     bad_port.waypoint.as_mut().unwrap().hbone_mtls_port = 70_000;
-    let garbage = Update::Address {
-        name: good.uid.as_str().into(),
-        resource: Some("\u{1}".into()),
-    };
-    let nothing = Update::Address {
-        name: good.uid.as_str().into(),
-        resource: Some("".into()),
-    };
-    let Update::Address { resource, .. } = put_workload(pod("b", "10.0.0.2")) else {
-        panic!()
-    };
-    let misnamed = Update::Address {
-        name: good.uid.as_str().into(),
-        resource,
-    };
+    let garbage =
+        Update::Address { name: good.uid.as_str().into(), resource: Some("\u{1}".into()) };
+    let nothing = Update::Address { name: good.uid.as_str().into(), resource: Some("".into()) };
+    let Update::Address { resource, .. } = put_workload(pod("b", "10.0.0.2")) else { panic!() };
+    let misnamed = Update::Address { name: good.uid.as_str().into(), resource };
     for bad in [
         put_workload(bad_address),
         put_workload(bad_identity),
@@ -256,26 +191,17 @@ fn bad_resource_is_rejected_by_name_and_the_last_good_one_stays() {
         assert_eq!(*rejections[0].name, *good.uid);
         let snapshot = store.reader().load();
         assert_eq!(uid_at(&snapshot, "10.0.0.1").as_deref(), Some(&*good.uid));
-        assert!(
-            uid_at(&snapshot, "10.0.0.3").is_some(),
-            "the good one of the push was held up"
-        );
+        assert!(uid_at(&snapshot, "10.0.0.3").is_some(), "the good one of the push was held up");
     }
 }
 
 #[test]
 fn local_workloads_follow_the_node() {
-    let settings = StoreSettings {
-        local_node: Some("n1".into()),
-        ..StoreSettings::default()
-    };
+    let settings = StoreSettings { local_node: Some("n1".into()), ..StoreSettings::default() };
     let mut store = Store::new(&settings);
     let mut workload = pod("a", "10.0.0.1");
     workload.node = "n1".into();
-    store.apply(vec![
-        put_workload(workload.clone()),
-        put_workload(pod("b", "10.0.0.2")),
-    ]);
+    store.apply(vec![put_workload(workload.clone()), put_workload(pod("b", "10.0.0.2"))]);
     assert_eq!(store.reader().load().local_workloads().count(), 1);
     workload.node = "n2".into();
     store.apply(vec![put_workload(workload)]);
@@ -307,18 +233,11 @@ fn waypoint_is_found_by_address_and_by_name_and_expects_its_identities() {
         let web = snapshot.service("default", "web").unwrap();
         let found = waypoint_of_service(&snapshot, web, source, &mut rand::rng());
         let upstream = found.unwrap().unwrap();
-        assert_eq!(
-            (&*upstream.workload.name, upstream.port),
-            ("waypoint-1", 15008)
-        );
+        assert_eq!((&*upstream.workload.name, upstream.port), ("waypoint-1", 15008));
         assert_eq!(upstream.service.is_some(), by_service);
         let san = "spiffe://td/ns/a/sa/b".parse().unwrap();
         assert_eq!(upstream.expected_peers().contains(&san), by_service);
-        assert!(
-            upstream
-                .expected_peers()
-                .contains(&upstream.workload.identity)
-        );
+        assert!(upstream.expected_peers().contains(&upstream.workload.identity));
     }
     web.waypoint = Some(gateway_named("default", "nowhere"));
     store.apply(vec![put_service(web)]);
@@ -326,10 +245,7 @@ fn waypoint_is_found_by_address_and_by_name_and_expects_its_identities() {
     let source = snapshot.workload(&source.uid).unwrap();
     let web = snapshot.service("default", "web").unwrap();
     let found = waypoint_of_service(&snapshot, web, source, &mut rand::rng());
-    assert!(
-        matches!(found, Err(ResolveError::UnknownWaypoint { .. })),
-        "{found:?}"
-    );
+    assert!(matches!(found, Err(ResolveError::UnknownWaypoint { .. })), "{found:?}");
 }
 
 #[test]
@@ -341,11 +257,7 @@ fn weighted_waypoint_without_weight_is_never_chosen() {
     };
     web.weighted_waypoints = vec![weighted("10.0.0.7", 0), weighted("10.0.0.8", 3)];
     web.waypoint = Some(gateway_at("10.0.0.9"));
-    let pods = [
-        pod("off", "10.0.0.7"),
-        pod("on", "10.0.0.8"),
-        pod("plain", "10.0.0.9"),
-    ];
+    let pods = [pod("off", "10.0.0.7"), pod("on", "10.0.0.8"), pod("plain", "10.0.0.9")];
     let mut updates: Vec<_> = pods.into_iter().map(put_workload).collect();
     updates.push(put_service(web.clone()));
     let (mut store, snapshot) = store_with(updates);
@@ -401,9 +313,6 @@ async fn reader_is_woken_by_what_it_waits_for_and_not_held_beyond_its_deadline()
 #[test]
 fn repetition_publishes_nothing() {
     let (mut store, before) = store_with(vec![put_workload(pod("a", "10.0.0.1"))]);
-    store.apply(vec![
-        put_workload(pod("a", "10.0.0.1")),
-        remove_address("default/unknown"),
-    ]);
+    store.apply(vec![put_workload(pod("a", "10.0.0.1")), remove_address("default/unknown")]);
     assert_eq!(store.reader().load().version(), before.version());
 }

@@ -152,10 +152,7 @@ impl Workload {
 
     /// Its own ports for the service with key `<namespace>/<hostname>`, if it is an endpoint of it.
     pub fn ports_of(&self, service_key: &str) -> Option<&[Port]> {
-        self.services
-            .iter()
-            .find(|(key, _)| &**key == service_key)
-            .map(|(_, ports)| &**ports)
+        self.services.iter().find(|(key, _)| &**key == service_key).map(|(_, ports)| &**ports)
     }
 
     pub(super) fn decode(
@@ -198,10 +195,8 @@ impl Workload {
                 .map(|name| PolicyName::new(interner.text(name)))
                 .collect(),
             status: status(message.status),
-            cluster_id: interner.text(or_default(
-                &message.cluster_id,
-                contract::DEFAULT_CLUSTER_ID,
-            )),
+            cluster_id: interner
+                .text(or_default(&message.cluster_id, contract::DEFAULT_CLUSTER_ID)),
             locality: locality(message.locality.as_ref(), interner),
             network_mode: network_mode(message.network_mode),
             capacity: message.capacity.unwrap_or(1),
@@ -269,10 +264,7 @@ fn app_tunnel(
         Ok(Protocol::Proxy) => AppTunnelProtocol::Proxy,
         Err(_) => AppTunnelProtocol::Unknown,
     };
-    Ok(Some(AppTunnel {
-        protocol,
-        port: port(message.port)?,
-    }))
+    Ok(Some(AppTunnel { protocol, port: port(message.port)? }))
 }
 
 fn locality(message: Option<&proto::Locality>, interner: &mut Interner) -> Arc<Locality> {

@@ -56,12 +56,7 @@ pub enum PolicyError {
 pub fn decode(name: &PolicyName, bytes: &[u8]) -> PolicyEntry {
     let walk = wire::walk(bytes);
     let undecodable = |reason, scope, is_dry_run| {
-        PolicyEntry::Undecodable(Undecodable {
-            name: name.clone(),
-            scope,
-            is_dry_run,
-            reason,
-        })
+        PolicyEntry::Undecodable(Undecodable { name: name.clone(), scope, is_dry_run, reason })
     };
     let message = match proto::Authorization::decode(bytes) {
         Ok(message) => message,
@@ -98,9 +93,7 @@ fn typed(
         rules: all(&message.rules, |rule| {
             Ok(Rule {
                 clauses: all(&rule.clauses, |clause| {
-                    Ok(Clause {
-                        matches: all(&clause.matches, typed_match)?,
-                    })
+                    Ok(Clause { matches: all(&clause.matches, typed_match)? })
                 })?,
             })
         })?,
@@ -149,33 +142,21 @@ fn all<T, U>(
 
 fn string(message: &proto::StringMatch) -> Result<StringMatch, PolicyError> {
     use proto::string_match::MatchType;
-    Ok(
-        match message
-            .match_type
-            .as_ref()
-            .ok_or(PolicyError::StringMatch)?
-        {
-            MatchType::Exact(text) => StringMatch::Exact(text.as_str().into()),
-            MatchType::Prefix(text) => StringMatch::Prefix(text.as_str().into()),
-            MatchType::Suffix(text) => StringMatch::Suffix(text.as_str().into()),
-            MatchType::Presence(()) => StringMatch::Presence,
-        },
-    )
+    Ok(match message.match_type.as_ref().ok_or(PolicyError::StringMatch)? {
+        MatchType::Exact(text) => StringMatch::Exact(text.as_str().into()),
+        MatchType::Prefix(text) => StringMatch::Prefix(text.as_str().into()),
+        MatchType::Suffix(text) => StringMatch::Suffix(text.as_str().into()),
+        MatchType::Presence(()) => StringMatch::Presence,
+    })
 }
 
 fn block(message: &proto::Address) -> Result<IpBlock, PolicyError> {
     let address = &message.address;
-    let error = PolicyError::Block {
-        bytes: address.len(),
-        length: message.length,
-    };
+    let error = PolicyError::Block { bytes: address.len(), length: message.length };
     let address = <[u8; 4]>::try_from(&**address)
         .map(IpAddr::from)
         .or_else(|_| <[u8; 16]>::try_from(&**address).map(IpAddr::from));
-    address
-        .ok()
-        .and_then(|address| IpBlock::new(address, message.length))
-        .ok_or(error)
+    address.ok().and_then(|address| IpBlock::new(address, message.length)).ok_or(error)
 }
 
 fn port(number: &u32) -> Result<u16, PolicyError> {

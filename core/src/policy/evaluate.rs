@@ -51,10 +51,9 @@ impl Verdict {
     /// The verdict when waiting is over: a connection still held is refused.
     pub fn after_hold(self) -> Self {
         match self {
-            Self::Hold { missing } => Self::Deny {
-                reason: Denial::Missing(missing),
-                dry_run: None,
-            },
+            Self::Hold { missing } => {
+                Self::Deny { reason: Denial::Missing(missing), dry_run: None }
+            }
             verdict => verdict,
         }
     }
@@ -117,12 +116,7 @@ pub fn policies_in_force(snapshot: &Snapshot, workload: &Workload) -> PoliciesIn
     let mut found = PoliciesInForce::default();
     for applicable in applicable(snapshot, workload) {
         match applicable {
-            Ok(entry)
-                if found
-                    .policies
-                    .iter()
-                    .all(|known| known.name() != entry.name()) =>
-            {
+            Ok(entry) if found.policies.iter().all(|known| known.name() != entry.name()) => {
                 found.policies.push(Arc::clone(entry));
             }
             Ok(_) => {}
@@ -161,10 +155,7 @@ fn applicable<'a>(
         .authorization_policies
         .iter()
         .map(|name| policies.named(name.as_str()).ok_or(name));
-    let by_scope = policies
-        .global()
-        .iter()
-        .chain(policies.of_namespace(&workload.namespace));
+    let by_scope = policies.global().iter().chain(policies.of_namespace(&workload.namespace));
     by_scope.map(Ok).chain(named)
 }
 
@@ -228,10 +219,7 @@ impl<'a> Tally<'a> {
         {
             deny(Denial::NoMatch(policy.clone()), dry_run)
         } else {
-            Verdict::Allow {
-                policy: self.enforced.allowed_by.cloned(),
-                dry_run,
-            }
+            Verdict::Allow { policy: self.enforced.allowed_by.cloned(), dry_run }
         }
     }
 

@@ -41,9 +41,7 @@ impl PolicyIndex {
 
     /// The policies in force for a whole namespace.
     pub fn of_namespace(&self, namespace: &str) -> &[Arc<PolicyEntry>] {
-        self.by_namespace
-            .get(namespace)
-            .map_or(&[], |policies| policies)
+        self.by_namespace.get(namespace).map_or(&[], |policies| policies)
     }
 
     /// Every policy, in no particular order.
@@ -64,10 +62,7 @@ impl PolicyIndex {
     /// Adds or replaces. Returns whether anything changed.
     pub(crate) fn put(&mut self, entry: PolicyEntry) -> bool {
         let name = entry.name().clone();
-        if self
-            .named(name.as_str())
-            .is_some_and(|known| **known == entry)
-        {
+        if self.named(name.as_str()).is_some_and(|known| **known == entry) {
             return false;
         }
         self.remove(name.as_str());
@@ -112,18 +107,9 @@ impl PolicyIndex {
 fn with(policies: &[Arc<PolicyEntry>], entry: Arc<PolicyEntry>) -> Sorted {
     let at = policies.partition_point(|other| other.name() < entry.name());
     let (before, after) = policies.split_at_checked(at).unwrap_or((policies, &[]));
-    before
-        .iter()
-        .cloned()
-        .chain([entry])
-        .chain(after.iter().cloned())
-        .collect()
+    before.iter().cloned().chain([entry]).chain(after.iter().cloned()).collect()
 }
 
 fn without(policies: &[Arc<PolicyEntry>], name: &str) -> Sorted {
-    policies
-        .iter()
-        .filter(|entry| entry.name().as_str() != name)
-        .cloned()
-        .collect()
+    policies.iter().filter(|entry| entry.name().as_str() != name).cloned().collect()
 }

@@ -16,6 +16,8 @@ mod rule;
 mod wire;
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -147,9 +149,7 @@ impl PolicyEntry {
     pub fn coverage(&self, root_namespace: &str) -> Scope {
         match self {
             Self::Policy(policy) => policy.scope,
-            Self::Undecodable(Undecodable {
-                scope: Some(scope), ..
-            }) => *scope,
+            Self::Undecodable(Undecodable { scope: Some(scope), .. }) => *scope,
             Self::Undecodable(Undecodable { name, .. }) => {
                 if name.namespace() == Some(root_namespace) {
                     Scope::Global

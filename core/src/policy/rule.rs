@@ -81,26 +81,14 @@ impl Match {
             })
         };
         !self.is_empty()
-            && holds(&self.namespaces, &self.not_namespaces, |it| {
-                it.matches(namespace)
-            })
-            && holds(&self.principals, &self.not_principals, |it| {
-                it.matches(principal)
-            })
-            && holds(&self.source_ips, &self.not_source_ips, |it| {
-                it.contains(source)
-            })
+            && holds(&self.namespaces, &self.not_namespaces, |it| it.matches(namespace))
+            && holds(&self.principals, &self.not_principals, |it| it.matches(principal))
+            && holds(&self.source_ips, &self.not_source_ips, |it| it.contains(source))
             && holds(&self.destination_ips, &self.not_destination_ips, |it| {
                 it.contains(destination)
             })
-            && holds(&self.destination_ports, &self.not_destination_ports, |it| {
-                *it == port
-            })
-            && holds(
-                &self.service_accounts,
-                &self.not_service_accounts,
-                is_account,
-            )
+            && holds(&self.destination_ports, &self.not_destination_ports, |it| *it == port)
+            && holds(&self.service_accounts, &self.not_service_accounts, is_account)
     }
 
     fn is_empty(&self) -> bool {
@@ -164,9 +152,7 @@ impl IpBlock {
             }
             _ => (address, length),
         };
-        IpNet::new(address, length)
-            .ok()
-            .map(|net| Self(net.trunc()))
+        IpNet::new(address, length).ok().map(|net| Self(net.trunc()))
     }
 
     /// Whether `address`, in canonical form, lies in the block.

@@ -47,16 +47,10 @@ pub(super) struct Walk {
 
 /// Walks the outermost level of a policy and, as deep as they are sound, its rules.
 pub(super) fn walk(mut bytes: &[u8]) -> Walk {
-    let mut found = Walk {
-        scope: None,
-        unknown_condition: None,
-    };
+    let mut found = Walk { scope: None, unknown_condition: None };
     while bytes.has_remaining() {
         let Some((field, wire_type)) = decode_key(&mut bytes).ok() else {
-            return Walk {
-                scope: None,
-                ..found
-            };
+            return Walk { scope: None, ..found };
         };
         let step = match (field, wire_type) {
             (SCOPE_FIELD, WireType::Varint) => decode_varint(&mut bytes).ok().map(|number| {
@@ -68,10 +62,7 @@ pub(super) fn walk(mut bytes: &[u8]) -> Walk {
             _ => skip_field(wire_type, field, &mut bytes, DecodeContext::default()).ok(),
         };
         if step.is_none() {
-            return Walk {
-                scope: None,
-                ..found
-            };
+            return Walk { scope: None, ..found };
         }
     }
     found

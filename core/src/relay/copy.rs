@@ -134,15 +134,15 @@ async fn tcp_to_tcp(
     let mut copied = 0_u64;
     loop {
         poll_fn(|cx| read.as_ref().poll_read_ready(cx)).await.map_err(Stop::Read)?;
-        if copied >= limits::SPLICE_AFTER_BYTES
-            && let Some(pipe) = Pipe::take()
-        {
-            match splice::splice(read.as_ref(), write.as_ref(), pipe, moved).await? {
-                Splice::End => break,
-                // Gave its pipe back; a new one has to be earned.
-                Splice::Idle => copied = 0,
+        if copied >= limits::SPLICE_AFTER_BYTES {
+            // A pipe has to be earned anew after a pause, and asked for anew if there was none.
+            copied = 0;
+            if let Some(pipe) = Pipe::take() {
+                match splice::splice(read.as_ref(), write.as_ref(), pipe, moved).await? {
+                    Splice::End => break,
+                    Splice::Idle => continue,
+                }
             }
-            continue;
         }
         let room = size.next();
         match poll_fn(|cx| poll_read_now(cx, &mut read, room)).await.map_err(Stop::Read)? {

@@ -58,7 +58,9 @@ impl End {
                 let (read, write) = stream.split();
                 (Source::Tcp(read), Sink::Tcp(write))
             }
-            Self::Tunnel(stream) => (Source::Tunnel(&mut stream.recv), Sink::Tunnel(&mut stream.send)),
+            Self::Tunnel(stream) => {
+                (Source::Tunnel(&mut stream.recv), Sink::Tunnel(&mut stream.send))
+            }
         }
     }
 

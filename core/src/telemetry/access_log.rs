@@ -58,11 +58,7 @@ pub struct AccessLog<'a> {
 impl AccessLog<'_> {
     /// Says, at debug, that the connection was opened.
     pub fn opened(&self) {
-        let Self {
-            source,
-            destination,
-            ..
-        } = self;
+        let Self { source, destination, .. } = self;
         tracing::event!(
             target: "access",
             tracing::Level::DEBUG,
@@ -106,11 +102,7 @@ impl AccessLog<'_> {
         error: Option<&dyn fmt::Display>,
         policy: Option<&str>,
     ) {
-        let Self {
-            source,
-            destination,
-            ..
-        } = self;
+        let Self { source, destination, .. } = self;
         // The log speaks for the pod of this node: what it sent is the request if it is the client.
         let (sent, received) = match self.direction {
             Direction::Outbound => (bytes.received(), bytes.sent()),
@@ -143,11 +135,7 @@ impl AccessLog<'_> {
                 )
             };
         }
-        if error.is_some() {
-            line!(tracing::Level::ERROR)
-        } else {
-            line!(tracing::Level::INFO)
-        }
+        if error.is_some() { line!(tracing::Level::ERROR) } else { line!(tracing::Level::INFO) }
     }
 }
 
@@ -216,10 +204,7 @@ mod tests {
     }
 
     fn lines(format: LogFormat, write: impl FnOnce(&LogControl)) -> Vec<String> {
-        captured(format, "info", write)
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        captured(format, "info", write).lines().map(str::to_owned).collect()
     }
 
     #[test]
@@ -252,11 +237,7 @@ mod tests {
             log(Direction::Inbound).failed(&Bytes, took, &"denied", Some("shop/only-web"));
         });
         assert!(lines[0].contains("\terror\taccess\tconnection complete\t"));
-        assert!(
-            lines[0].ends_with("error=\"denied\" policy=\"shop/only-web\""),
-            "{}",
-            lines[0]
-        );
+        assert!(lines[0].ends_with("error=\"denied\" policy=\"shop/only-web\""), "{}", lines[0]);
     }
 
     #[test]
@@ -277,11 +258,7 @@ mod tests {
     fn early_failure_is_a_warning() {
         let lines = lines(LogFormat::Text, |_| {
             let source = Some("10.44.1.10:1".parse().unwrap());
-            let failure = EarlyFailure {
-                direction: Direction::Inbound,
-                source,
-                destination: None,
-            };
+            let failure = EarlyFailure { direction: Direction::Inbound, source, destination: None };
             failure.log(&"TLS handshake:\nno certificate");
         });
         assert!(lines[0].ends_with(concat!(

@@ -35,17 +35,13 @@ impl SocketMetrics {
     /// Adds the gauge to `registry`.
     pub fn new(registry: &mut Registry) -> Self {
         let open = Family::default();
-        registry
-            .metrics()
-            .register("istio_tcp_sockets_open", "Open sockets", open.clone());
+        registry.metrics().register("istio_tcp_sockets_open", "Open sockets", open.clone());
         Self(open)
     }
 
     /// Counts a socket until the guard is dropped.
     pub fn open(&self, reporter: Reporter) -> OpenSocket {
-        let gauge = self
-            .0
-            .get_or_create_owned(&Word("reporter", reporter.as_str()));
+        let gauge = self.0.get_or_create_owned(&Word("reporter", reporter.as_str()));
         gauge.inc();
         OpenSocket(gauge)
     }
@@ -96,16 +92,8 @@ impl XdsMetrics {
                 "Ended connections to the controller",
                 &metrics.terminations,
             ),
-            (
-                "istio_xds_message",
-                "Messages of the controller",
-                &metrics.messages,
-            ),
-            (
-                "istio_xds_message_bytes",
-                "Bytes of those messages",
-                &metrics.message_bytes,
-            ),
+            ("istio_xds_message", "Messages of the controller", &metrics.messages),
+            ("istio_xds_message_bytes", "Bytes of those messages", &metrics.message_bytes),
         ] {
             registry.metrics().register(name, help, family.clone());
         }
@@ -120,17 +108,13 @@ impl XdsMetrics {
             XdsTermination::Reconnect => "Reconnect",
             XdsTermination::Complete => "Complete",
         };
-        self.terminations
-            .get_or_create(&Word("reason", reason))
-            .inc();
+        self.terminations.get_or_create(&Word("reason", reason)).inc();
     }
 
     /// Counts a message of `bytes`. The type is one that the client asked for, so it is a constant of the program.
     pub fn received(&self, type_url: &'static str, bytes: u64) {
         self.messages.get_or_create(&Word("url", type_url)).inc();
-        self.message_bytes
-            .get_or_create(&Word("url", type_url))
-            .inc_by(bytes);
+        self.message_bytes.get_or_create(&Word("url", type_url)).inc_by(bytes);
     }
 }
 
@@ -160,11 +144,7 @@ impl ProxyMetrics {
         let name = "workload_manager_active_proxy_count";
         target.register(name, "Pods served", metrics.active.clone());
         let name = "workload_manager_pending_proxy_count";
-        target.register(
-            name,
-            "Pods whose listeners couldn't be made yet",
-            metrics.pending.clone(),
-        );
+        target.register(name, "Pods whose listeners couldn't be made yet", metrics.pending.clone());
         let name = "workload_manager_proxies_started";
         target.register(name, "Pods begun", metrics.started.clone());
         let name = "workload_manager_proxies_stopped";
@@ -198,9 +178,7 @@ impl CertificateMetrics {
     ) -> Self {
         let requests = Family::default();
         let help = "Answers of the certificate authority";
-        registry
-            .metrics()
-            .register("weft_certificate_requests", help, requests.clone());
+        registry.metrics().register("weft_certificate_requests", help, requests.clone());
         registry.collector(CertificateCollector(Box::new(states)));
         Self(requests)
     }
@@ -242,13 +220,8 @@ impl Collector for CertificateCollector {
         };
         let name = "weft_certificate_expiry_seconds";
         let help = "Time until the first certificate expires; 0 if it has";
-        let left = expires_first
-            .duration_since(clock::now())
-            .unwrap_or_default();
-        process::seconds(
-            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?,
-            left,
-        )
+        let left = expires_first.duration_since(clock::now()).unwrap_or_default();
+        process::seconds(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?, left)
     }
 }
 
@@ -285,11 +258,7 @@ mod tests {
         proxies.started.inc_by(4);
         let dns = DnsMetrics::new(&mut registry).client(&"web".into(), &"v1".into());
         dns.request(QueryType::A, DnsProtocol::Udp);
-        dns.upstream(
-            QueryType::A,
-            DnsProtocol::Udp,
-            Some(Duration::from_millis(2)),
-        );
+        dns.upstream(QueryType::A, DnsProtocol::Udp, Some(Duration::from_millis(2)));
         dns.upstream(QueryType::Other, DnsProtocol::Tcp, None);
         let text = text(&registry);
         for line in [

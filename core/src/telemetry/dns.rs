@@ -111,23 +111,11 @@ impl DnsMetrics {
             known: Arc::default(),
         };
         let target = registry.metrics();
-        target.register(
-            "istio_dns_requests",
-            "Queries of pods",
-            metrics.requests.clone(),
-        );
+        target.register("istio_dns_requests", "Queries of pods", metrics.requests.clone());
         let help = "Queries passed on to a name server";
-        target.register(
-            "istio_dns_upstream_requests",
-            help,
-            metrics.upstream_requests.clone(),
-        );
+        target.register("istio_dns_upstream_requests", help, metrics.upstream_requests.clone());
         let help = "Queries that no name server answered";
-        target.register(
-            "istio_dns_upstream_failures",
-            help,
-            metrics.upstream_failures.clone(),
-        );
+        target.register("istio_dns_upstream_failures", help, metrics.upstream_failures.clone());
         let help = "Time until a name server answered";
         let name = "istio_dns_upstream_request_duration_seconds";
         target.register(name, help, metrics.upstream_duration.clone());
@@ -145,11 +133,7 @@ impl DnsMetrics {
         drop(known);
         let unknown: Arc<str> = UNKNOWN.into();
         let name = |text: &Arc<str>| Arc::clone(if has_name { text } else { &unknown });
-        DnsClientMetrics {
-            dns: self.clone(),
-            service: name(service),
-            revision: name(revision),
-        }
+        DnsClientMetrics { dns: self.clone(), service: name(service), revision: name(revision) }
     }
 }
 
@@ -164,20 +148,12 @@ pub struct DnsClientMetrics {
 impl DnsClientMetrics {
     fn labels(&self, query_type: QueryType, protocol: DnsProtocol) -> DnsLabels {
         let (service, revision) = (Arc::clone(&self.service), Arc::clone(&self.revision));
-        DnsLabels {
-            query_type,
-            protocol,
-            service,
-            revision,
-        }
+        DnsLabels { query_type, protocol, service, revision }
     }
 
     /// Counts a query of the pod.
     pub fn request(&self, query_type: QueryType, protocol: DnsProtocol) {
-        self.dns
-            .requests
-            .get_or_create(&self.labels(query_type, protocol))
-            .inc();
+        self.dns.requests.get_or_create(&self.labels(query_type, protocol)).inc();
     }
 
     /// Counts a query that was passed on, and how long its answer took; `None` if there was none.
@@ -191,10 +167,7 @@ impl DnsClientMetrics {
         self.dns.upstream_requests.get_or_create(&labels).inc();
         match answered {
             Some(took) => {
-                self.dns
-                    .upstream_duration
-                    .get_or_create(&labels)
-                    .observe(took.as_secs_f64());
+                self.dns.upstream_duration.get_or_create(&labels).observe(took.as_secs_f64());
             }
             None => {
                 self.dns.upstream_failures.get_or_create(&labels).inc();
@@ -217,13 +190,8 @@ mod tests {
             client.request(QueryType::A, DnsProtocol::Udp);
         }
         let text = registry.encode(Exposition::Text).unwrap();
-        let lines = text
-            .lines()
-            .filter(|l| l.starts_with("istio_dns_requests_total{"));
+        let lines = text.lines().filter(|l| l.starts_with("istio_dns_requests_total{"));
         assert_eq!(lines.count(), limits::DNS_SERIES_MAX + 1);
-        assert!(
-            text.lines()
-                .any(|l| l.contains(r#"service="unknown""#) && l.ends_with(" 5"))
-        );
+        assert!(text.lines().any(|l| l.contains(r#"service="unknown""#) && l.ends_with(" 5")));
     }
 }

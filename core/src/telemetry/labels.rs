@@ -187,14 +187,7 @@ impl TrafficLabels {
     /// Labels of a connection on which nothing went wrong yet.
     pub fn new(reporter: Reporter, source: SharedParty, destination: SharedParty) -> Self {
         let (security, flag) = (Security::None, ResponseFlag::None);
-        Self {
-            reporter,
-            source,
-            destination,
-            service: None,
-            security,
-            flag,
-        }
+        Self { reporter, source, destination, service: None, security, flag }
     }
 
     /// With the service that the client addressed.
@@ -220,13 +213,9 @@ impl TrafficLabels {
 
     /// What is left of the labels when there are too many series: everything that has few values.
     pub(super) fn overflow(&self) -> Self {
-        Self::new(
-            self.reporter,
-            SharedParty::default(),
-            SharedParty::default(),
-        )
-        .security(self.security)
-        .flag(self.flag)
+        Self::new(self.reporter, SharedParty::default(), SharedParty::default())
+            .security(self.security)
+            .flag(self.flag)
     }
 }
 
@@ -249,14 +238,8 @@ impl EncodeLabelSet for TrafficLabels {
             ("destination_service_namespace", &service.namespace),
             ("destination_service_name", &service.name),
             ("destination_workload", &destination.workload),
-            (
-                "destination_canonical_service",
-                &destination.canonical_service,
-            ),
-            (
-                "destination_canonical_revision",
-                &destination.canonical_revision,
-            ),
+            ("destination_canonical_service", &destination.canonical_service),
+            ("destination_canonical_revision", &destination.canonical_revision),
             ("destination_workload_namespace", &destination.namespace),
             ("destination_principal", &destination.principal),
             ("destination_app", &destination.app),

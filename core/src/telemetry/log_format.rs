@@ -11,11 +11,7 @@ use super::timestamp;
 
 /// Appends `event` to `line`, with a newline. No value can forge a line: control characters are escaped.
 pub(super) fn format(line: &mut String, format: LogFormat, time: SystemTime, event: &Event<'_>) {
-    let mut fields = Fields {
-        format,
-        message: String::new(),
-        rest: String::new(),
-    };
+    let mut fields = Fields { format, message: String::new(), rest: String::new() };
     event.record(&mut fields);
     let (level, target) = (level(*event.metadata().level()), event.metadata().target());
     match format {
@@ -97,11 +93,7 @@ impl Fields {
         match self.format {
             LogFormat::Text if value.contains(char::is_control) => {
                 self.message.extend(value.chars().flat_map(|c| {
-                    let escape = if c.is_control() {
-                        Some(c.escape_default())
-                    } else {
-                        None
-                    };
+                    let escape = if c.is_control() { Some(c.escape_default()) } else { None };
                     let literal = if c.is_control() { None } else { Some(c) };
                     escape.into_iter().flatten().chain(literal)
                 }));
@@ -141,9 +133,7 @@ impl Visit for Fields {
         // What `%value` gives comes here as well. Addresses and names stay bare, anything else is quoted.
         let text = format!("{value:?}");
         let is_bare = !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
         if self.format == LogFormat::Text && is_bare && field.name() != "message" {
             self.plain(field, text);
         } else {

@@ -43,9 +43,7 @@ pub(super) fn spawn(sink: impl Write + Send + 'static) -> std::io::Result<(Lines
         dropped: AtomicU64::new(0),
     });
     let writer = Arc::clone(&queue);
-    thread::Builder::new()
-        .name("log".into())
-        .spawn(move || write_out(&writer, sink))?;
+    thread::Builder::new().name("log".into()).spawn(move || write_out(&writer, sink))?;
     Ok((Lines(Arc::clone(&queue)), LogGuard(queue)))
 }
 
@@ -99,12 +97,7 @@ impl Drop for LogGuard {
         state.is_closed = true;
         self.0.changed.notify_all();
         while !state.has_ended {
-            if self
-                .0
-                .changed
-                .wait_for(&mut state, limits::LOG_FLUSH_DEADLINE)
-                .timed_out()
-            {
+            if self.0.changed.wait_for(&mut state, limits::LOG_FLUSH_DEADLINE).timed_out() {
                 return;
             }
         }
@@ -141,10 +134,7 @@ mod tests {
         }
         drop(guard);
         let expected: String = (0..1000).map(|n| format!("line {n}\n")).collect();
-        assert_eq!(
-            String::from_utf8(sink.written.lock().clone()).unwrap(),
-            expected
-        );
+        assert_eq!(String::from_utf8(sink.written.lock().clone()).unwrap(), expected);
     }
 
     #[test]

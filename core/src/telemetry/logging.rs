@@ -79,16 +79,8 @@ fn parts(
     let levels: Levels = Levels::default().with(&settings.levels)?;
     let (filter, handle) = reload::Layer::new(levels.targets());
     let (lines, guard) = log_writer::spawn(sink)?;
-    let layer = LineLayer {
-        lines: lines.clone(),
-        format: settings.format,
-    };
-    let control = Control {
-        start: levels.clone(),
-        current: Mutex::new(levels),
-        handle,
-        lines,
-    };
+    let layer = LineLayer { lines: lines.clone(), format: settings.format };
+    let control = Control { start: levels.clone(), current: Mutex::new(levels), handle, lines };
     Ok((LogControl(Arc::new(control)), layer, filter, guard))
 }
 
@@ -101,10 +93,7 @@ struct Levels {
 
 impl Default for Levels {
     fn default() -> Self {
-        Self {
-            default: LevelFilter::INFO,
-            targets: BTreeMap::new(),
-        }
+        Self { default: LevelFilter::INFO, targets: BTreeMap::new() }
     }
 }
 
@@ -113,21 +102,14 @@ impl Levels {
     /// target's own `::` is no separator.
     fn with(mut self, text: &str) -> Result<Self, LogError> {
         let error = || LogError::Level(text.to_owned());
-        for directive in text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-        {
+        for directive in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let pair = directive.rsplit_once('=').or_else(|| {
-                directive
-                    .rsplit_once(':')
-                    .filter(|(target, _)| !target.ends_with(':'))
+                directive.rsplit_once(':').filter(|(target, _)| !target.ends_with(':'))
             });
             match pair {
                 None => self.default = level(directive).ok_or_else(error)?,
                 Some((target, of)) if is_target(target) => {
-                    self.targets
-                        .insert(target.to_owned(), level(of).ok_or_else(error)?);
+                    self.targets.insert(target.to_owned(), level(of).ok_or_else(error)?);
                 }
                 Some(_) => return Err(error()),
             }
@@ -136,22 +118,15 @@ impl Levels {
     }
 
     fn targets(&self) -> Targets {
-        let targets = self
-            .targets
-            .iter()
-            .map(|(target, level)| (target.clone(), *level));
-        Targets::new()
-            .with_default(self.default)
-            .with_targets(targets)
+        let targets = self.targets.iter().map(|(target, level)| (target.clone(), *level));
+        Targets::new().with_default(self.default).with_targets(targets)
     }
 }
 
 impl fmt::Display for Levels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.default)?;
-        self.targets
-            .iter()
-            .try_for_each(|(target, level)| write!(f, ",{target}={level}"))
+        self.targets.iter().try_for_each(|(target, level)| write!(f, ",{target}={level}"))
     }
 }
 
@@ -203,10 +178,7 @@ impl LogControl {
     }
 
     fn apply(&self, current: &mut Levels, levels: Levels) -> Result<(), LogError> {
-        self.0
-            .handle
-            .reload(levels.targets())
-            .map_err(|_| LogError::AlreadySet)?;
+        self.0.handle.reload(levels.targets()).map_err(|_| LogError::AlreadySet)?;
         *current = levels;
         Ok(())
     }
@@ -303,10 +275,7 @@ pub(super) mod tests {
         run: impl FnOnce(&LogControl),
     ) -> String {
         let sink = Sink::default();
-        let settings = LogSettings {
-            levels: levels.into(),
-            format,
-        };
+        let settings = LogSettings { levels: levels.into(), format };
         let (control, layer, filter, guard) = parts(&settings, sink.clone()).unwrap();
         let subscriber = tracing_subscriber::registry().with(filter).with(layer);
         tracing::subscriber::with_default(subscriber, || run(&control));
@@ -323,10 +292,7 @@ pub(super) mod tests {
         let mut lines = text.lines();
         let (time, rest) = lines.next().unwrap().split_once('\t').unwrap();
         assert!(time.ends_with('Z') && time.contains('T'));
-        assert_eq!(
-            rest,
-            "info\txds\tapplied\tcount=3 name=\"a b\" at=10.0.0.1:1"
-        );
+        assert_eq!(rest, "info\txds\tapplied\tcount=3 name=\"a b\" at=10.0.0.1:1");
         assert!(lines.next().unwrap().ends_with("\tinfo\txds\tnothing more"));
     }
 
@@ -358,37 +324,19 @@ pub(super) mod tests {
             say(4);
             assert_eq!(control.levels(), "info");
         });
-        let said: Vec<_> = text
-            .lines()
-            .map(|line| line.splitn(3, '\t').nth(2).unwrap())
-            .collect();
-        assert_eq!(
-            said,
-            ["access\tsaid\tn=2", "access\tsaid\tn=3", "other\tsaid\tn=3"]
-        );
+        let said: Vec<_> = text.lines().map(|line| line.splitn(3, '\t').nth(2).unwrap()).collect();
+        assert_eq!(said, ["access\tsaid\tn=2", "access\tsaid\tn=3", "other\tsaid\tn=3"]);
     }
 
     #[test]
     fn module_paths_and_both_separators_are_understood() {
-        let read = |text: &str| {
-            Levels::default()
-                .with(text)
-                .map(|levels| levels.to_string())
-        };
+        let read = |text: &str| Levels::default().with(text).map(|levels| levels.to_string());
         assert_eq!(
             read("debug,weft_core::xds:trace,h2=off").unwrap(),
             "debug,h2=off,weft_core::xds=trace"
         );
         assert_eq!(read("access:warning").unwrap(), "info,access=warn");
-        for text in [
-            "loud",
-            "a=b=c",
-            "=debug",
-            "weft_core::xds",
-            "access:",
-            "a b=info",
-            "3",
-        ] {
+        for text in ["loud", "a=b=c", "=debug", "weft_core::xds", "access:", "a b=info", "3"] {
             assert!(read(text).is_err(), "{text:?} was accepted");
         }
     }

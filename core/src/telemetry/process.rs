@@ -19,22 +19,11 @@ impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for (name, help, value) in [
             ("process_open_fds", "Open file descriptors", open_fds()),
-            (
-                "process_max_fds",
-                "Most file descriptors allowed",
-                max_fds(),
-            ),
-            (
-                "process_resident_memory_bytes",
-                "Resident memory, bytes",
-                resident_bytes(),
-            ),
+            ("process_max_fds", "Most file descriptors allowed", max_fds()),
+            ("process_resident_memory_bytes", "Resident memory, bytes", resident_bytes()),
         ] {
             if let Some(value) = value {
-                gauge(
-                    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?,
-                    value,
-                )?;
+                gauge(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?, value)?;
             }
         }
         Ok(())
@@ -51,16 +40,12 @@ fn open_fds() -> Option<u64> {
 }
 
 fn max_fds() -> Option<u64> {
-    getrlimit(Resource::RLIMIT_NOFILE)
-        .ok()
-        .map(|(soft, _)| soft)
+    getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft)
 }
 
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -83,22 +68,11 @@ impl Collector for RuntimeMetrics {
         let workers = metrics.num_workers();
         for (name, help, value) in [
             ("tokio_num_workers", "Worker threads", workers),
-            (
-                "tokio_num_alive_tasks",
-                "Tasks that haven't ended",
-                metrics.num_alive_tasks(),
-            ),
-            (
-                "tokio_global_queue_depth",
-                "Tasks in the shared queue",
-                metrics.global_queue_depth(),
-            ),
+            ("tokio_num_alive_tasks", "Tasks that haven't ended", metrics.num_alive_tasks()),
+            ("tokio_global_queue_depth", "Tasks in the shared queue", metrics.global_queue_depth()),
         ] {
             let value = u64::try_from(value).unwrap_or(u64::MAX);
-            gauge(
-                encoder.encode_descriptor(name, help, None, MetricType::Gauge)?,
-                value,
-            )?;
+            gauge(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?, value)?;
         }
         let busy = |worker| metrics.worker_total_busy_duration(worker);
         let name = "tokio_worker_total_busy_duration_seconds";
@@ -114,11 +88,9 @@ impl Collector for RuntimeMetrics {
                 "Times a worker went to sleep",
                 &(|worker| metrics.worker_park_count(worker)) as &dyn Fn(usize) -> u64,
             ),
-            (
-                "tokio_worker_park_unpark_count",
-                "Times a worker went to sleep or woke",
-                &|worker| metrics.worker_park_unpark_count(worker),
-            ),
+            ("tokio_worker_park_unpark_count", "Times a worker went to sleep or woke", &|worker| {
+                metrics.worker_park_unpark_count(worker)
+            }),
         ] {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for worker in 0..workers {

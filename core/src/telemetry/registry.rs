@@ -127,14 +127,9 @@ mod tests {
     use super::*;
 
     fn registry() -> Registry {
-        let build = Build {
-            component: "ztunnel".into(),
-            tag: "0.1.0".into(),
-        };
+        let build = Build { component: "ztunnel".into(), tag: "0.1.0".into() };
         let mut registry = Registry::new(&build);
-        registry
-            .metrics()
-            .register("some", "Some things", Counter::<u64>::default());
+        registry.metrics().register("some", "Some things", Counter::<u64>::default());
         registry
     }
 
@@ -160,11 +155,7 @@ mod tests {
     fn build_and_process_are_always_there() {
         let text = registry().encode(Exposition::Text).unwrap();
         assert!(text.contains(r#"istio_build{component="ztunnel",tag="0.1.0"} 1"#));
-        for gauge in [
-            "process_open_fds ",
-            "process_max_fds ",
-            "process_resident_memory_bytes ",
-        ] {
+        for gauge in ["process_open_fds ", "process_max_fds ", "process_resident_memory_bytes "] {
             let line = text.lines().find(|line| line.starts_with(gauge)).unwrap();
             assert!(!line.ends_with(" 0"), "{line}");
         }
@@ -173,10 +164,7 @@ mod tests {
     #[test]
     fn format_follows_what_the_client_accepts() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2";
-        assert_eq!(
-            Exposition::accepted(Some(prometheus)),
-            Exposition::OpenMetrics
-        );
+        assert_eq!(Exposition::accepted(Some(prometheus)), Exposition::OpenMetrics);
         assert_eq!(Exposition::accepted(Some("*/*")), Exposition::Text);
         assert_eq!(Exposition::accepted(None), Exposition::Text);
     }

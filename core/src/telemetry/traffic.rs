@@ -62,9 +62,7 @@ struct Bytes {
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bytes")
-            .field("live", &self.live.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Bytes").field("live", &self.live.len()).finish_non_exhaustive()
     }
 }
 
@@ -100,12 +98,7 @@ impl TrafficMetrics {
             series.opened.fetch_add(1, Ordering::Relaxed);
             (Arc::clone(series), series.bytes.lock().add(bytes))
         });
-        ConnectionMetrics {
-            table: Arc::clone(&self.0),
-            series,
-            labels,
-            key,
-        }
+        ConnectionMetrics { table: Arc::clone(&self.0), series, labels, key }
     }
 
     /// Counts a connection that failed before it could be opened.
@@ -152,11 +145,7 @@ impl Table {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
             labels.overflow()
         };
-        use_series(
-            table
-                .entry(labels)
-                .or_insert_with(|| Arc::new(Series::new())),
-        )
+        use_series(table.entry(labels).or_insert_with(|| Arc::new(Series::new())))
     }
 
     fn has_room(&self, table: &mut HashMap<TrafficLabels, Arc<Series>>) -> bool {
@@ -204,11 +193,7 @@ impl Series {
     fn values(&self) -> Values {
         let bytes = self.bytes.lock();
         let sum = |ended, of: fn(&dyn ByteTotals) -> u64| {
-            bytes
-                .live
-                .values()
-                .map(|live| of(live.as_ref()))
-                .fold(ended, u64::saturating_add)
+            bytes.live.values().map(|live| of(live.as_ref())).fold(ended, u64::saturating_add)
         };
         Values {
             opened: self.opened.load(Ordering::Relaxed),
@@ -251,36 +236,11 @@ type Counter = (&'static str, &'static str, fn(&Values) -> u64, bool);
 
 /// Istio's convention: both reporters say "received" of the bytes of the request, "sent" of those of the response.
 const COUNTERS: [Counter; 5] = [
-    (
-        "istio_tcp_connections_opened",
-        "Connections opened",
-        |v| v.opened,
-        true,
-    ),
-    (
-        "istio_tcp_connections_closed",
-        "Connections closed",
-        |v| v.closed,
-        true,
-    ),
-    (
-        "istio_tcp_received_bytes",
-        "Bytes received from the client",
-        |v| v.received,
-        true,
-    ),
-    (
-        "istio_tcp_sent_bytes",
-        "Bytes sent to the client",
-        |v| v.sent,
-        true,
-    ),
-    (
-        "istio_tcp_connections_failed",
-        "Connections that failed",
-        |v| v.failed,
-        false,
-    ),
+    ("istio_tcp_connections_opened", "Connections opened", |v| v.opened, true),
+    ("istio_tcp_connections_closed", "Connections closed", |v| v.closed, true),
+    ("istio_tcp_received_bytes", "Bytes received from the client", |v| v.received, true),
+    ("istio_tcp_sent_bytes", "Bytes sent to the client", |v| v.sent, true),
+    ("istio_tcp_connections_failed", "Connections that failed", |v| v.failed, false),
 ];
 
 #[derive(Debug)]
@@ -291,15 +251,9 @@ impl Collector for TrafficCollector {
         // The lock is not held while text is written: a scrape of a large table takes tens of milliseconds.
         let series: Vec<_> = {
             let table = self.0.series.read();
-            table
-                .iter()
-                .map(|(labels, series)| (labels.clone(), Arc::clone(series)))
-                .collect()
+            table.iter().map(|(labels, series)| (labels.clone(), Arc::clone(series))).collect()
         };
-        let values: Vec<_> = series
-            .iter()
-            .map(|(labels, s)| (labels, s.values()))
-            .collect();
+        let values: Vec<_> = series.iter().map(|(labels, s)| (labels, s.values())).collect();
         for (name, help, value_of, show_zero) in COUNTERS {
             let kind = prometheus_client::metrics::MetricType::Counter;
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;

@@ -106,9 +106,7 @@ pub struct Client<H> {
 
 impl<H> fmt::Debug for Client<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -127,14 +125,7 @@ impl<H: Handler> Client<H> {
             .map(|url| (Arc::clone(url), HeldResources::default()))
             .collect();
         let handler = Arc::new(Mutex::new(handler));
-        let client = Self {
-            settings,
-            channel,
-            handler,
-            observer,
-            state,
-            held,
-        };
+        let client = Self { settings, channel, handler, observer, state, held };
         (client, StateReader::new(reader))
     }
 
@@ -165,8 +156,7 @@ impl<H: Handler> Client<H> {
                 tracing::warn!(reason, %error, "discovery stream failed, working on with what is known");
             }
         }
-        self.state
-            .send_modify(|state| state.disconnected(error.clone()));
+        self.state.send_modify(|state| state.disconnected(error.clone()));
     }
 }
 

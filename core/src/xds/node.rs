@@ -29,17 +29,9 @@ pub struct NodeSettings {
 
 /// The description in the shape that Istio's control plane expects: `<kind>~<ip>~<pod>.<ns>~<ns>.svc.<domain>`.
 pub fn node(settings: &NodeSettings) -> Node {
-    let NodeSettings {
-        kind,
-        pod_name,
-        namespace,
-        cluster_domain,
-        ..
-    } = settings;
+    let NodeSettings { kind, pod_name, namespace, cluster_domain, .. } = settings;
     // Istio refuses an empty address; its own proxy sends this one where it has none.
-    let ip = settings
-        .instance_ip
-        .map_or_else(|| "1.1.1.1".to_owned(), |ip| ip.to_string());
+    let ip = settings.instance_ip.map_or_else(|| "1.1.1.1".to_owned(), |ip| ip.to_string());
     let id = format!("{kind}~{ip}~{pod_name}.{namespace}~{namespace}.svc.{cluster_domain}");
     let own = [
         ("NAME", pod_name),
@@ -47,19 +39,10 @@ pub fn node(settings: &NodeSettings) -> Node {
         ("INSTANCE_IPS", &ip),
         ("NODE_NAME", &settings.node_name),
     ];
-    let extra = settings
-        .metadata
-        .iter()
-        .map(|(key, json)| (key.clone(), value(json)));
+    let extra = settings.metadata.iter().map(|(key, json)| (key.clone(), value(json)));
     let own = own.map(|(key, text)| (key.to_owned(), value(&Json::String(text.clone()))));
-    let metadata = Struct {
-        fields: extra.chain(own).collect(),
-    };
-    Node {
-        id,
-        cluster: String::new(),
-        metadata: Some(metadata),
-    }
+    let metadata = Struct { fields: extra.chain(own).collect() };
+    Node { id, cluster: String::new(), metadata: Some(metadata) }
 }
 
 fn value(json: &Json) -> Value {
@@ -68,14 +51,11 @@ fn value(json: &Json) -> Value {
         Json::Bool(bool) => Kind::BoolValue(*bool),
         Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         Json::String(text) => Kind::StringValue(text.clone()),
-        Json::Array(list) => Kind::ListValue(ListValue {
-            values: list.iter().map(value).collect(),
-        }),
+        Json::Array(list) => {
+            Kind::ListValue(ListValue { values: list.iter().map(value).collect() })
+        }
         Json::Object(map) => Kind::StructValue(Struct {
-            fields: map
-                .iter()
-                .map(|(key, json)| (key.clone(), value(json)))
-                .collect(),
+            fields: map.iter().map(|(key, json)| (key.clone(), value(json))).collect(),
         }),
     };
     Value { kind: Some(kind) }
@@ -94,24 +74,14 @@ mod tests {
             namespace: "istio-system".into(),
             node_name: "node1".into(),
             cluster_domain: "cluster.local".into(),
-            metadata: [
-                ("NAME".to_owned(), "forged".into()),
-                ("DEPTH".to_owned(), 1.into()),
-            ]
-            .into(),
+            metadata: [("NAME".to_owned(), "forged".into()), ("DEPTH".to_owned(), 1.into())].into(),
         };
         let node = node(&settings);
         let expected = "ztunnel~1.1.1.1~ztunnel-x.istio-system~istio-system.svc.cluster.local";
         assert_eq!(node.id, expected);
         let fields = node.metadata.unwrap().fields;
-        assert_eq!(
-            fields["NAME"].kind,
-            Some(Kind::StringValue("ztunnel-x".into()))
-        );
-        assert_eq!(
-            fields["NODE_NAME"].kind,
-            Some(Kind::StringValue("node1".into()))
-        );
+        assert_eq!(fields["NAME"].kind, Some(Kind::StringValue("ztunnel-x".into())));
+        assert_eq!(fields["NODE_NAME"].kind, Some(Kind::StringValue("node1".into())));
         assert_eq!(fields["DEPTH"].kind, Some(Kind::NumberValue(1.0)));
     }
 }

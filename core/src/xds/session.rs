@@ -33,11 +33,7 @@ const REJECTED_VERSION: &str = "rejected";
 
 /// Runs one session. Returns when it is over, never on account of a bad resource.
 pub(super) async fn run<H: Handler>(client: &mut Client<H>) -> Ended {
-    let ended = |reason, error, had_response| Ended {
-        reason,
-        error,
-        had_response,
-    };
+    let ended = |reason, error, had_response| Ended { reason, error, had_response };
     let (requests, mut responses) = match Box::pin(open(client)).await {
         Ok(stream) => stream,
         Err(error) => return ended(Termination::ConnectionError, error, false),
@@ -50,11 +46,7 @@ pub(super) async fn run<H: Handler>(client: &mut Client<H>) -> Ended {
         let response = match responses.message().await {
             Ok(Some(response)) => response,
             Ok(None) => {
-                return ended(
-                    Termination::Complete,
-                    "the stream ended".to_owned(),
-                    had_response,
-                );
+                return ended(Termination::Complete, "the stream ended".to_owned(), had_response);
             }
             Err(status) => return ended(reason_of(&status), describe(&status), had_response),
         };
@@ -71,15 +63,9 @@ type Stream = (Requests, Streaming<DeltaDiscoveryResponse>);
 
 async fn open<H: Handler>(client: &Client<H>) -> Result<Stream, String> {
     let prepare = async {
-        let authorization = client
-            .settings
-            .token
-            .authorization()
-            .await
-            .map_err(|error| error.to_string())?;
-        let channel = (client.channel)()
-            .await
-            .map_err(|error| error.to_string())?;
+        let authorization =
+            client.settings.token.authorization().await.map_err(|error| error.to_string())?;
+        let channel = (client.channel)().await.map_err(|error| error.to_string())?;
         Ok::<_, String>((authorization, channel))
     };
     let (authorization, channel) = within(limits::XDS_CONNECT_DEADLINE, "connect", prepare).await?;
@@ -90,18 +76,11 @@ async fn open<H: Handler>(client: &Client<H>) -> Result<Stream, String> {
         metadata.insert("authorization", authorization);
     }
     let cluster_id = ("clusterid", client.settings.cluster_id.as_str());
-    let headers = client
-        .settings
-        .headers
-        .iter()
-        .map(|(name, value)| (&**name, &**value));
+    let headers = client.settings.headers.iter().map(|(name, value)| (&**name, &**value));
     for (name, value) in headers.chain([cluster_id]) {
-        let name: MetadataKey<_> = name
-            .parse()
-            .map_err(|_| format!("{name} is no header name"))?;
-        let value: MetadataValue<_> = value
-            .parse()
-            .map_err(|_| format!("the value of header {name} has bad characters"))?;
+        let name: MetadataKey<_> = name.parse().map_err(|_| format!("{name} is no header name"))?;
+        let value: MetadataValue<_> =
+            value.parse().map_err(|_| format!("the value of header {name} has bad characters"))?;
         metadata.insert(name, value);
     }
     let mut stub = AggregatedDiscoveryServiceClient::new(channel)
@@ -125,25 +104,20 @@ async fn open<H: Handler>(client: &Client<H>) -> Result<Stream, String> {
 
 /// One request a type: all its resources, and what is held already.
 fn first_requests<H>(client: &Client<H>) -> impl Iterator<Item = DeltaDiscoveryRequest> {
-    let XdsSettings {
-        node, type_urls, ..
-    } = &client.settings;
-    type_urls
-        .iter()
-        .enumerate()
-        .map(|(index, type_url)| DeltaDiscoveryRequest {
-            // Required on the first request of a stream only.
-            node: (index == 0).then(|| node.clone()),
-            type_url: type_url.to_string(),
-            initial_resource_versions: client
-                .held
-                .get(type_url)
-                .into_iter()
-                .flat_map(|held| &held.versions)
-                .map(|(name, version)| (name.to_string(), version.to_string()))
-                .collect(),
-            ..Default::default()
-        })
+    let XdsSettings { node, type_urls, .. } = &client.settings;
+    type_urls.iter().enumerate().map(|(index, type_url)| DeltaDiscoveryRequest {
+        // Required on the first request of a stream only.
+        node: (index == 0).then(|| node.clone()),
+        type_url: type_url.to_string(),
+        initial_resource_versions: client
+            .held
+            .get(type_url)
+            .into_iter()
+            .flat_map(|held| &held.versions)
+            .map(|(name, version)| (name.to_string(), version.to_string()))
+            .collect(),
+        ..Default::default()
+    })
 }
 
 /// Applies a response and makes its answer.
@@ -151,15 +125,8 @@ async fn take<H: Handler>(
     client: &mut Client<H>,
     response: DeltaDiscoveryResponse,
 ) -> DeltaDiscoveryRequest {
-    client
-        .observer
-        .received(&response.type_url, response.encoded_len());
-    let DeltaDiscoveryResponse {
-        system_version_info,
-        type_url,
-        nonce,
-        ..
-    } = &response;
+    client.observer.received(&response.type_url, response.encoded_len());
+    let DeltaDiscoveryResponse { system_version_info, type_url, nonce, .. } = &response;
     let mut answer = DeltaDiscoveryRequest {
         type_url: type_url.clone(),
         response_nonce: nonce.clone(),
@@ -173,12 +140,7 @@ async fn take<H: Handler>(
     let changes = changes(response, &type_url);
     let outcomes: Vec<_> = changes
         .iter()
-        .map(|it| {
-            (
-                Arc::clone(&it.name),
-                it.resource.as_ref().map(|_| Box::from(&*it.version)),
-            )
-        })
+        .map(|it| (Arc::clone(&it.name), it.resource.as_ref().map(|_| Box::from(&*it.version))))
         .collect();
     let rejected = apply(client, &type_url, changes).await;
     remember(client, &type_url, outcomes, &rejected);
@@ -193,11 +155,7 @@ async fn take<H: Handler>(
     client.state.send_modify(|state| {
         let state = state.types.entry(type_url).or_default();
         state.first_ack_done = true;
-        let when = if rejected.is_empty() {
-            &mut state.last_ack
-        } else {
-            &mut state.last_nack
-        };
+        let when = if rejected.is_empty() { &mut state.last_ack } else { &mut state.last_nack };
         *when = Some(clock::now());
         state.version = version;
         state.resources = resources;
@@ -213,24 +171,14 @@ fn changes(response: DeltaDiscoveryResponse, type_url: &str) -> Vec<Change> {
         version: String::new(),
         resource: None,
     });
-    let additions = response.resources.into_iter().map(
-        |Resource {
-             name,
-             version,
-             resource,
-             ..
-         }| {
+    let additions =
+        response.resources.into_iter().map(|Resource { name, version, resource, .. }| {
             // No content, or content of another type, is content that can't be decoded: the handler decides what follows
             // from that, since for a policy it is not the same as having none.
             let content = resource.filter(|any| any.type_url == type_url);
             let resource = content.map_or_else(Bytes::new, |any| Bytes::from(any.value));
-            Change {
-                name: name.into(),
-                version,
-                resource: Some(resource),
-            }
-        },
-    );
+            Change { name: name.into(), version, resource: Some(resource) }
+        });
     removals.chain(additions).collect()
 }
 
@@ -283,10 +231,7 @@ fn remember<H>(
 
 async fn send(requests: &Requests, request: DeltaDiscoveryRequest) -> Result<(), String> {
     let send = async {
-        requests
-            .send(request)
-            .await
-            .map_err(|_| "the stream takes no more requests".to_owned())
+        requests.send(request).await.map_err(|_| "the stream takes no more requests".to_owned())
     };
     within(limits::XDS_SEND_DEADLINE, "send a request", send).await
 }
@@ -302,18 +247,12 @@ async fn within<T>(
 }
 
 fn refusal(message: String) -> rpc::Status {
-    rpc::Status {
-        code: Code::InvalidArgument.into(),
-        message,
-        details: Vec::new(),
-    }
+    rpc::Status { code: Code::InvalidArgument.into(), message, details: Vec::new() }
 }
 
 fn list(rejected: &[Rejected]) -> String {
     let shown = rejected.iter().take(limits::XDS_REJECTIONS_LISTED_MAX);
-    let mut parts: Vec<_> = shown
-        .map(|it| format!("{}: {}", it.name, it.reason))
-        .collect();
+    let mut parts: Vec<_> = shown.map(|it| format!("{}: {}", it.name, it.reason)).collect();
     let hidden = rejected.len().saturating_sub(parts.len());
     if hidden > 0 {
         parts.push(format!("and {hidden} more"));
@@ -324,20 +263,15 @@ fn list(rejected: &[Rejected]) -> String {
 /// A stream that the server, a proxy in between or its deadline ended in order is not a failure. Servers end streams
 /// after half an hour to spread load; gRPC shows that under any of these codes, or as what HTTP/2 said.
 fn reason_of(status: &Status) -> Termination {
-    let is_orderly = matches!(
-        status.code(),
-        Code::Unknown | Code::Cancelled | Code::DeadlineExceeded
-    ) || status.message().contains("transport is closing")
-        || sources(status).any(|error| {
-            error.downcast_ref::<h2::Error>().is_some_and(|error| {
-                error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)
-            })
-        });
-    if is_orderly {
-        Termination::Reconnect
-    } else {
-        Termination::Error
-    }
+    let is_orderly =
+        matches!(status.code(), Code::Unknown | Code::Cancelled | Code::DeadlineExceeded)
+            || status.message().contains("transport is closing")
+            || sources(status).any(|error| {
+                error.downcast_ref::<h2::Error>().is_some_and(|error| {
+                    error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR)
+                })
+            });
+    if is_orderly { Termination::Reconnect } else { Termination::Error }
 }
 
 fn describe(status: &Status) -> String {

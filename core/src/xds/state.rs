@@ -42,9 +42,7 @@ pub struct TypeState {
 
 impl State {
     pub(super) fn new(type_urls: &[Arc<str>]) -> Self {
-        let types = type_urls
-            .iter()
-            .map(|url| (Arc::clone(url), TypeState::default()));
+        let types = type_urls.iter().map(|url| (Arc::clone(url), TypeState::default()));
         Self {
             is_connected: false,
             connected_since: None,
@@ -92,10 +90,6 @@ impl StateReader {
 
     /// Waits for a state that `is_wanted`, the present one included. `None` once the client is gone.
     pub async fn wait_for(&mut self, is_wanted: impl FnMut(&State) -> bool) -> Option<State> {
-        self.0
-            .wait_for(is_wanted)
-            .await
-            .ok()
-            .map(|state| state.clone())
+        self.0.wait_for(is_wanted).await.ok().map(|state| state.clone())
     }
 }

@@ -55,10 +55,9 @@ impl TokenSource {
         let token = match self {
             Self::Absent => return Ok(None),
             Self::Literal(token) => token.clone(),
-            Self::File(path) => read(path).await.map_err(|error| TokenError::Read {
-                path: path.clone(),
-                error,
-            })?,
+            Self::File(path) => {
+                read(path).await.map_err(|error| TokenError::Read { path: path.clone(), error })?
+            }
         };
         let token = token.trim();
         let fits = u64::try_from(token.len()).is_ok_and(|bytes| bytes <= limits::TOKEN_BYTES_MAX);
@@ -76,8 +75,6 @@ async fn read(path: &PathBuf) -> std::io::Result<String> {
     let mut text = String::new();
     let file = tokio::fs::File::open(path).await?;
     // One byte more than allowed, so that a longer file is seen to be too long instead of being cut.
-    file.take(limits::TOKEN_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .await?;
+    file.take(limits::TOKEN_BYTES_MAX + 1).read_to_string(&mut text).await?;
     Ok(text)
 }

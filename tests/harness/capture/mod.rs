@@ -51,23 +51,15 @@ impl Capture {
         let stop = Arc::new(AtomicBool::new(false));
         let (started, up) = sync_channel(1);
         let (path, interface, flag) = (netns.path(), interface.to_owned(), Arc::clone(&stop));
-        let thread = std::thread::Builder::new()
-            .name("capture".into())
-            .spawn(move || {
-                join_thread(&path)?;
-                record(&interface, &flag, &started)
-            })?;
-        let mut capture = Self {
-            stop,
-            thread: Some(thread),
-        };
+        let thread = std::thread::Builder::new().name("capture".into()).spawn(move || {
+            join_thread(&path)?;
+            record(&interface, &flag, &started)
+        })?;
+        let mut capture = Self { stop, thread: Some(thread) };
         // No word within the deadline: the thread has ended, and its error says why.
         match up.recv_timeout(START_DEADLINE) {
             Ok(()) => Ok(capture),
-            Err(_) => Err(capture
-                .join()
-                .err()
-                .unwrap_or_else(|| anyhow!("no capture"))),
+            Err(_) => Err(capture.join().err().unwrap_or_else(|| anyhow!("no capture"))),
         }
     }
 
@@ -81,13 +73,8 @@ impl Capture {
 
     fn join(&mut self) -> Result<Recording> {
         self.stop.store(true, Ordering::Relaxed);
-        let thread = self
-            .thread
-            .take()
-            .context("the capture has ended already")?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(anyhow!("the capture thread panicked")))
+        let thread = self.thread.take().context("the capture has ended already")?;
+        thread.join().unwrap_or_else(|_| Err(anyhow!("the capture thread panicked")))
     }
 }
 
@@ -106,11 +93,7 @@ fn record(interface: &str, stop: &AtomicBool, started: &SyncSender<()>) -> Resul
         Some(SockProtocol::EthAll),
     )
     .context("making a packet socket: is CONFIG_PACKET in this kernel?")?;
-    setsockopt(
-        &listener,
-        ReceiveTimeout,
-        &TimeVal::milliseconds(TICK_MILLISECONDS),
-    )?;
+    setsockopt(&listener, ReceiveTimeout, &TimeVal::milliseconds(TICK_MILLISECONDS))?;
     // Capped at net.core.rmem_max without privileges; the recordings here are of light traffic.
     setsockopt(&listener, RcvBuf, &QUEUE_BYTES)?;
     let _listening = started.send(());
@@ -192,20 +175,11 @@ impl Recording {
         }
         self.kept += payload.len();
         match packet {
-            Packet::Tcp {
-                from,
-                to,
-                sequence,
-                opening,
-                payload,
-            } => {
+            Packet::Tcp { from, to, sequence, opening, payload } => {
                 let flow = self.flow(from, to, sequence, opening);
                 if !payload.is_empty() {
                     let offset = sequence.wrapping_sub(flow.first_sequence);
-                    flow.segments
-                        .entry(offset)
-                        .or_default()
-                        .clone_from(&payload.to_vec());
+                    flow.segments.entry(offset).or_default().clone_from(&payload.to_vec());
                 }
             }
             Packet::Other(payload) => self.datagrams.push(payload.to_vec()),
@@ -219,36 +193,19 @@ impl Recording {
         sequence: u32,
         opening: bool,
     ) -> &mut Flow {
-        let first_sequence = if opening {
-            sequence.wrapping_add(1)
-        } else {
-            sequence
-        };
+        let first_sequence = if opening { sequence.wrapping_add(1) } else { sequence };
         let known = self.newest.get(&(from, to)).copied().filter(|index| {
             // A repeated SYN is no new connection.
-            !opening
-                || self
-                    .flows
-                    .get(*index)
-                    .is_some_and(|f| f.first_sequence == first_sequence)
+            !opening || self.flows.get(*index).is_some_and(|f| f.first_sequence == first_sequence)
         });
         let index = known.unwrap_or_else(|| {
             let index = self.flows.len();
             let segments = BTreeMap::new();
-            self.flows.push(Flow {
-                from,
-                to,
-                first_sequence,
-                from_its_start: opening,
-                segments,
-            });
+            self.flows.push(Flow { from, to, first_sequence, from_its_start: opening, segments });
             self.newest.insert((from, to), index);
             index
         });
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "the index is of an entry that is there"
-        )]
+        #[expect(clippy::indexing_slicing, reason = "the index is of an entry that is there")]
         &mut self.flows[index]
     }
 
@@ -259,8 +216,7 @@ impl Recording {
 
     /// Flows from or to a port.
     pub fn flows_of_port(&self, port: u16) -> impl Iterator<Item = &Flow> {
-        self.flows()
-            .filter(move |flow| flow.from.port() == port || flow.to.port() == port)
+        self.flows().filter(move |flow| flow.from.port() == port || flow.to.port() == port)
     }
 
     /// Whether `text` crossed the cable readably, in a TCP stream or in any other packet.
@@ -279,10 +235,7 @@ impl Recording {
     #[must_use]
     pub fn tls_versions(&self, port: u16) -> BTreeMap<u16, usize> {
         let mut versions = BTreeMap::new();
-        for flow in self
-            .flows()
-            .filter(|flow| flow.from.port() == port && flow.from_its_start)
-        {
+        for flow in self.flows().filter(|flow| flow.from.port() == port && flow.from_its_start) {
             if let Some(version) = tls::selected_version(&flow.bytes()) {
                 *versions.entry(version).or_default() += 1;
             }
@@ -313,33 +266,18 @@ mod tests {
     use super::*;
 
     fn ends() -> (SocketAddr, SocketAddr) {
-        (
-            "10.0.0.1:1000".parse().unwrap(),
-            "10.0.0.2:15008".parse().unwrap(),
-        )
+        ("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:15008".parse().unwrap())
     }
 
     fn flow_of(segments: &[(u32, &[u8])]) -> Flow {
         let (from, to) = ends();
-        let segments = segments
-            .iter()
-            .map(|(at, bytes)| (*at, bytes.to_vec()))
-            .collect();
-        Flow {
-            from,
-            to,
-            first_sequence: 0,
-            from_its_start: true,
-            segments,
-        }
+        let segments = segments.iter().map(|(at, bytes)| (*at, bytes.to_vec())).collect();
+        Flow { from, to, first_sequence: 0, from_its_start: true, segments }
     }
 
     #[test]
     fn repeated_and_overlapping_segments_count_once() {
-        assert_eq!(
-            flow_of(&[(0, b"abc"), (2, b"cde"), (3, b"de")]).bytes(),
-            b"abcde"
-        );
+        assert_eq!(flow_of(&[(0, b"abc"), (2, b"cde"), (3, b"de")]).bytes(), b"abcde");
     }
 
     #[test]
@@ -361,9 +299,7 @@ mod tests {
     #[test]
     fn text_across_two_segments_is_found() {
         let mut recording = Recording::default();
-        recording
-            .flows
-            .push(flow_of(&[(0, b"the sec"), (7, b"ret word")]));
+        recording.flows.push(flow_of(&[(0, b"the sec"), (7, b"ret word")]));
         assert!(recording.contains("secret"));
         assert!(!recording.contains("secrets"));
     }

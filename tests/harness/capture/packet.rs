@@ -10,13 +10,7 @@ const FLAG_SYN: u8 = 0x02;
 /// What a frame carries.
 pub(super) enum Packet<'a> {
     /// A TCP segment.
-    Tcp {
-        from: SocketAddr,
-        to: SocketAddr,
-        sequence: u32,
-        opening: bool,
-        payload: &'a [u8],
-    },
+    Tcp { from: SocketAddr, to: SocketAddr, sequence: u32, opening: bool, payload: &'a [u8] },
     /// Anything else above IP.
     Other(&'a [u8]),
 }
@@ -45,11 +39,7 @@ impl<'a> Packet<'a> {
         let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
         // Frames shorter than 60 bytes are padded: the length in the header counts. Zero stands
         // for a segment that was too large for the field.
-        let end = if total == 0 {
-            packet.len()
-        } else {
-            total.min(packet.len())
-        };
+        let end = if total == 0 { packet.len() } else { total.min(packet.len()) };
         let body = packet.get(header_length..end)?;
         let from = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
         let to = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
@@ -62,12 +52,7 @@ impl<'a> Packet<'a> {
         let (from, to) = addresses.split_first_chunk::<16>()?;
         let to: &[u8; 16] = to.first_chunk()?;
         // Extension headers don't occur in the harness; such a packet would count as `Other`.
-        Self::parse_body(
-            header[6],
-            Ipv6Addr::from(*from).into(),
-            Ipv6Addr::from(*to).into(),
-            body,
-        )
+        Self::parse_body(header[6], Ipv6Addr::from(*from).into(), Ipv6Addr::from(*to).into(), body)
     }
 
     fn parse_body(protocol: u8, from: IpAddr, to: IpAddr, body: &'a [u8]) -> Option<Self> {
@@ -93,12 +78,9 @@ mod tests {
     fn frame(padding: usize) -> Vec<u8> {
         let mut frame = vec![0; 12];
         frame.extend([0x08, 0x00]);
-        frame.extend([
-            0x45, 0, 0, 42, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
-        ]);
-        frame.extend([
-            0x03, 0xe8, 0x3a, 0xa0, 0, 0, 0, 5, 0, 0, 0, 0, 0x50, 0x12, 0, 0, 0, 0, 0, 0,
-        ]);
+        frame.extend([0x45, 0, 0, 42, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame
+            .extend([0x03, 0xe8, 0x3a, 0xa0, 0, 0, 0, 5, 0, 0, 0, 0, 0x50, 0x12, 0, 0, 0, 0, 0, 0]);
         frame.extend(b"hi");
         frame.extend(vec![0; padding]);
         frame
@@ -107,13 +89,7 @@ mod tests {
     #[test]
     fn a_segment_is_read_without_the_padding_of_its_frame() {
         let frame = frame(4);
-        let Some(Packet::Tcp {
-            from,
-            to,
-            sequence,
-            opening,
-            payload,
-        }) = Packet::parse(&frame)
+        let Some(Packet::Tcp { from, to, sequence, opening, payload }) = Packet::parse(&frame)
         else {
             panic!("not TCP");
         };

@@ -107,10 +107,7 @@ mod tests {
 
     #[test]
     fn older_tls_is_read_from_the_hello() {
-        assert_eq!(
-            selected_version(&server_hello(&[0, 51, 0, 1, 9])),
-            Some(0x0303)
-        );
+        assert_eq!(selected_version(&server_hello(&[0, 51, 0, 1, 9])), Some(0x0303));
     }
 
     #[test]

@@ -86,15 +86,21 @@ impl Baggage {
     fn take_member(&mut self, member: &[u8]) {
         // Properties after a semicolon qualify the value, and none is known.
         let plain = member.split(|byte| *byte == b';').next().unwrap_or_default();
-        let Ok(plain) = str::from_utf8(plain) else { return };
-        let Some((key, value)) = plain.split_once('=') else { return };
+        let Ok(plain) = str::from_utf8(plain) else {
+            return;
+        };
+        let Some((key, value)) = plain.split_once('=') else {
+            return;
+        };
         let (key, value) = (key.trim_matches([' ', '\t']), value.trim_matches([' ', '\t']));
         if !is_value(value) {
             return;
         }
         if let Some(kind) = WorkloadKind::ALL.into_iter().find(|kind| kind.key() == key) {
             self.workload = Some(WorkloadName { kind, name: value.to_owned() });
-        } else if let Some((_, slot)) = self.plain_mut().into_iter().find(|(known, _)| *known == key) {
+        } else if let Some((_, slot)) =
+            self.plain_mut().into_iter().find(|(known, _)| *known == key)
+        {
             *slot = Some(value.to_owned());
         }
     }
@@ -162,7 +168,10 @@ mod tests {
             Some(WorkloadName { kind: WorkloadKind::Job, name: "j".into() })
         );
         assert_eq!(baggage.canonical_name.as_deref(), Some("b"));
-        assert_eq!(baggage.to_string(), "k8s.cluster.name=c1,k8s.namespace.name=demo,k8s.job.name=j,service.name=b");
+        assert_eq!(
+            baggage.to_string(),
+            "k8s.cluster.name=c1,k8s.namespace.name=demo,k8s.job.name=j,service.name=b"
+        );
     }
 
     #[test]

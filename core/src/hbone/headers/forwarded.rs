@@ -116,8 +116,18 @@ mod tests {
     #[test]
     fn malformed_hop_is_ignored() {
         for text in [
-            "", "for", "for=", "for=\"a", "for=a\"", "for=a;for=b", "host=a;host=b", "for=a,for=b", "=a", "a b=c",
-            "host=\"a\\\"b\"", "host=caf\u{e9}",
+            "",
+            "for",
+            "for=",
+            "for=\"a",
+            "for=a\"",
+            "for=a;for=b",
+            "host=a;host=b",
+            "for=a,for=b",
+            "=a",
+            "a b=c",
+            "host=\"a\\\"b\"",
+            "host=caf\u{e9}",
         ] {
             assert_eq!(Forwarded::parse(text.as_bytes()), None, "{text:?}");
         }

@@ -38,7 +38,8 @@ impl TraceParent {
         let span_id = parse_hex(parts.next()?, 16)?;
         let flags = parse_hex(parts.next()?, 2)?;
         let is_version_known = version == 0 && rest.is_empty();
-        let is_version_later = version > 0 && version < 0xff && (rest.is_empty() || rest.starts_with(b"-"));
+        let is_version_later =
+            version > 0 && version < 0xff && (rest.is_empty() || rest.starts_with(b"-"));
         if parts.next().is_some() || !(is_version_known || is_version_later) {
             return None;
         }

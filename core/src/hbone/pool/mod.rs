@@ -174,10 +174,7 @@ impl<C: Connect> Pool<C> {
     }
 
     /// A connection of that key with a slot on it.
-    async fn checkout(
-        &self,
-        key: &PoolKey,
-    ) -> Result<(Arc<Member<C::Peer>>, Slot), HboneError> {
+    async fn checkout(&self, key: &PoolKey) -> Result<(Arc<Member<C::Peer>>, Slot), HboneError> {
         for round in 0..limits::POOL_CHECKOUT_ROUNDS {
             let step = self.shared.shelf.lock().step(key)?;
             let mut outcome = match step {

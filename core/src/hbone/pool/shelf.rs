@@ -87,7 +87,8 @@ impl<Peer> Shelf<Peer> {
                     }
                 }
             }
-            if let Some(under_way) = entry.connecting.iter_mut().find(|it| it.waiting < tunnels_max) {
+            if let Some(under_way) = entry.connecting.iter_mut().find(|it| it.waiting < tunnels_max)
+            {
                 under_way.waiting += 1;
                 return Ok(Step::Wait(under_way.outcome.clone()));
             }
@@ -172,7 +173,9 @@ impl<Peer> Shelf<Peer> {
     }
 
     fn remove_if(&mut self, key: &PoolKey, is_meant: impl Fn(&Member<Peer>) -> bool) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
         let before = entry.members.len();
         entry.members.retain(|member| !is_meant(member));
         self.connections -= before - entry.members.len();

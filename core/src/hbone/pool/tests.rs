@@ -170,10 +170,7 @@ async fn goaway_connection_is_replaced() {
     });
     let mut first = pool.open(&key, &request).await.unwrap();
     say_goaway.send(()).await.unwrap();
-    eventually("the GOAWAY arrives", || {
-        !pool.shared.shelf.lock().has_usable(&key)
-    })
-    .await;
+    eventually("the GOAWAY arrives", || !pool.shared.shelf.lock().has_usable(&key)).await;
     let _second = pool.open(&key, &request).await.unwrap();
     assert_eq!(script.connects(), 2);
     assert_eq!(first.stream.read_u8().await.unwrap(), b'x');
@@ -416,10 +413,8 @@ async fn closed_pool_opens_nothing_and_its_connections_end_with_their_tunnels() 
     assert!(matches!(error, HboneError::PoolClosed), "{error}");
     assert_eq!(pool.counters().connections.load(Ordering::Relaxed), 1);
     drop(tunnel);
-    eventually("the connection ends", || {
-        pool.counters().connections.load(Ordering::Relaxed) == 0
-    })
-    .await;
+    eventually("the connection ends", || pool.counters().connections.load(Ordering::Relaxed) == 0)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,9 +45,7 @@ fn scrape(registry: &Registry) -> String {
 }
 
 fn value(text: &str, metric: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(&format!("{metric}{{")))?;
+    let line = text.lines().find(|line| line.starts_with(&format!("{metric}{{")))?;
     line.rsplit(' ').next()?.parse().ok()
 }
 
@@ -74,21 +72,13 @@ fn labels_have_the_names_and_the_order_of_istio() {
 
 #[test]
 fn absent_values_are_unknown_and_locality_is_last() {
-    let source = Party {
-        region: "eu".into(),
-        zone: "eu-1".into(),
-        ..Party::default()
-    }
-    .share();
+    let source = Party { region: "eu".into(), zone: "eu-1".into(), ..Party::default() }.share();
     let labels = TrafficLabels::new(Reporter::Destination, source, SharedParty::default());
     let mut registry = Registry::new(&Build::default());
     let traffic = TrafficMetrics::new(&mut registry);
     let _open = traffic.open(labels, Arc::new(Count::default()));
     let text = scrape(&registry);
-    let line = text
-        .lines()
-        .find(|l| l.starts_with("istio_tcp_connections_opened_total{"))
-        .unwrap();
+    let line = text.lines().find(|l| l.starts_with("istio_tcp_connections_opened_total{")).unwrap();
     assert!(line.contains(r#"source_principal="unknown""#));
     let end = r#"connection_security_policy="unknown",source_region="eu",source_zone="eu-1"} 1"#;
     assert!(line.ends_with(end), "{line}");
@@ -108,10 +98,7 @@ fn bytes_of_live_connections_show_and_stay_when_they_close() {
     assert_eq!(value(&text, "istio_tcp_connections_closed_total"), Some(0));
     count.0.store(100, Ordering::Relaxed);
     drop(open);
-    let second = traffic.open(
-        labels(),
-        Arc::new(Count(AtomicU64::new(1), AtomicU64::new(2))),
-    );
+    let second = traffic.open(labels(), Arc::new(Count(AtomicU64::new(1), AtomicU64::new(2))));
     let text = scrape(&registry);
     assert_eq!(value(&text, "istio_tcp_received_bytes_total"), Some(101));
     assert_eq!(value(&text, "istio_tcp_sent_bytes_total"), Some(360));
@@ -129,25 +116,13 @@ fn failure_is_counted_under_its_flag_and_doesnt_look_like_a_connection() {
     open.failed(ResponseFlag::Deny);
     traffic.failed(&labels().flag(ResponseFlag::TlsFailure));
     let text = scrape(&registry);
-    let failed: Vec<_> = text
-        .lines()
-        .filter(|l| l.starts_with("istio_tcp_connections_failed_total{"))
-        .collect();
+    let failed: Vec<_> =
+        text.lines().filter(|l| l.starts_with("istio_tcp_connections_failed_total{")).collect();
     assert_eq!(failed.len(), 2);
-    assert!(
-        failed
-            .iter()
-            .any(|line| line.contains(r#"response_flags="DENY""#))
-    );
-    assert!(
-        failed
-            .iter()
-            .any(|line| line.contains(r#"response_flags="TLS_FAILURE""#))
-    );
+    assert!(failed.iter().any(|line| line.contains(r#"response_flags="DENY""#)));
+    assert!(failed.iter().any(|line| line.contains(r#"response_flags="TLS_FAILURE""#)));
     assert_eq!(
-        text.lines()
-            .filter(|l| l.starts_with("istio_tcp_connections_opened_total{"))
-            .count(),
+        text.lines().filter(|l| l.starts_with("istio_tcp_connections_opened_total{")).count(),
         1
     );
 }
@@ -158,14 +133,8 @@ async fn idle_series_leaves_after_its_last_value_was_read() {
     let traffic = TrafficMetrics::new(&mut registry);
     drop(traffic.open(labels(), Arc::new(Count::default())));
     tokio::time::advance(limits::TRAFFIC_SERIES_IDLE).await;
-    assert_eq!(
-        value(&scrape(&registry), "istio_tcp_connections_closed_total"),
-        Some(1)
-    );
-    assert_eq!(
-        value(&scrape(&registry), "istio_tcp_connections_closed_total"),
-        None
-    );
+    assert_eq!(value(&scrape(&registry), "istio_tcp_connections_closed_total"), Some(1));
+    assert_eq!(value(&scrape(&registry), "istio_tcp_connections_closed_total"), None);
     assert_eq!(traffic.series(), 0);
 }
 

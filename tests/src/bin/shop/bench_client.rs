@@ -108,10 +108,7 @@ impl Window {
     fn of(arguments: &Arguments) -> Self {
         let length = Duration::from_secs_f64(arguments.seconds);
         let begin = Instant::now() + length / WARM_UP_PART;
-        Self {
-            begin,
-            end: begin + length,
-        }
+        Self { begin, end: begin + length }
     }
 
     fn holds(&self, at: Instant) -> bool {
@@ -173,11 +170,7 @@ fn on_threads<T: Send>(count: usize, work: impl Fn() -> Result<T> + Sync) -> Res
         let threads: Vec<_> = (0..count).map(|_| scope.spawn(&work)).collect();
         threads
             .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
-            })
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))
             .collect()
     })
 }
@@ -216,17 +209,10 @@ fn bulk(arguments: &Arguments) -> Result<Report> {
     let window = Window::of(arguments);
     let upload = arguments.mode == Mode::Bulk;
     let totals = on_threads(arguments.connections, || {
-        if upload {
-            send_bulk(arguments, window)
-        } else {
-            receive_bulk(arguments, window)
-        }
+        if upload { send_bulk(arguments, window) } else { receive_bulk(arguments, window) }
     })?;
     let bytes: u64 = totals.iter().map(|(bytes, _)| bytes).sum();
-    let slowest = totals
-        .iter()
-        .map(|(_, seconds)| *seconds)
-        .fold(0.0, f64::max);
+    let slowest = totals.iter().map(|(_, seconds)| *seconds).fold(0.0, f64::max);
     let bits = bytes as f64 * 8.0;
     Ok(Report {
         seconds: slowest,
@@ -247,9 +233,7 @@ fn send_bulk(arguments: &Arguments, window: Window) -> Result<(u64, f64)> {
     }
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut total = [0; 8];
-    stream
-        .read_exact(&mut total)
-        .context("the server's count")?;
+    stream.read_exact(&mut total).context("the server's count")?;
     Ok((u64::from_be_bytes(total), start.elapsed().as_secs_f64()))
 }
 
@@ -275,19 +259,13 @@ fn receive_bulk(arguments: &Arguments, window: Window) -> Result<(u64, f64)> {
 /// `rps` and `connect`: a runtime a thread, each with its share of the connections.
 fn exchanges(arguments: &Arguments) -> Result<Report> {
     let cores = std::thread::available_parallelism()?.get();
-    let wanted = if arguments.threads == 0 {
-        cores
-    } else {
-        arguments.threads
-    };
+    let wanted = if arguments.threads == 0 { cores } else { arguments.threads };
     let threads = wanted.min(arguments.connections);
     let window = Window::of(arguments);
     let left = AtomicU64::new(arguments.connections as u64);
     let tallies = on_threads(threads, || {
         let share = share_of(&left, arguments.connections.div_ceil(threads));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut tasks = tokio::task::JoinSet::new();
             for _ in 0..share {
@@ -309,9 +287,7 @@ fn exchanges(arguments: &Arguments) -> Result<Report> {
 
 fn share_of(left: &AtomicU64, most: usize) -> u64 {
     let take = |left: u64| Some(left.saturating_sub(most as u64));
-    let before = left
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-        .unwrap_or_default();
+    let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or_default();
     before.min(most as u64)
 }
 
@@ -341,9 +317,7 @@ async fn messages(target: SocketAddr, size: u32, window: Window, tally: &mut Tal
         }
         Ok(())
     };
-    tokio::time::timeout_at(window.end + DEADLINE, exchange)
-        .await
-        .context("no answer")?
+    tokio::time::timeout_at(window.end + DEADLINE, exchange).await.context("no answer")?
 }
 
 async fn connect_loop(target: SocketAddr, size: u32, window: Window) -> Tally {
@@ -380,10 +354,8 @@ async fn one_connection(target: SocketAddr, size: u32) -> Result<()> {
 
 /// Opens all, says so in a line of its own, waits, and checks that each still answers.
 fn hold(arguments: &Arguments) -> Result<Report> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let start = Instant::now();
         let permits = Arc::new(tokio::sync::Semaphore::new(OPENING_AT_ONCE));

@@ -52,10 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.threads > 0 {
         builder.worker_threads(arguments.threads);
     }
-    builder
-        .enable_all()
-        .build()?
-        .block_on(serve(arguments.listen))?;
+    builder.enable_all().build()?.block_on(serve(arguments.listen))?;
     Ok(true)
 }
 

@@ -29,17 +29,13 @@ pub(crate) struct Arguments {
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once(':')
-        .ok_or("a header is written `name: value`")?;
+    let (name, value) = text.split_once(':').ok_or("a header is written `name: value`")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// Runs the command; true for a successful answer.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let deadline = Duration::from_millis(arguments.deadline_ms);
     if arguments.hold {
         return runtime.block_on(hold(arguments, deadline));
@@ -56,11 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 async fn hold(arguments: &Arguments, deadline: Duration) -> Result<bool> {
     let mut connection = Connection::open(&arguments.url, deadline).await?;
     let response = connection.get(&arguments.url, &arguments.headers).await?;
-    say(&format!(
-        "connected to {}: {}",
-        connection.peer,
-        response.status()
-    ));
+    say(&format!("connected to {}: {}", connection.peer, response.status()));
     let start = Instant::now();
     let mut body = response.into_body();
     let mut ticks = 0_u64;
@@ -77,21 +69,13 @@ async fn hold(arguments: &Arguments, deadline: Duration) -> Result<bool> {
             Err(_) => break format!("silent for {deadline:?}"),
         }
     };
-    say(&format!(
-        "{ticks} ticks in {:.3} s, then {end}",
-        start.elapsed().as_secs_f64()
-    ));
+    say(&format!("{ticks} ticks in {:.3} s, then {end}", start.elapsed().as_secs_f64()));
     Ok(true)
 }
 
 fn show(answer: &Answer) {
-    let status = answer
-        .status
-        .map_or_else(|| "no answer".to_owned(), |s| s.to_string());
-    say(&format!(
-        "{} → {status} in {} µs",
-        answer.url, answer.microseconds
-    ));
+    let status = answer.status.map_or_else(|| "no answer".to_owned(), |s| s.to_string());
+    say(&format!("{} → {status} in {} µs", answer.url, answer.microseconds));
     if let Some(error) = &answer.error {
         say(&format!("  {error}"));
     }
@@ -106,23 +90,11 @@ fn show(answer: &Answer) {
 fn show_hop(trace: &Value, depth: usize) {
     let field = |name: &str| trace.get(name).and_then(Value::as_str).unwrap_or("?");
     let indent = "  ".repeat(depth);
-    say(&format!(
-        "{indent}{} at {} called by {}",
-        field("hop"),
-        field("local"),
-        field("caller")
-    ));
-    for call in trace
-        .get("calls")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    say(&format!("{indent}{} at {} called by {}", field("hop"), field("local"), field("caller")));
+    for call in trace.get("calls").and_then(Value::as_array).into_iter().flatten() {
         let url = call.get("url").and_then(Value::as_str).unwrap_or("?");
         let status = call.get("status").filter(|status| !status.is_null());
-        let outcome = status
-            .or_else(|| call.get("error"))
-            .map(ToString::to_string);
+        let outcome = status.or_else(|| call.get("error")).map(ToString::to_string);
         say(&format!("{indent}→ {url}: {}", outcome.unwrap_or_default()));
         if let Some(body) = call.get("body").filter(|body| body.get("hop").is_some()) {
             show_hop(body, depth + 1);

@@ -36,8 +36,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// Whether it is a success of HTTP.
     pub(crate) fn is_success(&self) -> bool {
-        self.status
-            .is_some_and(|status| (200..300).contains(&status))
+        self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }
 
@@ -58,12 +57,9 @@ impl Connection {
             .with_context(|| format!("{host} doesn't resolve"))?
             .next()
             .with_context(|| format!("{host} has no address"))?;
-        let stream = socket::connect(peer, deadline)
-            .await
-            .with_context(|| format!("to {peer}"))?;
-        let (sender, connection) = timeout(deadline, handshake(TokioIo::new(stream)))
-            .await
-            .context("handshake")??;
+        let stream = socket::connect(peer, deadline).await.with_context(|| format!("to {peer}"))?;
+        let (sender, connection) =
+            timeout(deadline, handshake(TokioIo::new(stream))).await.context("handshake")??;
         // Ends with its sender; an error of it shows at the sender.
         tokio::spawn(connection);
         Ok(Self { sender, peer, host })
@@ -82,10 +78,7 @@ impl Connection {
             request = request.header(name, value);
         }
         self.sender.ready().await.context("the connection")?;
-        Ok(self
-            .sender
-            .send_request(request.body(Empty::new())?)
-            .await?)
+        Ok(self.sender.send_request(request.body(Empty::new())?).await?)
     }
 }
 
@@ -151,18 +144,9 @@ mod tests {
 
     #[test]
     fn hosts_and_ports_are_read_from_urls() {
-        assert_eq!(
-            host_of("http://checkout.shop").unwrap(),
-            ("checkout.shop".into(), 80)
-        );
-        assert_eq!(
-            host_of("http://10.44.1.10:8080/x").unwrap(),
-            ("10.44.1.10".into(), 8080)
-        );
-        assert_eq!(
-            host_of("http://[fd44::1]:81/").unwrap(),
-            ("fd44::1".into(), 81)
-        );
+        assert_eq!(host_of("http://checkout.shop").unwrap(), ("checkout.shop".into(), 80));
+        assert_eq!(host_of("http://10.44.1.10:8080/x").unwrap(), ("10.44.1.10".into(), 8080));
+        assert_eq!(host_of("http://[fd44::1]:81/").unwrap(), ("fd44::1".into(), 81));
         assert!(host_of("https://checkout.shop").is_err());
     }
 }

@@ -68,9 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.rps == 0 || arguments.connections == 0 {
         bail!("--rps and --connections must not be 0");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(drive(arguments))?;
     say(&serde_json::to_string(&report)?);
     Ok(report.failed == 0)

@@ -19,10 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(
-    name = "shop",
-    about = "A small shop of HTTP services, and tools to drive it"
-)]
+#[command(name = "shop", about = "A small shop of HTTP services, and tools to drive it")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

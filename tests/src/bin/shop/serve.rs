@@ -96,19 +96,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<bool> {
     let upstreams = if arguments.no_upstreams {
         Vec::new()
     } else if arguments.upstreams.is_empty() {
-        arguments
-            .role
-            .upstreams()
-            .iter()
-            .map(|url| (*url).to_owned())
-            .collect()
+        arguments.role.upstreams().iter().map(|url| (*url).to_owned()).collect()
     } else {
         arguments.upstreams
     };
-    let name = arguments
-        .role
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned());
+    let name = arguments.role.to_possible_value().map(|value| value.get_name().to_owned());
     let shop = Arc::new(Shop {
         name: name.unwrap_or_default(),
         upstreams,
@@ -124,11 +116,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<bool> {
 
 async fn serve(shop: Arc<Shop>, on: SocketAddr) -> Result<()> {
     let listener = socket::listen(on).with_context(|| format!("listening on {on}"))?;
-    say(&format!(
-        "{} on {on}, calls {}",
-        shop.name,
-        shop.upstreams.join(", ")
-    ));
+    say(&format!("{} on {on}, calls {}", shop.name, shop.upstreams.join(", ")));
     loop {
         match listener.accept().await {
             Ok((stream, caller)) => {
@@ -189,11 +177,7 @@ impl Shop {
             calls.push(client::get(upstream, &note, self.deadline).await);
         }
         let failed = calls.iter().any(|call| !call.is_success());
-        let status = if failed {
-            StatusCode::BAD_GATEWAY
-        } else {
-            StatusCode::OK
-        };
+        let status = if failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
         let trace = json!({
             "hop": self.name,
             "path": path,
@@ -209,10 +193,9 @@ impl Shop {
 fn whole(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Full::new(body).boxed_unsync());
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        hyper::header::CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static(content_type),
-    );
+    response
+        .headers_mut()
+        .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
     response
 }
 
@@ -227,9 +210,7 @@ fn hold() -> Response<Body> {
 }
 
 fn echo(query: &str) -> Response<Body> {
-    let bytes = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("bytes="));
+    let bytes = query.split('&').find_map(|pair| pair.strip_prefix("bytes="));
     let Some(Ok(bytes)) = bytes.map(str::parse::<usize>) else {
         let usage = Bytes::from_static(b"/echo?bytes=N\n");
         return whole(StatusCode::BAD_REQUEST, "text/plain", usage);
@@ -251,9 +232,7 @@ fn echo(query: &str) -> Response<Body> {
 
 fn stream_of(mut pieces: mpsc::Receiver<Bytes>) -> Body {
     let stream = futures::stream::poll_fn(move |context| {
-        pieces
-            .poll_recv(context)
-            .map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+        pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     });
     StreamBody::new(stream).boxed_unsync()
 }

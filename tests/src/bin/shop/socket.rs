@@ -11,10 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 const BACKLOG: i32 = 4096;
 
 /// A connection within a deadline, without Nagle's delay.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is where the shop makes its connections"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is where the shop makes its connections")]
 pub(crate) async fn connect(to: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
     let stream = tokio::time::timeout(deadline, TcpStream::connect(to))
         .await
