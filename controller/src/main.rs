@@ -1,1 +1,71 @@
-fn main() {}
+//! The controller's program: arguments, logs, signals.
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use weft_controller::ca::Root;
+use weft_controller::config::{Cli, Command, Config, LogFormat, RunArgs, TokenArgs};
+use weft_controller::run::{Controller, Inputs};
+use weft_controller::state_dir::StateDir;
+use weft_controller::tokens::{JoinToken, TokenIssuer};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::Token(args)) => print_token(&args),
+        Some(Command::Run(args)) => run(*args),
+        None => run(cli.run),
+    }
+}
+
+fn run(args: RunArgs) -> anyhow::Result<()> {
+    start_log(&args)?;
+    let config = Config::try_from(args)?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        // The feed's sender must live as long as the controller does.
+        let (feed, inputs) = Inputs::none();
+        feed.send(Vec::new()).await?;
+        let controller = Controller::start(&config, inputs).await?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("stopping");
+        };
+        controller.run_until(stop).await?;
+        Ok(())
+    })
+}
+
+fn print_token(args: &TokenArgs) -> anyhow::Result<()> {
+    use std::io::Write;
+    let unused = "the state folder has no root yet: start the controller with it first";
+    let state = StateDir::open_existing(&args.state)?.context(unused)?;
+    let tokens = TokenIssuer::open_existing(&state, &args.token_issuer, &args.root_namespace)?;
+    let root = match &args.ca_dir {
+        Some(folder) => Root::plugged_certificate(folder)?,
+        None => Root::existing_certificate(&state)?.context(unused)?,
+    };
+    let token = JoinToken::issue(&tokens, &root, &args.node, args.ttl)?;
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}
+
+fn start_log(args: &RunArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log).context("--log")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -4,12 +4,13 @@
 //! the name (draft-vixie-dnsext-dns0x20) within the time that the right answer takes.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
@@ -100,6 +101,23 @@ impl Forwarder {
             }
         }
         failure
+    }
+
+    /// The addresses of a host, of one family. For the proxy's own use, so that a host name in the mesh's
+    /// configuration resolves as it would for the pod.
+    pub async fn addresses(&self, host: &str, is_v6: bool) -> io::Result<Vec<IpAddr>> {
+        let name = Name::from_ascii(host).map_err(io::Error::other)?;
+        let record_type = if is_v6 { RecordType::AAAA } else { RecordType::A };
+        let mut query = Message::new(rand::random(), MessageType::Query, OpCode::Query);
+        query.metadata.recursion_desired = true;
+        query.add_query(Query::query(name, record_type));
+        let answered = self.ask(&query).await.map_err(io::Error::other)?;
+        let addresses = answered.response.answers.iter().filter_map(|record| match &record.data {
+            RData::A(address) => Some(IpAddr::from(address.0)),
+            RData::AAAA(address) => Some(IpAddr::from(address.0)),
+            _ => None,
+        });
+        Ok(addresses.take(limits::DNS_ADDRESSES_MAX).collect())
     }
 
     async fn ask_one(&self, server: SocketAddr, query: &Message) -> io::Result<Message> {

@@ -1,0 +1,202 @@
+//! Signs leaves.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    CertificateParams, DistinguishedName, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType,
+};
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use weft_core::clock;
+use weft_core::identity::SpiffeId;
+
+use super::root::{pem_of, random_serial};
+use super::{CaError, Root};
+use crate::serving_limits::{BACKDATE_MAX, LEAF_TTL_DEFAULT, LEAF_TTL_MAX, LEAF_TTL_MIN};
+
+/// A leaf is backdated by at most this share of its validity. A client renews at half of the whole interval, which
+/// for a leaf of one minute, backdated by two, would lie before the leaf was signed.
+const BACKDATE_SHARE: u32 = 10;
+
+/// A signed leaf and what verifies it.
+#[derive(Debug, Clone)]
+pub struct IssuedChain {
+    /// Leaf first, then intermediates; no roots.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// When the leaf expires.
+    pub not_after: SystemTime,
+}
+
+/// The mesh's certificate authority.
+pub struct Authority {
+    root: Root,
+    ttl_default: Duration,
+    roots_pem: Arc<str>,
+}
+
+impl Authority {
+    /// An authority over `root`, whose leaves are valid for `ttl_default` where a request names no validity.
+    ///
+    /// Signs a leaf on trial and verifies it as a peer would, so that files which don't belong together are noticed
+    /// now and not by every node later.
+    pub fn new(root: Root, ttl_default: Duration) -> Result<Self, CaError> {
+        let roots_pem = root.roots.iter().map(pem_of).collect::<String>().into();
+        let authority = Self {
+            root,
+            ttl_default,
+            roots_pem,
+        };
+        if authority.root.signer_not_after > clock::now() {
+            authority.verify_on_trial()?;
+        }
+        Ok(authority)
+    }
+
+    /// Signs a workload's certificate: exactly one name, the identity. `None` asks for the default validity.
+    pub fn sign(
+        &self,
+        identity: &SpiffeId,
+        key: &impl PublicKeyData,
+        ttl: Option<Duration>,
+    ) -> Result<IssuedChain, CaError> {
+        self.sign_names(vec![uri(identity)?], key, ttl.unwrap_or(self.ttl_default))
+    }
+
+    /// Signs a certificate by which the controller itself is recognised, for host names and addresses besides its
+    /// identity.
+    pub fn sign_server(
+        &self,
+        identity: &SpiffeId,
+        names: &[String],
+        key: &impl PublicKeyData,
+        ttl: Duration,
+    ) -> Result<IssuedChain, CaError> {
+        let mut sans = vec![uri(identity)?];
+        for name in names {
+            sans.push(match name.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(name.as_str().try_into().map_err(signing)?),
+            });
+        }
+        self.sign_names(sans, key, ttl)
+    }
+
+    /// Reads a request's validity in seconds: 0 means the default.
+    pub fn validity(&self, seconds: i64) -> Result<Option<Duration>, CaError> {
+        if seconds == 0 {
+            return Ok(None);
+        }
+        let asked = u64::try_from(seconds).ok().map(Duration::from_secs);
+        match asked {
+            Some(ttl) if (LEAF_TTL_MIN..=LEAF_TTL_MAX).contains(&ttl) => Ok(Some(ttl)),
+            _ => Err(CaError::Validity {
+                asked_seconds: seconds,
+                min_seconds: LEAF_TTL_MIN.as_secs(),
+                max_seconds: LEAF_TTL_MAX.as_secs(),
+            }),
+        }
+    }
+
+    /// PEM bundle of the mesh's roots.
+    pub fn roots_pem(&self) -> &Arc<str> {
+        &self.roots_pem
+    }
+
+    /// The root that join tokens pin: the first.
+    pub fn pinned_root(&self) -> &[u8] {
+        self.root.roots.first().map_or(&[], |root| root.as_ref())
+    }
+
+    /// When the first of the roots expires.
+    pub fn roots_not_after(&self) -> SystemTime {
+        self.root.roots_not_after
+    }
+
+    fn sign_names(
+        &self,
+        names: Vec<SanType>,
+        key: &impl PublicKeyData,
+        ttl: Duration,
+    ) -> Result<IssuedChain, CaError> {
+        let now = clock::now();
+        let not_after = (now + ttl).min(self.root.signer_not_after);
+        if not_after <= now {
+            return Err(CaError::SignerExpired);
+        }
+        let mut params = CertificateParams::default();
+        // Without a subject the names become critical (RFC 5280 section 4.1.2.6), so no reader can skip them.
+        params.distinguished_name = DistinguishedName::new();
+        params.subject_alt_names = names;
+        params.not_before = (now - BACKDATE_MAX.min(ttl / BACKDATE_SHARE)).into();
+        params.not_after = not_after.into();
+        params.serial_number = Some(random_serial());
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        params.use_authority_key_identifier_extension = true;
+        let leaf = params.signed_by(key, &self.root.issuer).map_err(signing)?;
+        let mut chain = vec![leaf.der().clone()];
+        chain.extend(self.root.intermediates.iter().cloned());
+        Ok(IssuedChain { chain, not_after })
+    }
+
+    fn verify_on_trial(&self) -> Result<(), CaError> {
+        let broken = |reason: &dyn std::fmt::Display| {
+            CaError::Signing(format!(
+                "a leaf of this authority does not verify against its own roots: {reason}. \
+                 Look at ca-cert.pem, cert-chain.pem and root-cert.pem"
+            ))
+        };
+        let key = KeyPair::generate().map_err(signing)?;
+        let names = vec![SanType::DnsName(
+            "trial.invalid".try_into().map_err(signing)?,
+        )];
+        let issued = self.sign_names(names, &key, LEAF_TTL_DEFAULT)?;
+        let mut roots = RootCertStore::empty();
+        for root in &self.root.roots {
+            roots.add(root.clone()).map_err(|error| broken(&error))?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
+            .build()
+            .map_err(|error| broken(&error))?;
+        let (leaf, between) = issued
+            .chain
+            .split_first()
+            .ok_or_else(|| broken(&"the chain is empty"))?;
+        let since = clock::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        verifier
+            .verify_client_cert(leaf, between, UnixTime::since_unix_epoch(since))
+            .map(|_| ())
+            .map_err(|error| broken(&error))
+    }
+}
+
+impl IssuedChain {
+    /// PEM texts as the certificate service answers: leaf, intermediates, and last the roots.
+    pub fn to_pem(&self, roots: &str) -> Vec<String> {
+        let mut texts: Vec<_> = self.chain.iter().map(pem_of).collect();
+        texts.push(roots.to_owned());
+        texts
+    }
+}
+
+fn uri(identity: &SpiffeId) -> Result<SanType, CaError> {
+    Ok(SanType::URI(identity.as_str().try_into().map_err(signing)?))
+}
+
+fn signing(error: rcgen::Error) -> CaError {
+    CaError::Signing(error.to_string())
+}
