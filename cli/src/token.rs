@@ -83,6 +83,15 @@ mod tests {
         assert!(format!("{:#}", output.unwrap_err()).contains("holds no token"));
     }
 
+    #[test]
+    fn request_is_what_the_controller_reads() {
+        for ttl_seconds in [None, Some(900)] {
+            let sent = serde_json::to_value(TokenRequest { node: "node2", ttl_seconds }).unwrap();
+            let read: weft_controller::admin::TokenRequest = serde_json::from_value(sent).unwrap();
+            assert_eq!((read.node.as_str(), read.ttl_seconds), ("node2", ttl_seconds));
+        }
+    }
+
     #[tokio::test]
     async fn good_answer_is_one_line() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -1,3 +1,6 @@
+use weft_controller::admin::{ControllerStatus, RejectedDocument, TypeCount};
+use weft_controller::xds::{ClientStatus, Refusal as ClientRefusal, TypeStatus};
+
 use super::*;
 
 const NOW: u64 = 1_700_000_000;
@@ -45,4 +48,40 @@ fn ages_read_as_kubectls() {
     {
         assert_eq!(age(seconds), shown);
     }
+}
+
+/// Read and written again, a key that only one side knows would be missing or new.
+#[test]
+fn every_key_is_the_one_that_the_controller_writes() {
+    let refusal = ClientRefusal { name: "shop/odd".into(), reason: "odd".into() };
+    let types = TypeStatus { refused: vec![refusal], ..TypeStatus::default() };
+    let client = ClientStatus {
+        proxy: "ztunnel-a.istio-system".into(),
+        node: Some("node1".into()),
+        types: [("Address".to_owned(), types)].into(),
+        ..ClientStatus::default()
+    };
+    let written = serde_json::to_value(ControllerStatus {
+        version: "0.1.0".into(),
+        ready: true,
+        trust_domain: "cluster".into(),
+        cluster_id: "Kubernetes".into(),
+        root_expires_at: 1,
+        now: 2,
+        resident_bytes: Some(3),
+        objects: [("Pod".to_owned(), 4)].into(),
+        types: vec![TypeCount { type_url: "Address".into(), resources: 5, clients: 6, in_sync: 7 }],
+        clients: vec![client],
+        rejected: vec![RejectedDocument {
+            file: "a.yaml".into(),
+            line: 8,
+            object: "Pod shop/web".into(),
+            field: "spec".into(),
+            reason: "odd".into(),
+            has_last_good: true,
+        }],
+    })
+    .unwrap();
+    let read: Status = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), written);
 }
