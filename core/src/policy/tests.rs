@@ -210,7 +210,7 @@ fn deny_comes_before_allow_and_allow_before_the_default() {
             ],
             deny(Denial::Policy(PolicyName::new("default/p"))),
         ),
-        (vec![policy("default", NAMESPACE, ALLOW, none())], deny(Denial::NoMatch)),
+        (vec![policy("default", NAMESPACE, ALLOW, none())], deny(Denial::NoMatch(PolicyName::new("default/p")))),
         (vec![policy("default", NAMESPACE, DENY, none())], allow(None)),
         (
             vec![
