@@ -82,6 +82,16 @@ impl Kind {
         })
     }
 
+    /// Whether some kinds of the group of `apiVersion` are read. A nameless object of such a group and of no kind that
+    /// is known is a document that was cut short within the kind's name.
+    pub fn is_group_read(api_version: &str) -> bool {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        matches!(
+            group,
+            "" | "discovery.k8s.io" | "networking.istio.io" | "security.istio.io"
+        )
+    }
+
     /// Whether objects of this kind live in no namespace.
     pub fn is_cluster_scoped(self) -> bool {
         matches!(self, Self::Namespace | Self::Node)

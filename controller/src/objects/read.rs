@@ -327,7 +327,10 @@ fn typed<T: DeserializeOwned>(input: Input<'_>) -> Result<T, ReadError> {
     result.map_err(|(line, reason)| {
         let path = track.path().to_string();
         // "." and "?" are how the tracker writes "nowhere in particular".
-        let field = Some(path).filter(|path| path != "." && path != "?");
+        let path = path.trim_end_matches(".?");
+        let field = Some(path)
+            .filter(|path| !matches!(*path, "." | "?"))
+            .map(str::to_owned);
         // The line is said once, and as that of the file.
         let reason = reason
             .rsplit_once(" at line ")

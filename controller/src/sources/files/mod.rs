@@ -20,6 +20,8 @@ mod reader;
 mod report;
 mod scan;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::objects::{self, Header, Object, ObjectKey, Pool, ReadError};
+use crate::objects::{self, Header, Kind, Object, ObjectKey, Pool, ReadError};
 
 use super::documents::Document;
 use super::limits;
@@ -63,10 +63,19 @@ pub(super) fn parse(document: &Document<'_>, pool: &mut Pool) -> Parsed {
         list(&header, text, &mut parsed, pool);
         return parsed;
     }
-    let Some(kind) = objects::Kind::of(&header.api_version, &header.kind) else {
-        parsed
-            .ignored
-            .push((first_line(text), header.api_version, header.kind));
+    let Some(kind) = Kind::of(&header.api_version, &header.kind) else {
+        if header.name.is_empty() && Kind::is_group_read(&header.api_version) {
+            let reason = format!("there is no kind {:?}, and no name", header.kind);
+            let error = ReadError {
+                line: None,
+                field: Some("kind".to_owned()),
+                reason,
+            };
+            parsed.faults.push(fault(header, error, text, pool));
+        } else {
+            let line = first_line(text);
+            parsed.ignored.push((line, header.api_version, header.kind));
+        }
         return parsed;
     };
     match objects::read(kind, text, pool) {

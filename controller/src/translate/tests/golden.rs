@@ -279,7 +279,7 @@ fn excluded_pods_are_not_enrolled() {
     assert!(!is_enrolled(&format!("{root}{proxy}")));
     assert!(!is_enrolled(&format!(
         "{AMBIENT}{}",
-        pod("a", "", "", "").replace("nodeName: node1", "")
+        pod("a", "", "", "").replace("nodeName: node1", "hostNetwork: false")
     )));
 }
 
