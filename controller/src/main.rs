@@ -6,7 +6,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weft_controller::ca::Root;
 use weft_controller::config::{Cli, Command, Config, LogFormat, RunArgs, TokenArgs};
-use weft_controller::run::{Controller, Inputs};
+use weft_controller::owner;
+use weft_controller::run::Controller;
+use weft_controller::sources::files::{FolderSettings, watch_folder};
 use weft_controller::state_dir::StateDir;
 use weft_controller::tokens::{JoinToken, TokenIssuer};
 
@@ -28,9 +30,8 @@ fn run(args: RunArgs) -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        // The feed's sender must live as long as the controller does.
-        let (feed, inputs) = Inputs::none();
-        feed.send(Vec::new()).await?;
+        let folder = watch_folder(FolderSettings::new(&config.manifests))?;
+        let inputs = owner::spawn(folder, owner::settings(&config));
         let controller = Controller::start(&config, inputs).await?;
         let stop = async move {
             tokio::select! {
