@@ -39,7 +39,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// An authority over `root`, whose leaves are valid for `ttl_default` where a request names no validity.
+    /// An authority over `root`, whose leaves are valid for `ttl_default` or for what a request names, if that is less.
     ///
     /// Signs a leaf on trial and verifies it as a peer would, so that files which don't belong together are noticed
     /// now and not by every node later.
@@ -85,14 +85,17 @@ impl Authority {
         self.sign_names(sans, key, ttl)
     }
 
-    /// Reads a request's validity in seconds: 0 means the default.
+    /// Reads a request's validity in seconds: 0 means the operator's. A longer one than that is cut to it: every stock
+    /// proxy asks for 24 h, and refusing them all would be no way to shorten the life of certificates.
     pub fn validity(&self, seconds: i64) -> Result<Option<Duration>, CaError> {
         if seconds == 0 {
             return Ok(None);
         }
         let asked = u64::try_from(seconds).ok().map(Duration::from_secs);
         match asked {
-            Some(ttl) if (LEAF_TTL_MIN..=LEAF_TTL_MAX).contains(&ttl) => Ok(Some(ttl)),
+            Some(ttl) if (LEAF_TTL_MIN..=LEAF_TTL_MAX).contains(&ttl) => {
+                Ok(Some(ttl.min(self.ttl_default)))
+            }
             _ => Err(CaError::Validity {
                 asked_seconds: seconds,
                 min_seconds: LEAF_TTL_MIN.as_secs(),
