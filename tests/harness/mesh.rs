@@ -21,6 +21,8 @@ use crate::wiring::{
 
 /// Last byte of a node's first pod.
 const FIRST_POD: u8 = 10;
+/// How folders begin that nobody named.
+pub(crate) const FOLDER_PREFIX: &str = "mesh-";
 /// More nodes would run into the control host's number.
 const NODES_MAX: u8 = 99;
 /// Pods with a TIME_WAIT for each of 20,000 connections a second would run out of ports.
@@ -172,7 +174,7 @@ impl MeshBuilder {
             bail!("a mesh has 1 to {NODES_MAX} nodes");
         }
         let folder = self.folder.clone().unwrap_or_else(default_folder);
-        for part in ["manifests", "logs", "pods", "controller"] {
+        for part in ["manifests", "logs", "pods"] {
             let part = folder.join(part);
             fs::create_dir_all(&part).with_context(|| format!("making {}", part.display()))?;
         }
@@ -394,7 +396,7 @@ impl Drop for Mesh {
 fn default_folder() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    Path::new("/run/weft").join(format!("mesh-{}-{count}", process::id()))
+    Path::new("/run/weft").join(format!("{FOLDER_PREFIX}{}-{count}", process::id()))
 }
 
 fn make_node(builder: &MeshBuilder, switch: &Netns, number: u8) -> Result<Node> {

@@ -31,6 +31,7 @@ use tokio::time::Instant;
 
 use crate::config;
 use crate::enter::{Inside, enter};
+use crate::mesh;
 
 /// Longest time for one test; the slowest waits for two renewals of a one-minute certificate.
 const TEST_DEADLINE: Duration = Duration::from_secs(180);
@@ -156,9 +157,14 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     format!("panicked: {}", words.unwrap_or("without words"))
 }
 
-/// State is in memory until the program ends; that of a test that held is of no use.
+/// State is in memory until the program ends; that of a test that held is of no use. A mesh whose folder was named is
+/// shared by several tests and stays.
 fn clear_state() {
-    for entry in std::fs::read_dir("/run/weft").into_iter().flatten().flatten() {
+    let folders = std::fs::read_dir("/run/weft").into_iter().flatten().flatten();
+    let of_one_test = |entry: &std::fs::DirEntry| {
+        entry.file_name().to_string_lossy().starts_with(mesh::FOLDER_PREFIX)
+    };
+    for entry in folders.filter(of_one_test) {
         // What can't be removed only takes room.
         let _kept = std::fs::remove_dir_all(entry.path());
     }
