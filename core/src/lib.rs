@@ -24,6 +24,9 @@ pub mod relay;
 pub mod serve;
 pub mod socket;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod tls;
 pub mod x509;
 pub mod xds;
+pub mod zds;

@@ -1,1 +1,216 @@
-//! To be written.
+//! Sockets, and the only place that names their options.
+//!
+//! Making a socket and using it are apart: [`stream_socket`] and [`listen`] are synchronous, so that a caller can
+//! make them inside another network namespace, where they then stay; nothing here changes a namespace.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::limits;
+
+/// Options of a socket that connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamSettings {
+    /// Packet mark (SO_MARK). Needs CAP_NET_ADMIN.
+    pub mark: Option<u32>,
+    /// Address to connect from.
+    pub source: Option<SocketAddr>,
+    /// The source may be an address of somebody else (IP_TRANSPARENT, IP_FREEBIND). Needs CAP_NET_ADMIN.
+    pub is_transparent: bool,
+}
+
+/// Options of a socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ListenSettings {
+    /// Accepts connections to addresses of somebody else, and lets accepted sockets answer from them
+    /// (IP_TRANSPARENT). Needs CAP_NET_ADMIN.
+    pub is_transparent: bool,
+    /// Shares the port with another process (SO_REUSEPORT): the next version of this one.
+    pub reuse_port: bool,
+    /// Packet mark, inherited by what is accepted. Needs CAP_NET_ADMIN.
+    pub mark: Option<u32>,
+}
+
+/// Why a connection was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectFailure {
+    /// The system said so.
+    #[error("connecting to {to}: {error}")]
+    Io {
+        /// Where to.
+        to: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// Nobody answered.
+    #[error("no answer from {to} within {} ms", waited.as_millis())]
+    Timeout {
+        /// Where to.
+        to: SocketAddr,
+        /// For how long.
+        waited: Duration,
+    },
+}
+
+/// A socket for connections to `to`'s family, not yet connected.
+pub fn stream_socket(to: SocketAddr, settings: &StreamSettings) -> io::Result<TcpSocket> {
+    prepare_stream_socket(new_socket(to.is_ipv6(), Type::STREAM, settings.mark)?, to, settings)
+}
+
+/// The same of a socket that [`new_socket`] made earlier, in whatever namespace.
+pub fn prepare_stream_socket(
+    socket: Socket,
+    to: SocketAddr,
+    settings: &StreamSettings,
+) -> io::Result<TcpSocket> {
+    if settings.is_transparent {
+        set_transparent(&socket, to.is_ipv6())?;
+        set_freebind(&socket, to.is_ipv6())?;
+    }
+    if let Some(source) = settings.source {
+        socket.bind(&source.into())?;
+    }
+    set_stream_options(&SockRef::from(&socket))?;
+    Ok(TcpSocket::from_std_stream(socket.into()))
+}
+
+/// A bare socket in the calling thread's network namespace: not blocking, closed on exec, marked.
+pub fn new_socket(is_v6: bool, kind: Type, mark: Option<u32>) -> io::Result<Socket> {
+    let domain = if is_v6 { Domain::IPV6 } else { Domain::IPV4 };
+    let protocol = if kind == Type::DGRAM { Protocol::UDP } else { Protocol::TCP };
+    let socket = Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))?;
+    if let Some(mark) = mark {
+        socket.set_mark(mark)?;
+    }
+    Ok(socket)
+}
+
+/// Connects within [`limits::CONNECT_DEADLINE`].
+pub async fn connect(socket: TcpSocket, to: SocketAddr) -> Result<TcpStream, ConnectFailure> {
+    let waited = limits::CONNECT_DEADLINE;
+    match timeout(waited, socket.connect(to)).await {
+        Ok(result) => result.map_err(|error| ConnectFailure::Io { to, error }),
+        Err(_) => Err(ConnectFailure::Timeout { to, waited }),
+    }
+}
+
+/// A listener on the calling runtime; see [`listening_socket`].
+pub fn listen(at: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListener> {
+    TcpListener::from_std(listening_socket(at, settings)?.into())
+}
+
+/// A listening socket, in the calling thread's network namespace. An IPv6 one takes IPv6 only, so that both families
+/// can have one on the same port.
+pub fn listening_socket(at: SocketAddr, settings: &ListenSettings) -> io::Result<Socket> {
+    let socket = new_socket(at.is_ipv6(), Type::STREAM, settings.mark)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(settings.reuse_port)?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if settings.is_transparent {
+        set_transparent(&socket, at.is_ipv6())?;
+    }
+    socket.bind(&at.into())?;
+    socket.listen(limits::LISTEN_BACKLOG)?;
+    Ok(socket)
+}
+
+/// What every connection gets: no delay of small segments, and probes after long silence.
+pub fn prepare(stream: &TcpStream) -> io::Result<()> {
+    set_stream_options(&SockRef::from(stream))
+}
+
+/// Where a redirected connection was going before the redirection (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST), with an
+/// IPv4 address mapped into IPv6 as the IPv4 address. An error if it was not redirected.
+pub fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
+    let socket = SockRef::from(stream);
+    let is_v6 = stream.local_addr()?.ip().to_canonical().is_ipv6();
+    let address = if is_v6 { socket.original_dst_v6() } else { socket.original_dst_v4() }?;
+    let address = address.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// Closing it sends RST (SO_LINGER of zero) and drops what is unsent: the peer must not take a cut for an end.
+pub fn reset_on_close(stream: &TcpStream) {
+    // It fails on a socket that is gone already, which resets nobody.
+    let _ = stream.set_zero_linger();
+}
+
+fn set_stream_options(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(limits::TCP_KEEPALIVE_TIME)
+            .with_interval(limits::TCP_KEEPALIVE_INTERVAL)
+            .with_retries(limits::TCP_KEEPALIVE_PROBES),
+    )
+}
+
+fn set_transparent(socket: &Socket, is_v6: bool) -> io::Result<()> {
+    if is_v6 { socket.set_ip_transparent_v6(true) } else { socket.set_ip_transparent_v4(true) }
+}
+
+fn set_freebind(socket: &Socket, is_v6: bool) -> io::Result<()> {
+    if is_v6 { socket.set_freebind_v6(true) } else { socket.set_freebind_v4(true) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connection_has_no_delay_and_keeps_itself_alive() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &ListenSettings::default()).unwrap();
+        let to = listener.local_addr().unwrap();
+        let socket = stream_socket(to, &StreamSettings::default()).unwrap();
+        let mut client = connect(socket, to).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        prepare(&server).unwrap();
+        for stream in [&client, &server] {
+            assert!(stream.nodelay().unwrap());
+            let keepalive = SockRef::from(stream);
+            assert_eq!(keepalive.tcp_keepalive_time().unwrap(), limits::TCP_KEEPALIVE_TIME);
+            assert_eq!(keepalive.tcp_keepalive_retries().unwrap(), limits::TCP_KEEPALIVE_PROBES);
+        }
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(server.read_u8().await.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn connection_leaves_from_the_source_that_was_asked_for() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &ListenSettings::default()).unwrap();
+        let to = listener.local_addr().unwrap();
+        let source = Some("127.0.0.9:0".parse().unwrap());
+        let socket = stream_socket(to, &StreamSettings { source, ..Default::default() }).unwrap();
+        let _client = connect(socket, to).await.unwrap();
+        let (_, from) = listener.accept().await.unwrap();
+        assert_eq!(from.ip().to_string(), "127.0.0.9");
+    }
+
+    #[tokio::test]
+    async fn two_processes_can_share_a_port_if_both_agree() {
+        let shared = ListenSettings { reuse_port: true, ..Default::default() };
+        let first = listen("127.0.0.1:0".parse().unwrap(), &shared).unwrap();
+        let at = first.local_addr().unwrap();
+        assert!(listen(at, &shared).is_ok());
+        assert!(listen(at, &ListenSettings::default()).is_err());
+    }
+
+    #[tokio::test]
+    async fn refused_connection_is_an_error_at_once() {
+        let free = listen("127.0.0.1:0".parse().unwrap(), &ListenSettings::default()).unwrap();
+        let to = free.local_addr().unwrap();
+        drop(free);
+        let socket = stream_socket(to, &StreamSettings::default()).unwrap();
+        let error = connect(socket, to).await.unwrap_err();
+        assert!(matches!(error, ConnectFailure::Io { .. }), "{error}");
+    }
+}

@@ -1,1 +1,94 @@
-fn main() {}
+//! The `ztunnel` program. Its settings come from the environment, under the incumbent's keys.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use weft_core::config::{Config, ProcessEnv};
+use weft_core::telemetry::{self, LogSettings};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const HELP: &str = "\
+The node's L4 proxy of a Weft mesh.
+
+Usage: ztunnel [proxy] [ztunnel]     serve (the default)
+       ztunnel version               print the version
+       ztunnel help                  print this
+
+Everything is set by the environment. What most need:
+  NODE_NAME           this node                                (its name in the controller)
+  XDS_ADDRESS         the controller, https://host:15012       (default https://istiod.istio-system.svc:15012)
+  CA_ADDRESS          the certificate authority                (default: XDS_ADDRESS)
+  XDS_ROOT_CA         file with the mesh's roots, PEM          CA_ROOT_CA likewise
+  AUTH_TOKEN          file with the token
+  TRUST_DOMAIN        default cluster.local
+  INPOD_UDS           the node agent's socket                  (default /var/run/ztunnel/ztunnel.sock)
+  WEFT_LOCAL_PATH     off sends traffic within the node through HBONE too
+  RUST_LOG            log levels, e.g. info,access=warn        LOG_FORMAT=json
+
+Example:
+  NODE_NAME=node1 XDS_ADDRESS=https://10.0.0.1:15012 XDS_ROOT_CA=/var/lib/weft/root-cert.pem \\
+  CA_ROOT_CA=/var/lib/weft/root-cert.pem AUTH_TOKEN=/var/lib/weft/ztunnel-token ztunnel
+";
+
+fn main() -> ExitCode {
+    let command = std::env::args().nth(1).unwrap_or_else(|| "proxy".into());
+    match command.as_str() {
+        "proxy" => match serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("ztunnel: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        "version" | "--version" => {
+            print(concat!("ztunnel ", env!("CARGO_PKG_VERSION"), "\n"));
+            ExitCode::SUCCESS
+        }
+        "help" | "--help" | "-h" => {
+            print(HELP);
+            ExitCode::SUCCESS
+        }
+        other => {
+            eprintln!("ztunnel: no command is called {other:?}; see `ztunnel help`");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what these commands are for")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+fn serve() -> anyhow::Result<()> {
+    let config = Config::from_env(&ProcessEnv::read())?;
+    let settings =
+        LogSettings { levels: config.log.levels.clone(), format: config.log.format };
+    let (log, _guard) = telemetry::init(&settings).context("RUST_LOG")?;
+    raise_descriptor_limit();
+    let workers = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("worker")
+        .worker_threads(config.worker_threads)
+        .enable_all()
+        .build()
+        .context("starting the workers")?;
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the control runtime")?;
+    let outcome = control.block_on(weft_ztunnel::run(config, workers.handle().clone(), log));
+    workers.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}
+
+/// Two descriptors a connection: the soft limit of 1,024 that many systems start with is for other programs.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, "the limit of open files can't be raised");
+    }
+}

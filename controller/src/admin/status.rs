@@ -8,6 +8,7 @@ use weft_core::clock;
 
 use super::Admin;
 use crate::metrics::resident_bytes;
+use crate::translate::ObjectStatus;
 use crate::xds::ClientStatus;
 
 /// What the model tells about its objects.
@@ -16,6 +17,8 @@ pub trait ModelStatus: Send + Sync + 'static {
     fn rejected(&self) -> Vec<RejectedDocument>;
     /// Objects in force, by kind.
     fn counts(&self) -> BTreeMap<String, usize>;
+    /// What became of each object that there is something to say about.
+    fn statuses(&self) -> Vec<ObjectStatus>;
 }
 
 /// No model at all.
@@ -29,6 +32,10 @@ impl ModelStatus for NoModel {
 
     fn counts(&self) -> BTreeMap<String, usize> {
         BTreeMap::new()
+    }
+
+    fn statuses(&self) -> Vec<ObjectStatus> {
+        Vec::new()
     }
 }
 
@@ -114,9 +121,7 @@ pub(super) fn gather(admin: &Admin) -> ControllerStatus {
 }
 
 fn type_count(type_url: &str, resources: usize, clients: &[ClientStatus]) -> TypeCount {
-    let subscribed = clients
-        .iter()
-        .filter_map(|client| client.types.get(type_url));
+    let subscribed = clients.iter().filter_map(|client| client.types.get(type_url));
     TypeCount {
         type_url: type_url.to_owned(),
         resources,
@@ -127,6 +132,5 @@ fn type_count(type_url: &str, resources: usize, clients: &[ClientStatus]) -> Typ
 
 /// Unix seconds of a time.
 pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

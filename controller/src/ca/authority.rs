@@ -40,7 +40,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// An authority over `root`, whose leaves are valid for `ttl_default` where a request names no validity.
+    /// An authority over `root`, whose leaves are valid for `ttl_default` or for what a request names, if that is less.
     ///
     /// Signs a leaf on trial and verifies it as a peer would, so that files which don't belong together are noticed
     /// now and not by every node later.
@@ -61,12 +61,7 @@ impl Authority {
                     .into(),
             ));
         };
-        Ok(Self {
-            root,
-            ttl_default,
-            roots_pem,
-            anchor,
-        })
+        Ok(Self { root, ttl_default, roots_pem, anchor })
     }
 
     /// Signs a workload's certificate: exactly one name, the identity. `None` asks for the default validity.
@@ -76,12 +71,7 @@ impl Authority {
         key: &impl PublicKeyData,
         ttl: Option<Duration>,
     ) -> Result<IssuedChain, CaError> {
-        sign_names(
-            &self.root,
-            vec![uri(identity)?],
-            key,
-            ttl.unwrap_or(self.ttl_default),
-        )
+        sign_names(&self.root, vec![uri(identity)?], key, ttl.unwrap_or(self.ttl_default))
     }
 
     /// Signs a certificate by which the controller itself is recognised, for host names and addresses besides its
@@ -103,14 +93,17 @@ impl Authority {
         sign_names(&self.root, sans, key, ttl)
     }
 
-    /// Reads a request's validity in seconds: 0 means the default.
+    /// Reads a request's validity in seconds: 0 means the operator's. A longer one than that is cut to it: every stock
+    /// proxy asks for 24 h, and refusing them all would be no way to shorten the life of certificates.
     pub fn validity(&self, seconds: i64) -> Result<Option<Duration>, CaError> {
         if seconds == 0 {
             return Ok(None);
         }
         let asked = u64::try_from(seconds).ok().map(Duration::from_secs);
         match asked {
-            Some(ttl) if (LEAF_TTL_MIN..=LEAF_TTL_MAX).contains(&ttl) => Ok(Some(ttl)),
+            Some(ttl) if (LEAF_TTL_MIN..=LEAF_TTL_MAX).contains(&ttl) => {
+                Ok(Some(ttl.min(self.ttl_default)))
+            }
             _ => Err(CaError::Validity {
                 asked_seconds: seconds,
                 min_seconds: LEAF_TTL_MIN.as_secs(),
@@ -163,14 +156,9 @@ fn sign_names(
     params.not_after = not_after.into();
     params.serial_number = Some(random_serial());
     params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![
-        KeyUsagePurpose::DigitalSignature,
-        KeyUsagePurpose::KeyEncipherment,
-    ];
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let leaf = params.signed_by(key, &root.issuer).map_err(signing)?;
     let mut chain = vec![leaf.der().clone()];
@@ -180,9 +168,7 @@ fn sign_names(
 
 fn trial_leaf(root: &Root) -> Result<IssuedChain, CaError> {
     let key = KeyPair::generate().map_err(signing)?;
-    let names = vec![SanType::DnsName(
-        "trial.invalid".try_into().map_err(signing)?,
-    )];
+    let names = vec![SanType::DnsName("trial.invalid".try_into().map_err(signing)?)];
     sign_names(root, names, &key, LEAF_TTL_DEFAULT)
 }
 
@@ -200,12 +186,8 @@ fn verifies(issued: &IssuedChain, anchor: &CertificateDer<'static>) -> bool {
     let Some((leaf, between)) = issued.chain.split_first() else {
         return false;
     };
-    let since = clock::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    verifier
-        .verify_client_cert(leaf, between, UnixTime::since_unix_epoch(since))
-        .is_ok()
+    let since = clock::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    verifier.verify_client_cert(leaf, between, UnixTime::since_unix_epoch(since)).is_ok()
 }
 
 fn uri(identity: &SpiffeId) -> Result<SanType, CaError> {

@@ -122,10 +122,7 @@ impl Subscription {
             return Ok(());
         }
         let empty = TypeLog::default();
-        self.change_names(
-            request,
-            snapshot.type_log(self.view.log_type()).unwrap_or(&empty),
-        )?;
+        self.change_names(request, snapshot.type_log(self.view.log_type()).unwrap_or(&empty))?;
         self.owes_answer = true;
         self.due = Some(Instant::now());
         Ok(())
@@ -171,13 +168,9 @@ impl Subscription {
         };
         let about: std::collections::HashSet<&str> =
             answered.names.iter().map(AsRef::as_ref).collect();
-        self.refused
-            .retain(|refusal| !about.contains(refusal.name.as_str()));
+        self.refused.retain(|refusal| !about.contains(refusal.name.as_str()));
         match &request.error_detail {
-            None => Answer::Ack {
-                sent: answered.sent,
-                oldest_change: answered.oldest_change,
-            },
+            None => Answer::Ack { sent: answered.sent, oldest_change: answered.oldest_change },
             Some(error) => {
                 self.note_refusals(&answered.names, &error.message);
                 Answer::Nack
@@ -198,17 +191,11 @@ impl Subscription {
                 break;
             }
             if let Some(line) = line_of(name) {
-                self.refused.push(Refusal {
-                    name: name.to_string(),
-                    reason: clip(line),
-                });
+                self.refused.push(Refusal { name: name.to_string(), reason: clip(line) });
             }
         }
         if self.refused.len() == before && before < REFUSALS_KEPT {
-            self.refused.push(Refusal {
-                name: String::new(),
-                reason: clip(message),
-            });
+            self.refused.push(Refusal { name: String::new(), reason: clip(message) });
         }
     }
 
@@ -222,9 +209,7 @@ impl Subscription {
             return;
         }
         let is_own = |node: &Arc<str>| {
-            log.after(self.seen)
-                .take(SCAN_MAX)
-                .any(|(_, slot)| slot.node.as_ref() == Some(node))
+            log.after(self.seen).take(SCAN_MAX).any(|(_, slot)| slot.node.as_ref() == Some(node))
         };
         let is_urgent = match self.view {
             View::Authorization | View::EnrolledPod => true,
@@ -241,8 +226,7 @@ impl Subscription {
 
     /// When there may be something to send and room for it.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
-            .filter(|_| self.in_flight.len() < RESPONSES_IN_FLIGHT_MAX)
+        self.due.filter(|_| self.in_flight.len() < RESPONSES_IN_FLIGHT_MAX)
     }
 
     /// Log position that has been read.
@@ -323,7 +307,5 @@ fn clip(text: &str) -> String {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text.split_at_checked(end)
-        .map_or("", |(kept, _)| kept)
-        .to_owned()
+    text.split_at_checked(end).map_or("", |(kept, _)| kept).to_owned()
 }

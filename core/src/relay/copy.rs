@@ -1,0 +1,279 @@
+//! One direction of a relay.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::task::coop;
+
+use super::splice::{self, Pipe, Splice};
+use crate::hbone::{RecvHalf, SendHalf, TunnelError};
+use crate::limits;
+
+/// Where bytes come from.
+pub(super) enum Source<'a> {
+    Tcp(ReadHalf<'a>),
+    Tunnel(&'a mut RecvHalf),
+}
+
+/// Where bytes go to.
+pub(super) enum Sink<'a> {
+    Tcp(WriteHalf<'a>),
+    Tunnel(&'a mut SendHalf),
+}
+
+/// Why a direction stopped before its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// Copies until the source ends, and then ends the sink. A tunnel that its peer closed takes no more, and that is an
+/// end as well.
+pub(super) async fn copy(
+    source: Source<'_>,
+    sink: Sink<'_>,
+    moved: &AtomicU64,
+) -> Result<(), Stop> {
+    match (source, sink) {
+        (Source::Tcp(read), Sink::Tcp(write)) => tcp_to_tcp(read, write, moved).await,
+        (Source::Tcp(read), Sink::Tunnel(send)) => tcp_to_tunnel(read, send, moved).await,
+        (Source::Tunnel(recv), Sink::Tcp(write)) => tunnel_to_tcp(recv, write, moved).await,
+        (Source::Tunnel(recv), Sink::Tunnel(send)) => tunnel_to_tunnel(recv, send, moved).await,
+    }
+}
+
+async fn tcp_to_tunnel(
+    mut read: ReadHalf<'_>,
+    send: &mut SendHalf,
+    moved: &AtomicU64,
+) -> Result<(), Stop> {
+    let mut size = ReadSize::default();
+    loop {
+        match poll_fn(|cx| poll_data_or_closed(cx, &read, send)).await? {
+            Ready::Closed => return Ok(()),
+            Ready::Data => {}
+        }
+        // Room first: what was read must be held until it can be sent.
+        let room = match poll_fn(|cx| send.poll_reserve(cx, size.next())).await {
+            Ok(room) => room,
+            Err(error) => return closed_is_end(error),
+        };
+        match poll_fn(|cx| poll_read_now(cx, &mut read, room)).await.map_err(Stop::Read)? {
+            Read::NotNow => send.unreserve(),
+            Read::End => {
+                send.unreserve();
+                return send.finish().or_else(closed_is_end);
+            }
+            Read::Data(data) => {
+                let bytes = data.len();
+                size.learn(bytes);
+                if let Err(error) = send.send(data) {
+                    return closed_is_end(error);
+                }
+                count(moved, bytes);
+                if bytes < room {
+                    send.unreserve();
+                }
+            }
+        }
+    }
+}
+
+async fn tunnel_to_tcp(
+    recv: &mut RecvHalf,
+    mut write: WriteHalf<'_>,
+    moved: &AtomicU64,
+) -> Result<(), Stop> {
+    while let Some(mut data) = poll_fn(|cx| recv.poll_next(cx)).await.map_err(read_failed)? {
+        while data.has_remaining() {
+            let written = write_some(&mut write, &data).await?;
+            data.advance(written);
+            recv.release(written);
+            count(moved, written);
+        }
+    }
+    write.shutdown().await.map_err(Stop::Write)
+}
+
+async fn tunnel_to_tunnel(
+    recv: &mut RecvHalf,
+    send: &mut SendHalf,
+    moved: &AtomicU64,
+) -> Result<(), Stop> {
+    while let Some(mut data) = poll_fn(|cx| recv.poll_next(cx)).await.map_err(read_failed)? {
+        while data.has_remaining() {
+            let room = match poll_fn(|cx| send.poll_reserve(cx, data.len())).await {
+                Ok(room) => room,
+                Err(error) => return closed_is_end(error),
+            };
+            if let Err(error) = send.send(data.split_to(room)) {
+                return closed_is_end(error);
+            }
+            recv.release(room);
+            count(moved, room);
+        }
+        // Neither end counts against the task's budget by itself, as sockets do.
+        coop::consume_budget().await;
+    }
+    send.finish().or_else(closed_is_end)
+}
+
+async fn tcp_to_tcp(
+    mut read: ReadHalf<'_>,
+    mut write: WriteHalf<'_>,
+    moved: &AtomicU64,
+) -> Result<(), Stop> {
+    let mut size = ReadSize::default();
+    let mut copied = 0_u64;
+    loop {
+        poll_fn(|cx| read.as_ref().poll_read_ready(cx)).await.map_err(Stop::Read)?;
+        if copied >= limits::SPLICE_AFTER_BYTES {
+            // A pipe has to be earned anew after a pause, and asked for anew if there was none.
+            copied = 0;
+            if let Some(pipe) = Pipe::take() {
+                match splice::splice(read.as_ref(), write.as_ref(), pipe, moved).await? {
+                    Splice::End => break,
+                    Splice::Idle => continue,
+                }
+            }
+        }
+        let room = size.next();
+        match poll_fn(|cx| poll_read_now(cx, &mut read, room)).await.map_err(Stop::Read)? {
+            Read::NotNow => {}
+            Read::End => break,
+            Read::Data(mut data) => {
+                size.learn(data.len());
+                while data.has_remaining() {
+                    let written = write_some(&mut write, &data).await?;
+                    data.advance(written);
+                    count(moved, written);
+                    copied = copied.saturating_add(widen(written));
+                }
+            }
+        }
+    }
+    write.shutdown().await.map_err(Stop::Write)
+}
+
+enum Ready {
+    Data,
+    Closed,
+}
+
+/// Waits for data without a buffer, and notices when the tunnel that would take it is gone.
+fn poll_data_or_closed(
+    cx: &mut Context<'_>,
+    read: &ReadHalf<'_>,
+    send: &mut SendHalf,
+) -> Poll<Result<Ready, Stop>> {
+    if let Poll::Ready(result) = read.as_ref().poll_read_ready(cx) {
+        return Poll::Ready(result.map(|()| Ready::Data).map_err(Stop::Read));
+    }
+    let error = ready!(send.poll_closed(cx));
+    Poll::Ready(closed_is_end(error).map(|()| Ready::Closed))
+}
+
+enum Read {
+    Data(Bytes),
+    End,
+    NotNow,
+}
+
+/// Reads what is there, up to `bytes_max`, into memory of its own that is handed on without a copy.
+///
+/// Not `try_read`: a read that fills less than its buffer marks the socket as drained here, which saves the call
+/// that would find nothing.
+fn poll_read_now(
+    cx: &mut Context<'_>,
+    read: &mut ReadHalf<'_>,
+    bytes_max: usize,
+) -> Poll<io::Result<Read>> {
+    let mut memory = BytesMut::with_capacity(bytes_max);
+    let polled = {
+        let mut room = (&mut memory).limit(bytes_max);
+        pin!(read.read_buf(&mut room)).poll(cx)
+    };
+    Poll::Ready(match polled {
+        Poll::Pending => Ok(Read::NotNow),
+        Poll::Ready(Ok(0)) => Ok(Read::End),
+        Poll::Ready(Ok(_)) => Ok(Read::Data(memory.freeze())),
+        Poll::Ready(Err(error)) => Err(error),
+    })
+}
+
+async fn write_some(write: &mut WriteHalf<'_>, data: &Bytes) -> Result<usize, Stop> {
+    match poll_fn(|cx| Pin::new(&mut *write).poll_write(cx, data)).await {
+        Ok(0) => Err(Stop::Write(io::ErrorKind::WriteZero.into())),
+        Ok(written) => Ok(written),
+        Err(error) => Err(Stop::Write(error)),
+    }
+}
+
+fn closed_is_end(error: TunnelError) -> Result<(), Stop> {
+    match error {
+        TunnelError::Closed => Ok(()),
+        other => Err(Stop::Write(other.into())),
+    }
+}
+
+fn read_failed(error: TunnelError) -> Stop {
+    Stop::Read(error.into())
+}
+
+pub(super) fn count(moved: &AtomicU64, bytes: usize) {
+    moved.fetch_add(widen(bytes), Ordering::Relaxed);
+}
+
+fn widen(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// How much to read at once: doubled by a read that filled its buffer, halved by one that filled less than a
+/// quarter. So a chatty connection takes little memory, and a bulky one few calls.
+#[derive(Debug)]
+struct ReadSize(usize);
+
+impl Default for ReadSize {
+    fn default() -> Self {
+        Self(limits::RELAY_READ_BYTES_MIN)
+    }
+}
+
+impl ReadSize {
+    fn next(&self) -> usize {
+        self.0
+    }
+
+    fn learn(&mut self, bytes: usize) {
+        if bytes >= self.0 {
+            self.0 = (self.0 * 2).min(limits::RELAY_READ_BYTES_MAX);
+        } else if bytes < self.0 / 4 {
+            self.0 = (self.0 / 2).max(limits::RELAY_READ_BYTES_MIN);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn read_size_follows_the_load_within_its_bounds() {
+        let mut size = ReadSize::default();
+        for _ in 0..20 {
+            size.learn(size.next());
+        }
+        assert_eq!(size.next(), limits::RELAY_READ_BYTES_MAX);
+        for _ in 0..20 {
+            size.learn(10);
+        }
+        assert_eq!(size.next(), limits::RELAY_READ_BYTES_MIN);
+    }
+}

@@ -1,0 +1,269 @@
+//! One line a connection, under the keys of Istio's ztunnel. `policy` is Weft's own: which one decided a refusal.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::traffic::ByteTotals;
+
+/// Which way a connection crosses the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Into a pod of this node.
+    Inbound,
+    /// Out of a pod of this node.
+    Outbound,
+}
+
+impl Direction {
+    /// As the log says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// One end of a connection. An absent value leaves its key out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Endpoint<'a> {
+    /// Address and port.
+    pub address: Option<SocketAddr>,
+    /// Pod.
+    pub workload: Option<&'a str>,
+    /// Kubernetes namespace.
+    pub namespace: Option<&'a str>,
+    /// SPIFFE ID.
+    pub identity: Option<&'a str>,
+    /// Cluster.
+    pub cluster: Option<&'a str>,
+}
+
+/// What the log says of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct AccessLog<'a> {
+    /// Seen from the pod of this node.
+    pub direction: Direction,
+    /// The client.
+    pub source: Endpoint<'a>,
+    /// The server.
+    pub destination: Endpoint<'a>,
+    /// The address that the tunnel leads to, behind `destination`'s.
+    pub hbone_address: Option<SocketAddr>,
+    /// Host name of the service addressed.
+    pub service: Option<&'a str>,
+}
+
+impl AccessLog<'_> {
+    /// Says, at debug, that the connection was opened.
+    pub fn opened(&self) {
+        let Self { source, destination, .. } = self;
+        tracing::event!(
+            target: "access",
+            tracing::Level::DEBUG,
+            src.addr = source.address.map(display),
+            src.workload = source.workload,
+            src.namespace = source.namespace,
+            src.identity = source.identity,
+            src.cluster = source.cluster,
+            dst.addr = destination.address.map(display),
+            dst.hbone_addr = self.hbone_address.map(display),
+            dst.service = self.service,
+            dst.workload = destination.workload,
+            dst.namespace = destination.namespace,
+            dst.identity = destination.identity,
+            dst.cluster = destination.cluster,
+            direction = self.direction.as_str(),
+            "connection opened",
+        );
+    }
+
+    /// Says that the connection ended well, at info.
+    pub fn completed(&self, bytes: &dyn ByteTotals, duration: Duration) {
+        self.ended(bytes, duration, None, None);
+    }
+
+    /// Says, at error, that the connection failed; `policy` names what refused it, if a policy did.
+    pub fn failed(
+        &self,
+        bytes: &dyn ByteTotals,
+        duration: Duration,
+        error: &dyn fmt::Display,
+        policy: Option<&str>,
+    ) {
+        self.ended(bytes, duration, Some(error), policy);
+    }
+
+    fn ended(
+        &self,
+        bytes: &dyn ByteTotals,
+        duration: Duration,
+        error: Option<&dyn fmt::Display>,
+        policy: Option<&str>,
+    ) {
+        let Self { source, destination, .. } = self;
+        // The log speaks for the pod of this node: what it sent is the request if it is the client.
+        let (sent, received) = match self.direction {
+            Direction::Outbound => (bytes.received(), bytes.sent()),
+            Direction::Inbound => (bytes.sent(), bytes.received()),
+        };
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(
+                    target: "access",
+                    $level,
+                    src.addr = source.address.map(display),
+                    src.workload = source.workload,
+                    src.namespace = source.namespace,
+                    src.identity = source.identity,
+                    src.cluster = source.cluster,
+                    dst.addr = destination.address.map(display),
+                    dst.hbone_addr = self.hbone_address.map(display),
+                    dst.service = self.service,
+                    dst.workload = destination.workload,
+                    dst.namespace = destination.namespace,
+                    dst.identity = destination.identity,
+                    dst.cluster = destination.cluster,
+                    direction = self.direction.as_str(),
+                    bytes_sent = sent,
+                    bytes_recv = received,
+                    duration = format!("{}ms", duration.as_millis()).as_str(),
+                    error = error.map(|error| error.to_string()).as_deref(),
+                    policy = policy,
+                    "connection complete",
+                )
+            };
+        }
+        if error.is_some() { line!(tracing::Level::ERROR) } else { line!(tracing::Level::INFO) }
+    }
+}
+
+/// A connection that ended before anybody knew what it was: a failed handshake, an unknown workload.
+#[derive(Debug, Clone, Copy)]
+pub struct EarlyFailure {
+    /// Seen from the pod of this node.
+    pub direction: Direction,
+    /// The client.
+    pub source: Option<SocketAddr>,
+    /// Where it wanted to.
+    pub destination: Option<SocketAddr>,
+}
+
+impl EarlyFailure {
+    /// Says so, at warn.
+    pub fn log(&self, error: &dyn fmt::Display) {
+        tracing::event!(
+            target: "access",
+            tracing::Level::WARN,
+            src.addr = self.source.map(display),
+            dst.addr = self.destination.map(display),
+            direction = self.direction.as_str(),
+            error = error.to_string().as_str(),
+            "connection failed",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::logging::tests::captured;
+    use super::super::logging::{LogControl, LogFormat};
+    use super::*;
+
+    struct Bytes;
+    impl ByteTotals for Bytes {
+        fn received(&self) -> u64 {
+            84
+        }
+        fn sent(&self) -> u64 {
+            358
+        }
+    }
+
+    fn log(direction: Direction) -> AccessLog<'static> {
+        AccessLog {
+            direction,
+            source: Endpoint {
+                address: Some("10.44.1.10:33772".parse().unwrap()),
+                workload: Some("web-0"),
+                namespace: Some("shop"),
+                identity: Some("spiffe://cluster.local/ns/shop/sa/web"),
+                cluster: None,
+            },
+            destination: Endpoint {
+                address: Some("10.44.2.10:15008".parse().unwrap()),
+                workload: Some("checkout-0"),
+                namespace: Some("shop"),
+                identity: Some("spiffe://cluster.local/ns/shop/sa/checkout"),
+                cluster: None,
+            },
+            hbone_address: Some("10.44.2.10:8080".parse().unwrap()),
+            service: Some("checkout.shop.svc.cluster.local"),
+        }
+    }
+
+    fn lines(format: LogFormat, write: impl FnOnce(&LogControl)) -> Vec<String> {
+        captured(format, "info", write).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn completed_connection_is_one_line_with_the_keys_of_ztunnel() {
+        let lines = lines(LogFormat::Text, |_| {
+            log(Direction::Outbound).completed(&Bytes, Duration::from_millis(15));
+            log(Direction::Inbound).completed(&Bytes, Duration::from_millis(1));
+            log(Direction::Inbound).opened();
+        });
+        let (_, outbound) = lines[0].split_once('\t').unwrap();
+        assert_eq!(
+            outbound,
+            concat!(
+                "info\taccess\tconnection complete\tsrc.addr=10.44.1.10:33772 src.workload=\"web-0\" ",
+                "src.namespace=\"shop\" src.identity=\"spiffe://cluster.local/ns/shop/sa/web\" ",
+                "dst.addr=10.44.2.10:15008 dst.hbone_addr=10.44.2.10:8080 ",
+                "dst.service=\"checkout.shop.svc.cluster.local\" dst.workload=\"checkout-0\" ",
+                "dst.namespace=\"shop\" dst.identity=\"spiffe://cluster.local/ns/shop/sa/checkout\" ",
+                "direction=\"outbound\" bytes_sent=84 bytes_recv=358 duration=\"15ms\""
+            )
+        );
+        assert!(lines[1].contains("direction=\"inbound\" bytes_sent=358 bytes_recv=84"));
+        assert_eq!(lines.len(), 2, "an opened connection is said at debug only");
+    }
+
+    #[test]
+    fn refusal_names_the_deciding_policy() {
+        let lines = lines(LogFormat::Text, |_| {
+            let took = Duration::from_millis(1);
+            log(Direction::Inbound).failed(&Bytes, took, &"denied", Some("shop/only-web"));
+        });
+        assert!(lines[0].contains("\terror\taccess\tconnection complete\t"));
+        assert!(lines[0].ends_with("error=\"denied\" policy=\"shop/only-web\""), "{}", lines[0]);
+    }
+
+    #[test]
+    fn json_has_the_same_keys() {
+        let lines = lines(LogFormat::Json, |_| {
+            log(Direction::Outbound).completed(&Bytes, Duration::from_millis(15));
+        });
+        let line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(line["level"], "info");
+        assert_eq!(line["scope"], "access");
+        assert_eq!(line["message"], "connection complete");
+        assert_eq!(line["src.addr"], "10.44.1.10:33772");
+        assert_eq!(line["bytes_sent"], 84);
+        assert!(line.get("policy").is_none());
+    }
+
+    #[test]
+    fn early_failure_is_a_warning() {
+        let lines = lines(LogFormat::Text, |_| {
+            let source = Some("10.44.1.10:1".parse().unwrap());
+            let failure = EarlyFailure { direction: Direction::Inbound, source, destination: None };
+            failure.log(&"TLS handshake:\nno certificate");
+        });
+        assert!(lines[0].ends_with(concat!(
+            "warn\taccess\tconnection failed\tsrc.addr=10.44.1.10:1 direction=\"inbound\" ",
+            r#"error="TLS handshake:\nno certificate""#
+        )));
+    }
+}

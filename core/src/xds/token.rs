@@ -1,0 +1,80 @@
+//! The token by which a client of the control plane says who it is.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use tokio::io::AsyncReadExt;
+use tonic::metadata::{Ascii, MetadataValue};
+
+use crate::limits;
+
+/// Where the token comes from. A file is read anew each time, because whoever issues tokens replaces it.
+#[derive(Clone)]
+pub enum TokenSource {
+    /// A file, as Kubernetes projects it.
+    File(PathBuf),
+    /// The token itself.
+    Literal(String),
+    /// No token; the server knows its clients otherwise.
+    Absent,
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            // A token is a key: it must not reach a log through a settings dump.
+            Self::Literal(_) => f.write_str("Literal(…)"),
+            Self::Absent => f.write_str("Absent"),
+        }
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file can't be read.
+    #[error("token file {path}: {error}")]
+    Read {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The token is empty, too long, or has a character that no header can carry.
+    #[error(
+        "the token is empty, over {} bytes, or has a character that a header can't carry",
+        limits::TOKEN_BYTES_MAX
+    )]
+    Invalid,
+}
+
+impl TokenSource {
+    /// The value of an `authorization` header, marked sensitive.
+    pub async fn authorization(&self) -> Result<Option<MetadataValue<Ascii>>, TokenError> {
+        let token = match self {
+            Self::Absent => return Ok(None),
+            Self::Literal(token) => token.clone(),
+            Self::File(path) => {
+                read(path).await.map_err(|error| TokenError::Read { path: path.clone(), error })?
+            }
+        };
+        let token = token.trim();
+        let fits = u64::try_from(token.len()).is_ok_and(|bytes| bytes <= limits::TOKEN_BYTES_MAX);
+        if token.is_empty() || !fits {
+            return Err(TokenError::Invalid);
+        }
+        let value = format!("Bearer {token}");
+        let mut value = MetadataValue::try_from(value.as_str()).map_err(|_| TokenError::Invalid)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+async fn read(path: &PathBuf) -> std::io::Result<String> {
+    let mut text = String::new();
+    let file = tokio::fs::File::open(path).await?;
+    // One byte more than allowed, so that a longer file is seen to be too long instead of being cut.
+    file.take(limits::TOKEN_BYTES_MAX + 1).read_to_string(&mut text).await?;
+    Ok(text)
+}

@@ -1,0 +1,207 @@
+//! Puts the process together, and takes it apart in order.
+//!
+//! ```text
+//!  control thread: discovery client, certificate store, admin + metrics + readiness servers
+//!  workers:        pods' connections, the agent's session, the recheck of open connections
+//! ```
+//!
+//! The two don't share a runtime, so that a large push or scrape takes no time from connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use weft_core::admin::{self, ChangeAccess, Hosts, Router};
+use weft_core::certs::CertStore;
+use weft_core::config::Config;
+use weft_core::mesh::{Store, StoreSettings};
+use weft_core::telemetry::{
+    Build, CertificateMetrics, CertificateStates, DnsMetrics, LogControl, ProxyMetrics, Registry,
+    RuntimeMetrics, SocketMetrics, TrafficMetrics, XdsMetrics,
+};
+use weft_core::{clock, socket, xds};
+
+use crate::control;
+use crate::dns::name_servers;
+use crate::dump;
+use crate::netns::Broker;
+use crate::pods::{Pods, Running};
+use crate::recheck;
+use crate::shared::Shared;
+use crate::zds::{self, AgentState};
+
+/// Runs until a signal or a request ends it. Called on the control runtime; `workers` carries the connections.
+pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Result<()> {
+    let mut registry = Registry::new(&Build {
+        component: "ztunnel".into(),
+        tag: config.version.clone(),
+    });
+    RuntimeMetrics::register(&mut registry, workers.clone());
+    log.register(&mut registry);
+
+    let store = Store::new(&StoreSettings {
+        local_node: config.mesh.node.as_deref().map(ToOwned::to_owned),
+        ..StoreSettings::default()
+    });
+    let mesh = store.reader();
+    let certs = CertStore::spawn(control::authority(&config)?, control::cert_settings(&config));
+    register_certificates(&mut registry, &certs);
+    let (discovery, discovery_state) =
+        control::discovery(&config, store, XdsMetrics::new(&mut registry))?;
+
+    let running = Running::default();
+    let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let shared = Arc::new(Shared {
+        mesh: mesh.clone(),
+        certs: certs.clone(),
+        broker: Broker::spawn(config.inpod.mark).context("starting the namespace broker")?,
+        running: running.clone(),
+        name_servers: name_servers(&resolv_conf),
+        traffic: TrafficMetrics::new(&mut registry),
+        sockets: SocketMetrics::new(&mut registry),
+        proxies: ProxyMetrics::new(&mut registry),
+        dns: DnsMetrics::new(&mut registry),
+        config,
+    });
+    let pods = Arc::new(Pods::new(shared.clone()));
+    let (agent, agent_state) = watch::channel(AgentState::default());
+    let (quit, mut quitting) = mpsc::channel(1);
+
+    let servers = Servers {
+        shared: &shared,
+        pods: &pods,
+        registry: Arc::new(registry),
+        discovery: discovery_state,
+        agent: agent_state,
+        log,
+        quit,
+    };
+    let mut parts = JoinSet::new();
+    servers.spawn(&mut parts)?;
+    parts.spawn(async move { match discovery.run().await {} });
+    parts.spawn(async move {
+        certs.stopped().await;
+        "certificate store"
+    });
+    let agent_socket = shared.config.inpod.socket.clone();
+    let session = workers.spawn(zds::run(agent_socket, pods.clone(), agent));
+    let rechecking = workers.spawn(recheck::run(mesh, running));
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = quitting.recv() => {}
+        ended = parts.join_next() => anyhow::bail!("a part of the proxy ended: {ended:?}"),
+        ended = session => anyhow::bail!("the agent's session ended: {ended:?}"),
+        ended = rechecking => anyhow::bail!("the recheck of open connections ended: {ended:?}"),
+    }
+    let deadline = shared.config.drain_deadline;
+    tracing::info!(?deadline, "draining; a second signal ends at once");
+    let draining = workers.spawn(async move { pods.drain(deadline).await });
+    tokio::select! {
+        _ = draining => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn register_certificates(registry: &mut Registry, certs: &CertStore) {
+    let store = certs.clone();
+    CertificateMetrics::new(registry, move || {
+        let mut states = CertificateStates::default();
+        for entry in store.entries() {
+            match &entry.certificate {
+                Some(certificate) if certificate.is_valid_at(clock::now()) => {
+                    states.available += 1;
+                    let expires = certificate.not_after();
+                    let first = states.expires_first.map_or(expires, |first| first.min(expires));
+                    states.expires_first = Some(first);
+                }
+                _ if entry.last_error.is_some() => states.unavailable += 1,
+                _ => states.initializing += 1,
+            }
+        }
+        states
+    });
+}
+
+/// The three servers beside the data path.
+struct Servers<'a> {
+    shared: &'a Arc<Shared>,
+    pods: &'a Arc<Pods>,
+    registry: Arc<Registry>,
+    discovery: xds::StateReader,
+    agent: watch::Receiver<AgentState>,
+    log: LogControl,
+    quit: mpsc::Sender<()>,
+}
+
+impl Servers<'_> {
+    fn spawn(self, parts: &mut JoinSet<&'static str>) -> anyhow::Result<()> {
+        let config = &self.shared.config.admin;
+        let (discovery, agent) = (self.discovery.clone(), self.agent.clone());
+        let mut ready = Router::new(Hosts::Any, ChangeAccess::Closed);
+        admin::add_ready(&mut ready, move || pending(&discovery.state(), &agent.borrow()));
+        serve(parts, "readiness server", config.ready, ready)?;
+
+        let mut metrics = Router::new(Hosts::Any, ChangeAccess::Closed);
+        admin::add_metrics(&mut metrics, &self.registry);
+        serve(parts, "metrics server", config.metrics, metrics)?;
+
+        let access = match (&config.token_file, config.open) {
+            (_, true) => ChangeAccess::Open,
+            (Some(file), false) => ChangeAccess::TokenFile(file.clone()),
+            (None, false) => ChangeAccess::Closed,
+        };
+        let mut router = Router::new(Hosts::Loopback, access);
+        let (shared, pods) = (self.shared.clone(), self.pods.clone());
+        admin::add_dump(&mut router, move || dump::dump(&shared, &pods));
+        admin::add_logging(&mut router, &self.log);
+        admin::add_metrics(&mut router, &self.registry);
+        let quit = self.quit;
+        admin::add_quit(&mut router, move || {
+            // A full queue means that somebody asked already.
+            let _ = quit.try_send(());
+        });
+        serve(parts, "admin server", config.address, router)
+    }
+}
+
+fn serve(
+    parts: &mut JoinSet<&'static str>,
+    name: &'static str,
+    address: SocketAddr,
+    router: Router,
+) -> anyhow::Result<()> {
+    let listener = socket::listen(address, &socket::ListenSettings::default())
+        .with_context(|| format!("{name}: listening on {address}"))?;
+    parts.spawn(async move {
+        admin::serve(listener, Arc::new(router), std::future::pending()).await;
+        name
+    });
+    Ok(())
+}
+
+/// What readiness waits for. A pod that can't be served is not among it: one broken pod must not hold up a node.
+fn pending(discovery: &xds::State, agent: &AgentState) -> Vec<String> {
+    let mut pending = Vec::new();
+    if !discovery.is_synced() {
+        pending.push(match &discovery.last_error {
+            Some(error) => format!("first state of the controller ({error})"),
+            None => "first state of the controller".into(),
+        });
+    }
+    if !agent.connected {
+        pending.push("connection to the node agent".into());
+    } else if !agent.snapshot_received {
+        pending.push("the node agent's list of pods".into());
+    }
+    pending
+}

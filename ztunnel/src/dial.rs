@@ -1,0 +1,53 @@
+//! How a pod's pool reaches other proxies: a socket in the pod's namespace, the pod's certificate, mutual TLS.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use weft_core::certs::CertStore;
+use weft_core::hbone::{Connect, ConnectError, Established, PoolKey};
+use weft_core::x509::PeerCertificate;
+use weft_core::socket::ConnectFailure;
+use weft_core::tls;
+
+use crate::netns::PodSockets;
+
+/// Makes authenticated connections from within one pod.
+pub(crate) struct PodConnector {
+    sockets: Arc<PodSockets>,
+    certs: CertStore,
+}
+
+impl PodConnector {
+    /// Sockets of one pod, and the certificates of this node.
+    pub(crate) fn new(sockets: Arc<PodSockets>, certs: CertStore) -> Self {
+        Self { sockets, certs }
+    }
+}
+
+impl Connect for PodConnector {
+    type Io = tokio_rustls::client::TlsStream<TcpStream>;
+    type Peer = PeerCertificate;
+
+    async fn connect(
+        &self,
+        key: &PoolKey,
+    ) -> Result<Established<Self::Io, PeerCertificate>, ConnectError> {
+        let certificate = self.certs.certificate(&key.source).await.map_err(|error| {
+            ConnectError::Certificate { identity: key.source.clone(), error: Arc::new(error) }
+        })?;
+        let address = key.address;
+        let tcp = self.sockets.connect(address, None).await.map_err(|failure| match failure {
+            ConnectFailure::Io { to, error } => {
+                ConnectError::Tcp { address: to, error: Arc::new(error) }
+            }
+            ConnectFailure::Timeout { to, waited } => {
+                ConnectError::Timeout { address: to, waited }
+            }
+        })?;
+        let (io, peer) = tls::connect(&certificate, &key.expected, tcp)
+            .await
+            .map_err(|error| ConnectError::Tls { address, error: Arc::new(error) })?;
+        let valid_until = peer.not_after.min(certificate.not_after());
+        Ok(Established { io, peer: Arc::new(peer), valid_until })
+    }
+}

@@ -1,0 +1,209 @@
+//! HBONE: connections that other proxies bring to a pod.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio::net::TcpStream;
+use weft_core::hbone::{self, Authority, IncomingTunnel, ServerSettings, TunnelRequest};
+use weft_core::mesh::{AppTunnelProtocol, Endpoint, Snapshot, Workload, prefer_service};
+use weft_core::policy::Connection;
+use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
+use weft_core::x509::PeerCertificate;
+use weft_core::{drain, tls};
+
+use crate::authorise;
+use crate::connections::{Carrier, OpenConnection, Tracked};
+use crate::describe;
+use crate::error::ConnectionError;
+use crate::pod::Pod;
+use crate::record::{self, Record};
+use crate::relaying;
+use crate::resolve::is_own_port;
+use crate::shared::Shared;
+
+/// The far end of one HBONE connection.
+struct Caller {
+    address: SocketAddr,
+    /// The pod's address that the caller connected to.
+    local: IpAddr,
+    peer: PeerCertificate,
+}
+
+/// Serves one HBONE connection, with all the tunnels on it, until it ends.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    pod: Arc<Pod>,
+    tcp: TcpStream,
+    from: SocketAddr,
+    drain: drain::Watch,
+) {
+    let _open = shared.sockets.open(Reporter::Destination);
+    let local = tcp.local_addr().ok();
+    let early = |error: &dyn std::fmt::Display| {
+        let direction = Direction::Inbound;
+        EarlyFailure { direction, source: Some(from), destination: local }.log(error);
+    };
+    let Some(local) = local else { return };
+    let certificate = match shared.certs.certificate(&pod.identity).await {
+        Ok(certificate) => certificate,
+        Err(error) => return early(&error),
+    };
+    let domains = &shared.config.mesh.trust_domains;
+    let (io, peer) = match Box::pin(tls::accept(&certificate, domains, tcp)).await {
+        Ok(accepted) => accepted,
+        Err(error) => return early(&error),
+    };
+    let local = local.ip().to_canonical();
+    let caller = Arc::new(Caller { address: from, local, peer });
+    let settings = ServerSettings::default();
+    let tunnels = drain.clone();
+    let on_tunnel = move |incoming| {
+        serve_tunnel(shared.clone(), pod.clone(), caller.clone(), incoming, tunnels.clone())
+    };
+    if let Err(error) = Box::pin(hbone::serve(io, &settings, drain, on_tunnel)).await {
+        tracing::debug!(target: "inbound", %from, %error, "HBONE connection ended");
+    }
+}
+
+async fn serve_tunnel(
+    shared: Arc<Shared>,
+    pod: Arc<Pod>,
+    caller: Arc<Caller>,
+    incoming: IncomingTunnel,
+    drain: drain::Watch,
+) {
+    let local = SocketAddr::new(caller.local, incoming.request().authority.port());
+    let mut record = Record::new(Direction::Inbound, caller.address, local);
+    record.security = Security::MutualTls;
+    record.source.identity = Some(caller.peer.identity.clone());
+    record.destination.identity = Some(pod.identity.clone());
+    let inbound = Inbound { shared: &shared, pod: &pod, caller: &caller, drain };
+    let outcome = inbound.admit_and_relay(incoming, &mut record).await;
+    record.close(&shared.traffic, &outcome);
+}
+
+struct Inbound<'a> {
+    shared: &'a Shared,
+    pod: &'a Arc<Pod>,
+    caller: &'a Caller,
+    drain: drain::Watch,
+}
+
+impl Inbound<'_> {
+    async fn admit_and_relay(
+        self,
+        mut incoming: IncomingTunnel,
+        record: &mut Record,
+    ) -> Result<(), ConnectionError> {
+        let request = incoming.request().clone();
+        let reached = tokio::select! {
+            reached = Box::pin(self.reach(&request, record)) => reached,
+            () = incoming.abandoned() => return Err(ConnectionError::Abandoned),
+        };
+        let (upstream, tracked, workload) = match reached {
+            Ok(reached) => reached,
+            Err(error) => {
+                incoming.refuse(status(&error));
+                return Err(error);
+            }
+        };
+        let baggage = describe::baggage(&workload);
+        let says_baggage = self.shared.config.hbone.response_baggage;
+        let tunnel = incoming.accept(says_baggage.then_some(&baggage))?;
+        record.open(&self.shared.traffic);
+        relaying::relay(tunnel, upstream, &tracked, &record.counters).await
+    }
+
+    /// Target, verdict, connection to the application.
+    async fn reach(
+        &self,
+        request: &TunnelRequest,
+        record: &mut Record,
+    ) -> Result<(TcpStream, Tracked, Arc<Workload>), ConnectionError> {
+        let (snapshot, workload) = authorise::own_workload(&self.shared.mesh, self.pod).await?;
+        let target = target(&snapshot, &workload, self.caller.local, &request.authority)?;
+        record.destination.address = Some(target);
+        record.destination.workload = Some(workload.clone());
+        record.source.workload = self.source_workload(&snapshot, &workload);
+        let named = request.forwarded.as_ref().and_then(|forwarded| forwarded.host.as_ref());
+        let service = describe::own_service(&snapshot, &workload, named.map(|it| it.as_str()));
+        record.service = service.map(record::service_labels);
+        let tracked = self.pod.connections.track(
+            OpenConnection {
+                direction: Direction::Inbound,
+                source: self.caller.address,
+                source_identity: Some(self.caller.peer.identity.clone()),
+                original_destination: target,
+                destination: target,
+                carrier: Carrier::Hbone,
+            },
+            &self.drain,
+        );
+        let connection = Connection {
+            source_identity: Some(&self.caller.peer.identity),
+            source_ip: self.caller.address.ip(),
+            destination: target,
+        };
+        let workload =
+            authorise::authorise(&self.shared.mesh, self.pod, &connection).await?;
+        let source = self.pod.spoofed_source(self.caller.address.ip(), target);
+        let upstream = self.pod.sockets.connect(target, source).await?;
+        Ok((upstream, tracked, workload))
+    }
+
+    /// What the mesh knows of the caller: by its address, and only if its certificate agrees.
+    fn source_workload(&self, snapshot: &Snapshot, own: &Workload) -> Option<Arc<Workload>> {
+        let at = snapshot.workloads_at(&own.network, self.caller.address.ip());
+        at.iter().find(|workload| workload.identity == self.caller.peer.identity).cloned()
+    }
+}
+
+/// Where a tunnel leads: this pod, whatever the authority says.
+///
+/// The authority's address is the address that the caller connected to, or that of something whose waypoint this
+/// pod is. A name is one of the pod's own services.
+fn target(
+    snapshot: &Snapshot,
+    workload: &Arc<Workload>,
+    local: IpAddr,
+    authority: &Authority,
+) -> Result<SocketAddr, ConnectionError> {
+    let port = match authority {
+        Authority::Address(asked) if asked.ip() == local => asked.port(),
+        Authority::Address(asked) if workload.application_tunnel.is_some() => asked.port(),
+        Authority::Address(asked) => {
+            return Err(ConnectionError::NotHere { asked: *asked, local });
+        }
+        Authority::Name { host, port } => {
+            let candidates = snapshot.services_named(host.as_str());
+            let service = prefer_service(candidates, &workload.namespace, None);
+            let port = service.and_then(|service| {
+                // Its health doesn't matter: somebody chose it already.
+                let ports = workload.ports_of(&service.key)?;
+                Endpoint { workload, ports }.target_port(service, *port)
+            });
+            port.ok_or_else(|| ConnectionError::NoSuchName(authority.to_string()))?
+        }
+    };
+    let target = match workload.application_tunnel {
+        None => SocketAddr::new(local, port),
+        Some(tunnel) if tunnel.protocol == AppTunnelProtocol::None => {
+            SocketAddr::new(local, if tunnel.port == 0 { port } else { tunnel.port })
+        }
+        Some(_) => return Err(ConnectionError::Unreachable(workload.uid.clone())),
+    };
+    if is_own_port(target.port()) {
+        return Err(ConnectionError::Loop(target));
+    }
+    Ok(target)
+}
+
+/// What the caller is told; the incumbent's numbers.
+fn status(error: &ConnectionError) -> StatusCode {
+    match error {
+        ConnectionError::Denied(_) => StatusCode::UNAUTHORIZED,
+        ConnectionError::NotHere { .. } | ConnectionError::NoSuchName(_) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

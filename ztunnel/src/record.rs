@@ -1,0 +1,144 @@
+//! What is known of a connection, for its metrics and its line in the log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use weft_core::identity::SpiffeId;
+use weft_core::mesh::{Service, Workload};
+use weft_core::relay::Counters;
+use weft_core::telemetry::{
+    AccessLog, ConnectionMetrics, Direction, Endpoint, Party, Reporter, Security, ServiceLabels,
+    SharedParty, TrafficLabels, TrafficMetrics,
+};
+
+use crate::error::ConnectionError;
+
+/// One end of a connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    /// Its address.
+    pub address: Option<SocketAddr>,
+    /// What the mesh knows under that address.
+    pub workload: Option<Arc<Workload>>,
+    /// Who it proved to be.
+    pub identity: Option<SpiffeId>,
+}
+
+/// A connection's record: opened once what it is is known, closed with how it ended.
+#[derive(Debug)]
+pub(crate) struct Record {
+    direction: Direction,
+    started: Instant,
+    /// The client.
+    pub source: End,
+    /// The server.
+    pub destination: End,
+    /// The service that the client addressed.
+    pub service: Option<Arc<ServiceLabels>>,
+    /// Where the tunnel leads, behind the destination's address.
+    pub tunnel_target: Option<SocketAddr>,
+    /// How the bytes are protected.
+    pub security: Security,
+    /// Bytes so far; the relay advances them.
+    pub counters: Arc<Counters>,
+    open: Option<ConnectionMetrics>,
+}
+
+impl Record {
+    /// Of a connection from `source` that just arrived.
+    pub(crate) fn new(direction: Direction, source: SocketAddr, destination: SocketAddr) -> Self {
+        let end = |address| End { address: Some(address), ..End::default() };
+        Self {
+            direction,
+            started: Instant::now(),
+            source: end(source),
+            destination: end(destination),
+            service: None,
+            tunnel_target: None,
+            security: Security::None,
+            counters: Arc::default(),
+            open: None,
+        }
+    }
+
+    /// Counts it as opened.
+    pub(crate) fn open(&mut self, metrics: &TrafficMetrics) {
+        self.open = Some(metrics.open(self.labels(), self.counters.clone()));
+        self.log().opened();
+    }
+
+    /// Writes how it ended.
+    pub(crate) fn close(self, metrics: &TrafficMetrics, outcome: &Result<(), ConnectionError>) {
+        let duration = self.started.elapsed();
+        let Err(error) = outcome else {
+            return self.log().completed(&*self.counters, duration);
+        };
+        match &self.open {
+            Some(open) => open.failed(error.flag()),
+            None => metrics.failed(&self.labels().flag(error.flag())),
+        }
+        self.log().failed(&*self.counters, duration, error, error.policy());
+    }
+
+    fn labels(&self) -> TrafficLabels {
+        let reporter = match self.direction {
+            Direction::Inbound => Reporter::Destination,
+            Direction::Outbound => Reporter::Source,
+        };
+        TrafficLabels::new(reporter, party(&self.source), party(&self.destination))
+            .service(self.service.clone())
+            .security(self.security)
+    }
+
+    fn log(&self) -> AccessLog<'_> {
+        AccessLog {
+            direction: self.direction,
+            source: endpoint(&self.source),
+            destination: endpoint(&self.destination),
+            hbone_address: self.tunnel_target,
+            service: self.service.as_ref().map(|service| &*service.host),
+        }
+    }
+}
+
+/// The labels of a service.
+pub(crate) fn service_labels(service: &Service) -> Arc<ServiceLabels> {
+    Arc::new(ServiceLabels {
+        host: service.hostname.clone(),
+        namespace: service.namespace.clone(),
+        name: service.name.clone(),
+    })
+}
+
+fn endpoint(end: &End) -> Endpoint<'_> {
+    let workload = end.workload.as_deref();
+    Endpoint {
+        address: end.address,
+        workload: workload.map(|it| &*it.name),
+        namespace: workload.map(|it| &*it.namespace),
+        identity: end.identity.as_ref().map(SpiffeId::as_str),
+        cluster: workload.map(|it| &*it.cluster_id),
+    }
+}
+
+/// The labels of one end. Only what the mesh's own configuration says gets in, apart from the verified identity.
+fn party(end: &End) -> SharedParty {
+    let principal = end.identity.as_ref().map_or("", |identity| identity.as_str()).into();
+    let Some(workload) = &end.workload else {
+        return Party { principal, ..Party::default() }.share();
+    };
+    Party {
+        workload: workload.workload_name.clone(),
+        canonical_service: workload.canonical_name.clone(),
+        canonical_revision: workload.canonical_revision.clone(),
+        namespace: workload.namespace.clone(),
+        principal,
+        app: workload.canonical_name.clone(),
+        version: workload.canonical_revision.clone(),
+        cluster: workload.cluster_id.clone(),
+        region: workload.locality.region.clone(),
+        zone: workload.locality.zone.clone(),
+    }
+    .share()
+}
