@@ -1,6 +1,6 @@
 //! One type on one stream: what to read, what is on its way, when to send next.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -166,9 +166,13 @@ impl Subscription {
         let Some(answered) = self.in_flight.pop_front() else {
             return Answer::Unknown;
         };
-        let about: std::collections::HashSet<&str> =
-            answered.names.iter().map(AsRef::as_ref).collect();
-        self.refused.retain(|refusal| !about.contains(refusal.name.as_str()));
+        let about: HashSet<&str> = answered.names.iter().map(AsRef::as_ref).collect();
+        // A refusal that named nothing can only be taken back by the next response that is taken whole.
+        let is_whole = request.error_detail.is_none();
+        self.refused.retain(|refusal| {
+            let name = refusal.name.as_str();
+            !about.contains(name) && !(is_whole && name.is_empty())
+        });
         match &request.error_detail {
             None => Answer::Ack { sent: answered.sent, oldest_change: answered.oldest_change },
             Some(error) => {
@@ -184,19 +188,12 @@ impl Subscription {
     }
 
     fn note_refusals(&mut self, names: &[Arc<str>], message: &str) {
-        let line_of = |name: &str| message.lines().find(|line| line.contains(name));
-        let before = self.refused.len();
-        for name in names {
-            if self.refused.len() >= REFUSALS_KEPT {
-                break;
-            }
-            if let Some(line) = line_of(name) {
-                self.refused.push(Refusal { name: name.to_string(), reason: clip(line) });
-            }
+        let room = REFUSALS_KEPT.saturating_sub(self.refused.len());
+        let mut found = refusals(names, message);
+        if found.is_empty() {
+            found.push(Refusal { name: String::new(), reason: clip(message) });
         }
-        if self.refused.len() == before && before < REFUSALS_KEPT {
-            self.refused.push(Refusal { name: String::new(), reason: clip(message) });
-        }
+        self.refused.extend(found.into_iter().take(room));
     }
 
     /// Looks at what the log has gained, and decides when to send it.
@@ -300,6 +297,18 @@ fn wants_everything(request: &DeltaDiscoveryRequest) -> bool {
     let has = |names: &[String]| names.iter().any(|name| name == EVERYTHING);
     let subscribed = &request.resource_names_subscribe;
     (subscribed.is_empty() || has(subscribed)) && !has(&request.resource_names_unsubscribe)
+}
+
+/// Finds the resources of which a refusal speaks. Clients write `<name>: <reason>` a line, or with semicolons between.
+fn refusals(names: &[Arc<str>], message: &str) -> Vec<Refusal> {
+    let known: HashSet<&str> = names.iter().map(AsRef::as_ref).collect();
+    let parts = message.lines().flat_map(|line| line.split("; "));
+    let named = parts.filter_map(|part| {
+        let (name, reason) = part.trim().split_once(": ")?;
+        let name = known.get(name)?;
+        Some(Refusal { name: (*name).to_owned(), reason: clip(reason) })
+    });
+    named.take(REFUSALS_KEPT).collect()
 }
 
 fn clip(text: &str) -> String {

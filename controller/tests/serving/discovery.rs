@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tempfile::tempdir;
 use tonic::Code;
 use weft_controller::tokens::Component::{Agent, Ztunnel};
+use weft_controller::xds::TypeStatus;
 use weft_proto::contract::type_url;
 use weft_proto::discovery::DeltaDiscoveryRequest;
 
@@ -99,27 +100,31 @@ async fn restart_keeps_root_and_versions() {
 #[tokio::test]
 async fn refusal_is_recorded_by_name_until_a_good_version_is_taken() {
     let folder = tempdir().unwrap();
-    let mesh = Mesh::start(folder.path(), vec![policy("good"), policy("bad")]).await;
+    let mesh =
+        Mesh::start(folder.path(), vec![policy("good"), policy("bad"), policy("bad2")]).await;
     let mut stream = Stream::open(&mesh, Ztunnel, "node1").await;
     stream.subscribe(type_url::AUTHORIZATION, &none()).await;
     let response = stream.next().await;
-    stream.nack(&response, "default/bad: no such action\n").await;
+    stream.nack(&response, "default/bad: no such action; default/bad2: nor this; and 3 more").await;
     let refused = async || {
         let client = mesh.status().await.clients.remove(0);
         client.types[type_url::AUTHORIZATION].clone()
     };
     until("the refusal shows", async || refused().await.rejects == 1).await;
     let status = refused().await;
-    assert_eq!(status.refused.len(), 1);
-    assert_eq!(status.refused[0].name, "default/bad");
-    assert_eq!(status.refused[0].reason, "default/bad: no such action");
+    let refused_names = |status: &TypeStatus| {
+        status.refused.iter().map(|it| format!("{}|{}", it.name, it.reason)).collect::<Vec<_>>()
+    };
+    let both = ["default/bad|no such action", "default/bad2|nor this"];
+    assert_eq!(refused_names(&status), both);
     assert!(!status.is_in_sync());
     assert!(mesh.get("/metrics").await.1.contains("pilot_total_xds_rejects 1"));
 
     // It is not sent again as it is; a new version is, and clears the refusal.
-    mesh.feed(vec![change(type_url::AUTHORIZATION, "default/bad", Some(vec![10, 1, b'x']))]).await;
+    let good = |name| change(type_url::AUTHORIZATION, name, Some(vec![10, 1, b'x']));
+    mesh.feed(vec![good("default/bad"), good("default/bad2")]).await;
     let next = stream.take().await;
-    assert_eq!(next.resources.len(), 1);
+    assert_eq!(next.resources.len(), 2);
     until("the refusal is gone", async || refused().await.is_in_sync()).await;
 }
 
