@@ -171,7 +171,7 @@ impl Subscription {
         let is_whole = request.error_detail.is_none();
         self.refused.retain(|refusal| {
             let name = refusal.name.as_str();
-            !about.contains(name) && !(is_whole && name.is_empty())
+            !(about.contains(name) || is_whole && name.is_empty())
         });
         match &request.error_detail {
             None => Answer::Ack { sent: answered.sent, oldest_change: answered.oldest_change },
