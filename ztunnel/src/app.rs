@@ -7,7 +7,7 @@
 //!
 //! The two don't share a runtime, so that a large push or scrape takes no time from connections.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -36,10 +36,8 @@ use crate::zds::{self, AgentState};
 
 /// Runs until a signal or a request ends it. Called on the control runtime; `workers` carries the connections.
 pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Result<()> {
-    let mut registry = Registry::new(&Build {
-        component: "ztunnel".into(),
-        tag: config.version.clone(),
-    });
+    let mut registry =
+        Registry::new(&Build { component: "ztunnel".into(), tag: config.version.clone() });
     RuntimeMetrics::register(&mut registry, workers.clone());
     log.register(&mut registry);
 
@@ -180,8 +178,12 @@ fn serve(
     address: SocketAddr,
     router: Router,
 ) -> anyhow::Result<()> {
-    let listener = socket::listen(address, &socket::ListenSettings::default())
-        .with_context(|| format!("{name}: listening on {address}"))?;
+    let listener = match address.ip() {
+        // Kubelets and Prometheus come by whichever family the node has.
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => socket::listen_everywhere(address.port()),
+        _ => socket::listen(address, &socket::ListenSettings::default()),
+    };
+    let listener = listener.with_context(|| format!("{name}: listening on {address}"))?;
     parts.spawn(async move {
         admin::serve(listener, Arc::new(router), std::future::pending()).await;
         name
