@@ -14,6 +14,7 @@ use crate::mesh::{Mesh, Node, Pod};
 use crate::netns::Netns;
 use crate::poll;
 use crate::process::{Launch, Process};
+use crate::wiring::NAMESERVER;
 
 /// Time for a program to come up: a debug build on a busy machine, several times over.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -251,11 +252,15 @@ impl Mesh {
         Ok(crate::metrics::Samples::parse(&body))
     }
 
-    /// A program on a node: its network namespace, and its own `/run/ztunnel`.
+    /// A program on a node: its network namespace, its own `/run/ztunnel`, and a name server that refuses at once
+    /// instead of the machine's, which can't be reached from here.
     fn on_node(&self, node: &Node, program: PathBuf) -> Result<Launch> {
-        let run = self.node_folder(node)?.join("run");
+        let folder = self.node_folder(node)?;
+        let (run, resolver) = (folder.join("run"), folder.join("resolv.conf"));
         fs::create_dir_all(&run)?;
-        Ok(Launch::new(program, node.netns.path()).bind(run, "/run/ztunnel"))
+        fs::write(&resolver, format!("nameserver {NAMESERVER}\n"))?;
+        let launch = Launch::new(program, node.netns.path());
+        Ok(launch.bind(run, "/run/ztunnel").bind(resolver, "/etc/resolv.conf"))
     }
 
     fn node_folder(&self, node: &Node) -> Result<PathBuf> {

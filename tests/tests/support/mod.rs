@@ -1,9 +1,11 @@
 //! What the tests of the shipped programs share.
 #![allow(dead_code, reason = "each test program uses its own part of it")]
 
+pub(crate) mod agent;
 pub(crate) mod calls;
 pub(crate) mod load;
 pub(crate) mod objects;
+pub(crate) mod peer;
 pub(crate) mod status;
 pub(crate) mod tcp;
 
