@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use weft_core::drain;
 use weft_core::identity::SpiffeId;
 use weft_core::policy::Denial;
 use weft_core::telemetry::Direction;
@@ -105,15 +104,15 @@ impl Connections {
     /// Enters a connection. Enter it before its first verdict is asked for: a policy that arrives in between then
     /// finds it here.
     ///
-    /// It is also cut when `drain` is forced.
+    /// It is also cut with `forced`.
     pub(crate) fn track(
         self: &Arc<Self>,
         connection: OpenConnection,
-        drain: &drain::Watch,
+        forced: &CancellationToken,
     ) -> Tracked {
         let entry = Arc::new(Entry {
             connection,
-            cut: drain.forced_token().child_token(),
+            cut: forced.child_token(),
             reason: OnceLock::new(),
         });
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
@@ -164,9 +163,9 @@ mod tests {
     #[test]
     fn only_denied_inbound_connections_are_cut_and_they_know_why() {
         let connections = Arc::new(Connections::default());
-        let (_signal, drain) = drain::pair();
-        let inbound = connections.track(connection(Direction::Inbound), &drain);
-        let outbound = connections.track(connection(Direction::Outbound), &drain);
+        let forced = CancellationToken::new();
+        let inbound = connections.track(connection(Direction::Inbound), &forced);
+        let outbound = connections.track(connection(Direction::Outbound), &forced);
         let denial = Denial::Policy(PolicyName::new("shop/deny"));
         assert_eq!(connections.cut_inbound(|_| Some(denial.clone())), 1);
         assert!(inbound.cut().is_cancelled() && !outbound.cut().is_cancelled());
@@ -176,8 +175,8 @@ mod tests {
     #[test]
     fn ended_connection_leaves_the_table() {
         let connections = Arc::new(Connections::default());
-        let (_signal, drain) = drain::pair();
-        let tracked = connections.track(connection(Direction::Inbound), &drain);
+        let forced = CancellationToken::new();
+        let tracked = connections.track(connection(Direction::Inbound), &forced);
         assert_eq!(connections.list().len(), 1);
         drop(tracked);
         assert!(connections.list().is_empty());

@@ -138,7 +138,7 @@ impl Inbound<'_> {
                 destination: target,
                 carrier: Carrier::Hbone,
             },
-            &self.drain,
+            self.drain.forced_token(),
         );
         let connection = Connection {
             source_identity: Some(&self.caller.peer.identity),

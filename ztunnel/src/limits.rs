@@ -25,3 +25,5 @@ pub(crate) const ZDS_BACKOFF_MIN: Duration = Duration::from_millis(10);
 pub(crate) const ZDS_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Longest time between two looks at open connections; a net under the wake-ups of the mesh.
 pub(crate) const RECHECK_MAX: Duration = Duration::from_secs(60);
+/// When connections are cut at the end of a drain: time to tell their peers and to write their records.
+pub(crate) const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);

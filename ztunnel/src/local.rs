@@ -66,7 +66,7 @@ async fn join(
         carrier: Carrier::Local,
     };
     let at_destination =
-        destination.connections.track(open(Direction::Inbound), &destination.drain);
+        destination.connections.track(open(Direction::Inbound), &destination.forced);
     let connection = Connection {
         source_identity: Some(source_identity),
         source_ip: outbound.from.ip(),
@@ -76,7 +76,7 @@ async fn join(
     inbound.destination.workload = Some(workload);
     let source = destination.spoofed_source(outbound.from.ip(), target);
     let upstream = destination.sockets.connect(target, source).await?;
-    let at_source = outbound.pod.connections.track(open(Direction::Outbound), &outbound.drain);
+    let at_source = outbound.pod.connections.track(open(Direction::Outbound), outbound.drain.forced_token());
     record.open(&shared.traffic);
     inbound.open(&shared.traffic);
     let ends = (&at_source, &at_destination);

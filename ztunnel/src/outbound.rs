@@ -175,7 +175,7 @@ impl Outbound<'_> {
                 destination: record.destination.address.unwrap_or(self.destination),
                 carrier,
             },
-            &self.drain,
+            self.drain.forced_token(),
         );
         record.open(&self.shared.traffic);
         relaying::relay(downstream, upstream, &tracked, &record.counters).await

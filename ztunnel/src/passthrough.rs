@@ -66,7 +66,7 @@ async fn admit_and_relay(
             destination: target,
             carrier: Carrier::Plain,
         },
-        drain,
+        drain.forced_token(),
     );
     let (snapshot, workload) = authorise::own_workload(&shared.mesh, pod).await?;
     record.destination.workload = Some(workload.clone());

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use weft_core::drain;
 use weft_core::hbone::{Pool, PoolSettings};
 use weft_core::identity::{IdentityError, SpiffeId};
@@ -55,8 +57,8 @@ pub(crate) struct Pod {
     pub names: Arc<PodNames>,
     /// Its open connections.
     pub connections: Arc<Connections>,
-    /// Ends with the pod.
-    pub drain: drain::Watch,
+    /// Cancelled when the pod's connections must end. No [`drain::Watch`]: that would be waited for.
+    pub forced: CancellationToken,
     /// Whether connections to the application keep the client's address.
     keeps_source: bool,
 }
@@ -112,7 +114,7 @@ impl PodProxy {
             pool: Pool::new(pool, connector),
             names,
             connections: Arc::default(),
-            drain: watch.clone(),
+            forced: watch.forced_token().clone(),
             keeps_source: shared.config.sockets.original_source.unwrap_or(true),
         });
         shared.certs.prefetch(&pod.identity);
@@ -137,7 +139,10 @@ impl PodProxy {
     /// Takes no new connections; those that are open may end by themselves until `deadline`.
     pub(crate) async fn drain(&self, deadline: std::time::Duration) {
         self.pod.pool.close();
-        self.drain.drain(deadline).await;
+        if self.drain.drain(deadline).await == drain::Outcome::Forced {
+            // Those that are cut now still say goodbye to their peers and write their records.
+            let _ = timeout(limits::GOODBYE_DEADLINE, self.drain.finished()).await;
+        }
     }
 }
 

@@ -157,8 +157,9 @@ where
                 Err(HboneError::Silent(what))
             }
             End::Forced => {
-                // Their tunnels are reset as they are dropped, and the resets leave before the goodbye.
-                handlers.shutdown().await;
+                // Who forces a drain also aborts what the tunnels are joined to. Tunnels are reset as they are dropped,
+                // and the resets leave before the goodbye.
+                let_finish(&mut handlers).await;
                 poll_fn(|cx| Poll::Ready(connection.poll_closed(cx).is_ready())).await;
                 say_goodbye(&mut connection).await;
                 Ok(())
