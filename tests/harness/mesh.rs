@@ -25,9 +25,13 @@ const FIRST_POD: u8 = 10;
 pub(crate) const FOLDER_PREFIX: &str = "mesh-";
 /// More nodes would run into the control host's number.
 const NODES_MAX: u8 = 99;
-/// Pods with a TIME_WAIT for each of 20,000 connections a second would run out of ports.
-const HOST_SETTINGS: [(&str, &str); 2] =
-    [("net/ipv4/ip_local_port_range", "1024 65535"), ("net/ipv4/tcp_tw_reuse", "1")];
+/// Pods with a TIME_WAIT for each of 20,000 connections a second would run out of ports. Refusals of datagrams come at
+/// once however many there are, or look-ups that nobody serves would wait for their time to be up.
+const HOST_SETTINGS: [(&str, &str); 3] = [
+    ("net/ipv4/ip_local_port_range", "1024 65535"),
+    ("net/ipv4/tcp_tw_reuse", "1"),
+    ("net/ipv4/icmp_ratelimit", "0"),
+];
 
 /// Two (or more) nodes, a control host, and pods.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use weft_proto::contract::port;
 
 use crate::mint::{Authority, Claims, self_signed};
 
-use crate::support::peer::{self, Credential, Outcome};
 use crate::range::{WELCOME, range};
 use crate::support::calls::log_line;
+use crate::support::peer::{self, Credential, Outcome};
 use crate::support::{PORT, SOON};
 
 pub(crate) fn peers_of_no_valid_identity_are_refused(_: &Inside) -> Result<()> {
@@ -38,7 +38,9 @@ pub(crate) fn peers_of_no_valid_identity_are_refused(_: &Inside) -> Result<()> {
             let from = &range.attacker.netns;
             for (what, credential) in &bad {
                 let outcome = peer::try_connect(from, to, credential.as_ref(), &authority).await?;
-                let Outcome::Ended(how) = outcome else { bail!("{what} was answered: {outcome:?}") };
+                let Outcome::Ended(how) = outcome else {
+                    bail!("{what} was answered: {outcome:?}")
+                };
                 // Refused by an alert or a closed connection; a deadline would mean that nobody looked.
                 ensure!(!how.contains("nothing within"), "{what}: {how}");
             }
@@ -79,8 +81,14 @@ pub(crate) fn controller_refuses_peers_without_a_token(_: &Inside) -> Result<()>
     for (what, credential) in [("nothing", None), ("a workload's certificate", Some(&good))] {
         for (path, token) in [
             ("/istio.v1.auth.IstioCertificateService/CreateCertificate", None),
-            ("/istio.v1.auth.IstioCertificateService/CreateCertificate", Some("Bearer eyJhIjoxfQ.e30.c2ln")),
-            ("/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources", None),
+            (
+                "/istio.v1.auth.IstioCertificateService/CreateCertificate",
+                Some("Bearer eyJhIjoxfQ.e30.c2ln"),
+            ),
+            (
+                "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+                None,
+            ),
             ("/weft.node.v1.NodeService/IssueToken", None),
         ] {
             let status = peer::run(async {

@@ -8,9 +8,9 @@ use weft_proto::contract::port;
 
 use crate::mint::Claims;
 
-use crate::support::peer::{self, Outcome};
 use crate::range::{Range, WELCOME, range};
 use crate::support::PORT;
+use crate::support::peer::{self, Outcome};
 
 /// Attacks repeated, so that what each leaves behind would show.
 const ROUNDS: usize = 8;
@@ -95,14 +95,17 @@ pub(crate) fn rapid_reset_ends_only_its_own_connection(_: &Inside) -> Result<()>
                     let ready = peer::within("room for a stream", requests.clone().ready()).await?;
                     // The server has had enough and ended the connection: that is an answer, too.
                     let Ok(mut ready) = ready else { break };
-                    let Ok((_response, mut body)) = ready.send_request(request, false) else { break };
+                    let Ok((_response, mut body)) = ready.send_request(request, false) else {
+                        break;
+                    };
                     body.send_reset(h2::Reason::CANCEL);
                     // Lets the connection's task write what has been queued.
                     tokio::task::yield_now().await;
                 }
             }
             let requests = peer::http2(from, to, Some(&credential)).await?;
-            let answer = peer::health_through_tunnel(&requests, &authority, HeaderMap::new()).await?;
+            let answer =
+                peer::health_through_tunnel(&requests, &authority, HeaderMap::new()).await?;
             ensure!(answer.ends_with("ok"), "{answer}");
             Ok(())
         })

@@ -15,7 +15,9 @@ use std::process::ExitCode;
 use certificates::{
     controller_refuses_peers_without_a_token, peers_of_no_valid_identity_are_refused,
 };
-use floods::{header_bomb_is_refused_and_neighbours_go_on, rapid_reset_ends_only_its_own_connection};
+use floods::{
+    header_bomb_is_refused_and_neighbours_go_on, rapid_reset_ends_only_its_own_connection,
+};
 use noise::{
     garbage_and_half_handshakes_are_closed_on_every_port, silence_is_closed_within_the_deadline,
 };

@@ -13,9 +13,9 @@ use weft_proto::contract::port;
 
 use crate::mint::Claims;
 
-use crate::support::peer;
 use crate::range::{Range, WELCOME, range};
 use crate::support::SOON;
+use crate::support::peer;
 use crate::support::tcp::read_to_close;
 
 /// Longest that any port may wait for somebody who says nothing: ten seconds for a first tunnel, the longest of the
@@ -81,7 +81,8 @@ pub(crate) fn garbage_and_half_handshakes_are_closed_on_every_port(_: &Inside) -
         }
         datagrams(&range.victim.netns)?;
         for (name, what, stream) in &mut open {
-            let said = read_to_close(stream, SILENCE_MAX).with_context(|| format!("{name}: {what}"))?;
+            let said =
+                read_to_close(stream, SILENCE_MAX).with_context(|| format!("{name}: {what}"))?;
             ensure!(said.len() < 1024, "{name}: {} bytes in answer to {what}", said.len());
         }
         Ok(())
@@ -139,7 +140,10 @@ pub(crate) fn silence_is_closed_within_the_deadline(_: &Inside) -> Result<()> {
             stream.set_read_timeout(Some(left))?;
             let end = stream.read(&mut [0; 256]);
             let is_open = end.as_ref().is_err_and(|error| {
-                matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+                matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                )
             });
             ensure!(!is_open, "{name}: a silent connection is open after {:?}", start.elapsed());
         }

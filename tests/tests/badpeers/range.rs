@@ -3,9 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use weft_harness::{
-    ControllerSettings, Mesh, Pod, PodSpec, Process, ServiceSpec, ZtunnelSettings,
-};
+use weft_harness::{ControllerSettings, Mesh, Pod, PodSpec, Process, ServiceSpec, ZtunnelSettings};
 
 use crate::mint::Authority;
 use crate::support::PORT;

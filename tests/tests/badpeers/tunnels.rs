@@ -9,9 +9,9 @@ use weft_proto::contract::port;
 
 use crate::mint::Claims;
 
-use crate::support::peer::{self, Outcome};
 use crate::range::{DENIED, Range, WELCOME, range};
 use crate::support::calls::log_line;
+use crate::support::peer::{self, Outcome};
 use crate::support::{PORT, SOON};
 
 /// A connection of the attacker to the victim's proxy, with an identity of the mesh.
@@ -49,11 +49,13 @@ pub(crate) fn tunnels_lead_to_no_other_pod_port_or_loopback(_: &Inside) -> Resul
             let requests = victim_as(range, WELCOME).await?;
             for (authority, expected) in &cases {
                 let outcome = peer::connect(&requests, authority, HeaderMap::new()).await?;
-                let told = matches!(&outcome, Outcome::Status(status) if status.as_u16() == *expected);
+                let told =
+                    matches!(&outcome, Outcome::Status(status) if status.as_u16() == *expected);
                 ensure!(told, "{authority}: {outcome:?} and not {expected}");
             }
             // The connection is as good as before.
-            let answer = peer::health_through_tunnel(&requests, &victim(PORT), HeaderMap::new()).await?;
+            let answer =
+                peer::health_through_tunnel(&requests, &victim(PORT), HeaderMap::new()).await?;
             ensure!(answer.ends_with("ok"), "{answer}");
             Ok(())
         })
@@ -130,10 +132,8 @@ pub(crate) fn malformed_telemetry_headers_do_not_break_a_tunnel(_: &Inside) -> R
     })?;
     // What a peer claims is in no label.
     let samples = range.mesh.ztunnel_metrics(1)?;
-    let claimed = samples.sum(
-        "istio_tcp_connections_opened_total",
-        &[("source_workload_namespace", "kube-system")],
-    );
+    let claimed = samples
+        .sum("istio_tcp_connections_opened_total", &[("source_workload_namespace", "kube-system")]);
     ensure!(claimed == 0.0, "a claimed namespace became a label");
     Ok(())
 }

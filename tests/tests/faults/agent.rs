@@ -15,19 +15,19 @@ pub(crate) fn agent_restart_keeps_pods_served(_: &Inside) -> Result<()> {
     let place = place()?;
     let mesh = &place.mesh;
     let url = "http://checkout.shop/health";
-    let away = Away(mesh.process("agent-node2")?);
+    let away = Away::of(mesh.process("agent-node2")?);
     let mut ticks = Ticks::open(&place.web.netns, place.checkout.address(PORT))?;
     let new = Load::start(mesh, &place.web, url, 50, Connections::New)?;
     let rules = || place.checkout.netns.output("nft", &["list", "ruleset"]);
     let before = rules()?;
     for (how, end) in [("killed", Signal::SIGKILL), ("stopped", Signal::SIGTERM)] {
-        away.0.signal(end)?;
-        away.0.wait(SOON)?;
+        away.process.signal(end)?;
+        away.process.wait(SOON)?;
         ensure!(rules()? == before, "{how}: the pod's rules changed");
         let name = format!("while-{how}");
         let newcomer = mesh.declared_pod(PodSpec::new("shop", &name, 2))?;
         mesh.serve(&newcomer, PORT, &["serve", "--role", "checkout", "--no-upstreams"])?;
-        away.0.restart()?;
+        away.process.restart()?;
         // What came while it was away joins; who was there notices nothing.
         mesh.wait_enrolled(&newcomer)?;
         mesh.wait_ztunnel(2)?;
@@ -42,5 +42,5 @@ pub(crate) fn agent_restart_keeps_pods_served(_: &Inside) -> Result<()> {
     }
     ensure!(rules()? == before, "the pod's rules changed");
     new.finish()?;
-    Ok(())
+    away.back()
 }

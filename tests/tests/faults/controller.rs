@@ -24,12 +24,12 @@ pub(crate) fn controller_killed_for_a_while_fails_nothing_and_catches_up(_: &Ins
     let (mesh, manifests) = (&place.mesh, place.mesh.manifests());
     manifests.service(&service("passing"))?;
     poll::until_true("a service that will be deleted", CAUGHT_UP_DEADLINE, || knows(1, "passing"))?;
-    let away = Away(mesh.process("controller")?);
+    let away = Away::of(mesh.process("controller")?);
     let mut ticks = Ticks::open(&place.web.netns, place.checkout.address(PORT))?;
     let url = "http://checkout.shop/health";
     let kept = Load::start(mesh, &place.web, url, 50, Connections::Kept)?;
     let new = Load::start(mesh, &place.web, url, 50, Connections::New)?;
-    away.0.kill()?;
+    away.process.kill()?;
     let (before, _) = new.so_far()?;
     poll::until("requests without a controller", AWAY_DEADLINE, || {
         let (total, _) = new.so_far()?;
@@ -43,7 +43,7 @@ pub(crate) fn controller_killed_for_a_while_fails_nothing_and_catches_up(_: &Ins
     mesh.serve(&newcomer, PORT, &["serve", "--role", "checkout", "--no-upstreams"])?;
     let nobody = from_principals(&["cluster.local/ns/nowhere/sa/nobody"]);
     manifests.objects("closed", &[policy("shop", "closed", "newcomer", "ALLOW", nobody)])?;
-    away.0.restart()?;
+    away.process.restart()?;
     mesh.wait_controller()?;
     for node in [1, 2] {
         poll::until("both nodes caught up", CAUGHT_UP_DEADLINE, || {
@@ -62,7 +62,8 @@ pub(crate) fn controller_killed_for_a_while_fails_nothing_and_catches_up(_: &Ins
     succeeds(&place.web, "http://late.shop/")?;
     is_refused(&place.web, &format!("http://{}/", newcomer.address(PORT)))?;
     manifests.remove("closed")?;
-    mesh.remove_pod(&newcomer)
+    mesh.remove_pod(&newcomer)?;
+    away.back()
 }
 
 fn knows(node: u8, service: &str) -> Result<bool> {

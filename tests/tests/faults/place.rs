@@ -3,9 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, anyhow};
-use weft_harness::{
-    ControllerSettings, Mesh, Pod, PodSpec, Process, ServiceSpec, ZtunnelSettings,
-};
+use weft_harness::{ControllerSettings, Mesh, Pod, PodSpec, Process, ServiceSpec, ZtunnelSettings};
 
 use crate::support::PORT;
 
@@ -46,8 +44,9 @@ impl Place {
             cert_ttl: CERTIFICATE_LIFE.to_owned(),
             ..ControllerSettings::default()
         };
-        let environment = [("SECRET_TTL", CERTIFICATE_LIFE), ("CONNECTION_TERMINATION_DEADLINE", DRAIN)]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let environment =
+            [("SECRET_TTL", CERTIFICATE_LIFE), ("CONNECTION_TERMINATION_DEADLINE", DRAIN)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()));
         let ztunnel =
             ZtunnelSettings { environment: environment.to_vec(), ..ZtunnelSettings::default() };
         mesh.start_all(&controller, &ztunnel)?;
@@ -60,22 +59,32 @@ impl Place {
 
 /// A service of the checkout pod.
 pub(crate) fn service(name: &str) -> ServiceSpec<'_> {
-    ServiceSpec {
-        namespace: "shop",
-        name,
-        ports: &[(80, PORT)],
-        selector: &[("app", "checkout")],
+    ServiceSpec { namespace: "shop", name, ports: &[(80, PORT)], selector: &[("app", "checkout")] }
+}
+
+/// Starts a program again if the test fails while it is away, for the tests after it.
+pub(crate) struct Away {
+    pub(crate) process: Arc<Process>,
+    is_back: bool,
+}
+
+impl Away {
+    pub(crate) fn of(process: Arc<Process>) -> Self {
+        Self { process, is_back: false }
+    }
+
+    /// The test is through with it: it runs.
+    pub(crate) fn back(mut self) -> Result<()> {
+        self.is_back = true;
+        self.process.check_running()
     }
 }
 
-/// Starts a program again whatever became of the test, for the tests after it.
-pub(crate) struct Away(pub(crate) Arc<Process>);
-
 impl Drop for Away {
     fn drop(&mut self) {
-        if self.0.check_running().is_err() {
-            // A test that needs it will say so.
-            let _started = self.0.restart();
+        if !self.is_back {
+            // It may be about to end. A test that needs it will say so if this fails.
+            let _started = self.process.restart();
         }
     }
 }

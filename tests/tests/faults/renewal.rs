@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use weft_harness::{Inside, poll};
 
 use crate::place::place;
+use crate::support::PORT;
 use crate::support::load::{Connections, Load};
 use crate::support::status::serial;
-use crate::support::PORT;
 use crate::support::tcp::Ticks;
 
 const CLIENT: &str = "spiffe://cluster.local/ns/front/sa/web";

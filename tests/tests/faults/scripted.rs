@@ -109,7 +109,11 @@ impl Voice {
 }
 
 /// Serves until the program ends.
-pub(crate) fn serve(listener: StdListener, authority: Authority, names: Vec<SanType>) -> Result<Voice> {
+pub(crate) fn serve(
+    listener: StdListener,
+    authority: Authority,
+    names: Vec<SanType>,
+) -> Result<Voice> {
     let credential = authority.issue(names)?;
     let mut tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -140,7 +144,11 @@ pub(crate) fn serve(listener: StdListener, authority: Authority, names: Vec<SanT
 /// An end of an in-process pipe: the server's library knows such as connections, and TLS streams it doesn't.
 type Connection = Result<tokio::io::DuplexStream, std::io::Error>;
 
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, connections: mpsc::Sender<Connection>) {
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    connections: mpsc::Sender<Connection>,
+) {
     while let Ok((tcp, _)) = listener.accept().await {
         tokio::spawn(one(acceptor.clone(), tcp, connections.clone()));
     }

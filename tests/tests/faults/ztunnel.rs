@@ -9,7 +9,7 @@ use weft_harness::{Inside, is_redirected, poll};
 use weft_proto::contract::port;
 
 use crate::place::{Away, place};
-use crate::support::calls::{get, is_refused, succeeds};
+use crate::support::calls::{get, is_refused, log_line, succeeds};
 use crate::support::load::{Connections, Load};
 use crate::support::tcp::Ticks;
 use crate::support::{PORT, SOON};
@@ -23,15 +23,15 @@ const MARGIN: Duration = Duration::from_secs(3);
 pub(crate) fn ztunnel_killed_and_restarted_serves_again(_: &Inside) -> Result<()> {
     let place = place()?;
     let mesh = &place.mesh;
-    let away = Away(mesh.process("ztunnel-node2")?);
+    let away = Away::of(mesh.process("ztunnel-node2")?);
     let mut ticks = Ticks::open(&place.web.netns, place.checkout.address(PORT))?;
-    away.0.kill()?;
+    away.process.kill()?;
     // Open connections end at once instead of hanging, and nothing goes around the proxy.
     let ended = ticks.wait_for_end(SOON)?;
     ensure!(ended < SOON, "it hung for {ended:?}");
     ensure!(is_redirected(&place.checkout.netns)?, "the pod's rules went with the ztunnel");
     is_refused(&place.web, URL)?;
-    away.0.restart()?;
+    away.process.restart()?;
     mesh.wait_ztunnel(2)?;
     // Its callers' pools notice that their tunnels are dead.
     poll::until("served again", SOON, || {
@@ -42,14 +42,15 @@ pub(crate) fn ztunnel_killed_and_restarted_serves_again(_: &Inside) -> Result<()
     let load = Load::start(mesh, &place.web, URL, 50, Connections::New)?;
     let mut again = Ticks::open(&place.web.netns, place.checkout.address(PORT))?;
     again.expect_more()?;
-    load.finish().map(drop)
+    load.finish()?;
+    away.back()
 }
 
 pub(crate) fn sigterm_lets_open_connections_finish_within_the_deadline(_: &Inside) -> Result<()> {
     let place = place()?;
     let mesh = &place.mesh;
     let ztunnel = mesh.process("ztunnel-node2")?;
-    let away = Away(ztunnel.clone());
+    let away = Away::of(ztunnel.clone());
     // An open connection goes on and is cut when the time is over.
     let mut lasting = Ticks::open(&place.web.netns, place.checkout.address(PORT))?;
     let asked = Instant::now();
@@ -66,6 +67,8 @@ pub(crate) fn sigterm_lets_open_connections_finish_within_the_deadline(_: &Insid
     ensure!(status.success(), "it ended with {status}");
     ensure!(cut + Duration::from_millis(200) >= DRAIN, "cut after {cut:?} of {DRAIN:?}");
     ensure!(ended <= DRAIN + MARGIN, "it ended after {ended:?}");
+    let said = log_line(mesh, 2, &["connection complete", "the proxy is shutting down"]);
+    said.context("a connection that was cut left no line in the log")?;
     ztunnel.restart()?;
     mesh.wait_ztunnel(2)?;
     poll::until("served again", SOON, || {
@@ -80,7 +83,8 @@ pub(crate) fn sigterm_lets_open_connections_finish_within_the_deadline(_: &Insid
     let status = ztunnel.wait(DRAIN)?;
     ensure!(status.success(), "it ended with {status}");
     ensure!(asked.elapsed() < DRAIN, "it waited for nobody: {:?}", asked.elapsed());
-    drop(away);
+    ztunnel.restart()?;
     mesh.wait_ztunnel(2)?;
-    poll::until("served again", SOON, || succeeds(&place.web, URL).map(drop))
+    poll::until("served again", SOON, || succeeds(&place.web, URL).map(drop))?;
+    away.back()
 }

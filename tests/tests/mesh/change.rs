@@ -22,12 +22,16 @@ pub(crate) fn deleted_file_removes_its_objects(_: &Inside) -> Result<()> {
     let nobody = from_principals(&["cluster.local/ns/nowhere/sa/nobody"]);
     let denied = policy("shop", "passing", "checkout", "ALLOW", nobody);
     manifests.objects("passing", &[service, denied])?;
-    let known = |section| anyhow::Ok([
-        status::knows(mesh, 1, section, ("shop", "passing"))?,
-        status::knows(mesh, 2, section, ("shop", "passing"))?,
-    ]);
+    let known = |section| {
+        anyhow::Ok([
+            status::knows(mesh, 1, section, ("shop", "passing"))?,
+            status::knows(mesh, 2, section, ("shop", "passing"))?,
+        ])
+    };
     for section in ["services", "policies"] {
-        poll::until_true(&format!("{section} at both nodes"), SOON, || Ok(known(section)? == [true; 2]))?;
+        poll::until_true(&format!("{section} at both nodes"), SOON, || {
+            Ok(known(section)? == [true; 2])
+        })?;
     }
     is_refused(&web, "http://passing.shop/")?;
     manifests.remove("passing")?;
@@ -36,7 +40,7 @@ pub(crate) fn deleted_file_removes_its_objects(_: &Inside) -> Result<()> {
     }
     succeeds(&web, "http://checkout.shop/")?;
     let answer = is_refused(&web, "http://passing.shop/")?;
-    ensure!(answer.text("/error").contains("resolve"), "{answer:?}");
+    ensure!(answer.text("/error").contains("doesn't resolve"), "{answer:?}");
     Ok(())
 }
 
@@ -53,7 +57,8 @@ pub(crate) fn bad_document_keeps_last_good_and_is_named_in_status(_: &Inside) ->
     manifests.write(name, &format!("{lead}{bad}"))?;
     let rejected = poll::until("the document named in the status", SOON, || {
         let status = status::controller(&town.mesh)?;
-        let rejected = status.get("rejected").and_then(Value::as_array).cloned().unwrap_or_default();
+        let rejected =
+            status.get("rejected").and_then(Value::as_array).cloned().unwrap_or_default();
         let of_file = |it: &Value| it.get("file") == Some(&json!(format!("{name}.yaml")));
         rejected.into_iter().find(of_file).with_context(|| status.to_string())
     })?;

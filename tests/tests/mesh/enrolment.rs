@@ -24,7 +24,8 @@ pub(crate) fn label_alone_enrols_and_none_opts_out(_: &Inside) -> Result<()> {
         ("outside", "outsider", false),
     ] {
         let pod = town.pod(namespace, name)?;
-        let (rules, listens) = (is_redirected(&pod.netns)?, pod.netns.has_tcp_listener(port::HBONE)?);
+        let (rules, listens) =
+            (is_redirected(&pod.netns)?, pod.netns.has_tcp_listener(port::HBONE)?);
         ensure!(rules == is_in && listens == is_in, "{name}: rules {rules}, listens {listens}");
         let protocol = protocol(town, &pod)?;
         ensure!(protocol == if is_in { "HBONE" } else { "TCP" }, "{name} is reached by {protocol}");

@@ -21,7 +21,8 @@ pub(crate) fn names_resolve(_: &Inside) -> Result<()> {
         (&web, "checkout.shop.svc.cluster.local"),
     ] {
         let answer = succeeds(from, &format!("http://{name}/"))?;
-        let peer: SocketAddr = answer.text("/peer").parse().context("the address it resolved to")?;
+        let peer: SocketAddr =
+            answer.text("/peer").parse().context("the address it resolved to")?;
         addresses.push(peer.ip());
     }
     let virtual_address = addresses.first().context("no address")?;
@@ -36,7 +37,7 @@ pub(crate) fn names_resolve(_: &Inside) -> Result<()> {
     // A short name is of the asker's own namespace.
     for (from, name) in [(&web, "checkout"), (&web, "nobody.shop"), (&web, "nobody.invalid")] {
         let answer = is_refused(from, &format!("http://{name}/"))?;
-        ensure!(answer.text("/error").contains("resolve"), "{name}: {answer:?}");
+        ensure!(answer.text("/error").contains("doesn't resolve"), "{name}: {answer:?}");
     }
     Ok(())
 }

@@ -40,9 +40,13 @@ impl Town {
     fn build() -> Result<Self> {
         let town = Self { mesh: Mesh::builder().folder(FOLDER).build()? };
         let (mesh, manifests) = (&town.mesh, town.mesh.manifests());
-        for (namespace, enrolled) in
-            [("front", true), ("shop", true), ("vault", true), ("warehouse", true), ("outside", false)]
-        {
+        for (namespace, enrolled) in [
+            ("front", true),
+            ("shop", true),
+            ("vault", true),
+            ("warehouse", true),
+            ("outside", false),
+        ] {
             manifests.namespace(namespace, enrolled)?;
         }
         for (namespace, name, node, enrolled, serves) in PODS {

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use weft_harness::capture::Capture;
-use weft_harness::{
-    ControllerSettings, Inside, Mesh, Pod, PodSpec, ZtunnelSettings,
-};
+use weft_harness::{ControllerSettings, Inside, Mesh, Pod, PodSpec, ZtunnelSettings};
 use weft_proto::contract::port;
 
 use crate::support::calls::{get, succeeds};

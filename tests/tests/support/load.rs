@@ -75,7 +75,8 @@ impl Load {
 }
 
 fn counts(line: &str) -> Result<(u64, u64)> {
-    let report: Value = serde_json::from_str(line).with_context(|| format!("a report: {line:?}"))?;
+    let report: Value =
+        serde_json::from_str(line).with_context(|| format!("a report: {line:?}"))?;
     let number = |key: &str| report.get(key).and_then(Value::as_u64).context("a number");
     Ok((number("total")?, number("failed")?))
 }

@@ -67,7 +67,7 @@ pub(crate) async fn tls(
     let connector = TlsConnector::from(config(credential, b"h2")?);
     let name = ServerName::IpAddress(to.ip().into());
     let tcp = tcp(from, to).await?;
-    within("the TLS handshake", connector.connect(name, tcp)).await?.context("TLS")
+    within("the TLS handshake", Box::pin(connector.connect(name, tcp))).await?.context("TLS")
 }
 
 /// An HTTP/2 connection.
@@ -76,9 +76,9 @@ pub(crate) async fn http2(
     to: SocketAddr,
     credential: Option<&Credential>,
 ) -> Result<SendRequest<Bytes>> {
-    let tls = tls(from, to, credential).await?;
+    let tls = Box::pin(tls(from, to, credential)).await?;
     let handshake = h2::client::Builder::new().max_header_list_size(1 << 20).handshake(tls);
-    let (requests, connection) = within("the HTTP/2 handshake", handshake).await??;
+    let (requests, connection) = within("the HTTP/2 handshake", Box::pin(handshake)).await??;
     // Its error shows at the requests.
     tokio::spawn(connection);
     Ok(requests)

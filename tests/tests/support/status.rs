@@ -19,7 +19,12 @@ pub(crate) fn dumped(mesh: &Mesh, node: u8, section: &str) -> Result<Vec<Value>>
 }
 
 /// Whether a node's ztunnel knows an object of that section under that namespace and name.
-pub(crate) fn knows(mesh: &Mesh, node: u8, section: &str, (namespace, name): (&str, &str)) -> Result<bool> {
+pub(crate) fn knows(
+    mesh: &Mesh,
+    node: u8,
+    section: &str,
+    (namespace, name): (&str, &str),
+) -> Result<bool> {
     let word = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
     Ok(dumped(mesh, node, section)?.iter().any(|item| {
         word(item, "namespace").as_deref() == Some(namespace)

@@ -78,7 +78,9 @@ impl Ticks {
             match self.stream.read(&mut [0; 4096]) {
                 Ok(0) => return Ok(start.elapsed()),
                 // Nothing at all within the socket's own time is silence, not an end.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     bail!("{}: silent, not ended", self.what);
                 }
                 Err(_) => return Ok(start.elapsed()),
