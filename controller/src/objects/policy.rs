@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Pool;
-use super::fields::{self, FieldError};
+use super::fields::{self, FieldError, Given};
 use super::meta::{Labels, Meta};
 use super::policy_rules::{self, RawRule};
 
@@ -181,9 +181,9 @@ pub(super) struct RawAuthorizationPolicy {
     #[serde(default, deserialize_with = "fields::not_null")]
     target_ref: Option<RawTarget>,
     #[serde(default, deserialize_with = "fields::not_null")]
-    target_refs: Option<Vec<RawTarget>>,
+    target_refs: Option<Vec<Given<RawTarget>>>,
     #[serde(default, deserialize_with = "fields::not_null")]
-    rules: Option<Vec<RawRule>>,
+    rules: Option<Vec<Given<RawRule>>>,
     #[serde(default, deserialize_with = "fields::not_null")]
     action: Option<Action>,
     #[serde(default, deserialize_with = "fields::not_null")]
@@ -263,7 +263,7 @@ pub(super) fn authorization_policy(
     }
     let raw_rules = raw.rules.as_deref().unwrap_or_default();
     let mut rules = Vec::with_capacity(raw_rules.len());
-    for (at, rule) in raw_rules.iter().enumerate() {
+    for (at, Given(rule)) in raw_rules.iter().enumerate() {
         rules.push(policy_rules::rule(
             rule,
             &format!("spec.rules[{at}]"),
@@ -291,7 +291,7 @@ pub(super) struct RawPeerAuthentication {
     #[serde(default, deserialize_with = "fields::not_null")]
     mtls: Option<RawMtls>,
     #[serde(default, deserialize_with = "fields::not_null")]
-    port_level_mtls: Option<BTreeMap<String, RawMtls>>,
+    port_level_mtls: Option<BTreeMap<String, Given<RawMtls>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -314,7 +314,7 @@ pub(super) fn peer_authentication(
         return Err(FieldError::new("spec.portLevelMtls", reason));
     }
     let mut ports = Vec::with_capacity(raw_ports.len());
-    for (text, mtls) in raw_ports {
+    for (text, Given(mtls)) in raw_ports {
         let port = fields::port_of_text(text)
             .map_err(|reason| FieldError::new(format!("spec.portLevelMtls.{text}"), reason))?;
         ports.push((port, mtls.mode.unwrap_or_default()));

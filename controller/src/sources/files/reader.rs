@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::sources::{SourceEvent, SourceReport};
 
-use super::events::{Happened, Signal, Watches};
+use super::events::{Happened, Sight, Signal, Watches};
 use super::scan::{self, Scan, Stamp};
 use super::state::FolderState;
 use super::{FolderSettings, limits};
@@ -33,8 +33,7 @@ struct Pending {
     /// As it is now; nothing: it is gone.
     stamp: Option<Stamp>,
     since: Instant,
-    /// It was moved into its place, so it is complete.
-    is_whole: bool,
+    sight: Sight,
 }
 
 pub(super) struct Reader {
@@ -128,7 +127,7 @@ impl Reader {
     /// Finds out which files have changed.
     fn look(&mut self) {
         let now = Instant::now();
-        for (path, is_whole) in std::mem::take(&mut self.happened.touched) {
+        for (path, sight) in std::mem::take(&mut self.happened.touched) {
             let Some(below) = scan::relative(&self.root, &path) else {
                 // A link of the folder leads there.
                 self.happened.rescan = true;
@@ -152,7 +151,7 @@ impl Reader {
                         Pending {
                             stamp,
                             since: now,
-                            is_whole,
+                            sight,
                         },
                     );
                 }
@@ -161,7 +160,7 @@ impl Reader {
                     let gone = Pending {
                         stamp: None,
                         since: now,
-                        is_whole: false,
+                        sight: Sight::Changed,
                     };
                     self.pending.entry(below).or_insert(gone);
                 }
@@ -216,10 +215,15 @@ impl Reader {
             .is_none_or(|pending| pending.stamp != Some(stamp))
         {
             let is_whole = !self.state.is_loaded && has_long_been(&file.metadata);
+            let sight = if is_whole {
+                Sight::Moved
+            } else {
+                Sight::Changed
+            };
             let pending = Pending {
                 stamp: Some(stamp),
                 since: now,
-                is_whole,
+                sight,
             };
             self.pending.insert(below.clone(), pending);
         }
@@ -234,7 +238,7 @@ impl Reader {
             let gone = Pending {
                 stamp: None,
                 since: now,
-                is_whole: false,
+                sight: Sight::Changed,
             };
             self.pending.insert(below.clone(), gone);
         }
@@ -244,9 +248,6 @@ impl Reader {
         if pending.stamp.is_none() {
             return pending.since + limits::SETTLE_GONE;
         }
-        if pending.is_whole {
-            return pending.since;
-        }
         let is_written = self.known.get(below).is_some_and(|known| {
             let writing = &self.happened.writing;
             writing.contains(&known.path)
@@ -255,12 +256,13 @@ impl Reader {
                     .as_ref()
                     .is_some_and(|real| writing.contains(real))
         });
-        pending.since
-            + if is_written {
-                limits::WRITER_MAX
-            } else {
-                limits::SETTLE
-            }
+        let patience = match pending.sight {
+            _ if is_written => limits::WRITER_MAX,
+            Sight::Changed => limits::SETTLE,
+            Sight::Closed => limits::SETTLE_CLOSED,
+            Sight::Moved => Duration::ZERO,
+        };
+        pending.since + patience
     }
 
     fn wake_at(&self) -> Instant {
@@ -303,7 +305,7 @@ impl Reader {
                 Pending {
                     stamp,
                     since: now,
-                    is_whole: false,
+                    sight: Sight::Changed,
                 },
             );
         };

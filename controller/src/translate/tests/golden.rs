@@ -362,10 +362,7 @@ ports: [{name: sql, port: 6432, protocol: TCP}, {name: other, port: 1}, {name: s
     assert!(gone.workloads["Kubernetes//Pod/shop/a"].services.is_empty());
 }
 
-#[test]
-fn workload_entry_joins_services_and_entries() {
-    let found = standalone(
-        r"
+const OUTSIDE: &str = r"
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: vm1, namespace: shop, labels: {app: web}}
@@ -391,8 +388,11 @@ spec:
   resolution: STATIC
   ports: [{number: 443, name: https, protocol: TLS}, {number: 444, name: other, protocol: TCP, targetPort: 4444}]
   workloadSelector: {labels: {tier: back}}
-",
-    );
+";
+
+#[test]
+fn workload_entry_joins_services_and_entries() {
+    let found = standalone(OUTSIDE);
     let vm = &found.workloads["Kubernetes/networking.istio.io/WorkloadEntry/shop/vm1"];
     assert_eq!(vm.addresses, [v4(10, 8, 0, 1)]);
     assert_eq!(
