@@ -1,9 +1,7 @@
 //! The loop that watches a folder: which files have changed, and when each may be read.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
@@ -214,7 +212,7 @@ impl Reader {
             .get(below)
             .is_none_or(|pending| pending.stamp != Some(stamp))
         {
-            let is_whole = !self.state.is_loaded && has_long_been(&file.metadata);
+            let is_whole = !self.state.is_loaded && scan::has_long_been(&file.metadata);
             let sight = if is_whole {
                 Sight::Moved
             } else {
@@ -316,7 +314,7 @@ impl Reader {
             self.known.remove(below);
             return self.state.remove_file(below);
         };
-        let content = read_file(&known.path, stamp.bytes);
+        let content = scan::read_file(&known.path, stamp.bytes);
         let after = std::fs::metadata(&known.path)
             .ok()
             .map(|metadata| Stamp::of(&metadata));
@@ -369,28 +367,4 @@ fn is_below_fault(below: &str, found: &Scan) -> bool {
                 .strip_prefix(&**folder)
                 .is_some_and(|rest| rest.starts_with('/'))
     })
-}
-
-/// A file that was last written before any process could still be at it needs no further look at the start.
-fn has_long_been(metadata: &std::fs::Metadata) -> bool {
-    let modified = metadata.modified().ok();
-    let age = modified.and_then(|at| weft_core::clock::now().duration_since(at).ok());
-    age.is_some_and(|age| age > limits::RESCAN)
-}
-
-fn read_file(path: &Path, bytes: u64) -> Result<Vec<u8>, String> {
-    let too_long = || format!("has over {} bytes", limits::FILE_BYTES_MAX);
-    if bytes > limits::FILE_BYTES_MAX {
-        return Err(too_long());
-    }
-    let file = File::open(path).map_err(|error| format!("can't be opened: {error}"))?;
-    let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default() + 1);
-    file.take(limits::FILE_BYTES_MAX + 1)
-        .read_to_end(&mut content)
-        .map_err(|error| format!("can't be read: {error}"))?;
-    if content.len() as u64 > limits::FILE_BYTES_MAX {
-        Err(too_long())
-    } else {
-        Ok(content)
-    }
 }
