@@ -36,7 +36,10 @@ fn steps(path: &str) -> Vec<Step<'_>> {
             None => Step::Key(text),
         }
     };
-    path.split(['.', '[']).filter(|part| !part.is_empty()).map(step).collect()
+    path.split(['.', '['])
+        .filter(|part| !part.is_empty())
+        .map(step)
+        .collect()
 }
 
 struct Walk<'a>(&'a [Step<'a>]);

@@ -10,6 +10,7 @@ mod fields;
 mod istio;
 mod locate;
 mod meta;
+mod peer;
 mod policy;
 mod policy_rules;
 mod pool;
@@ -28,9 +29,10 @@ pub use istio::{
     EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
 };
 pub use meta::{Labels, Meta, Owner, Timestamp};
+pub use peer::{MtlsMode, PeerAuthentication};
 pub use policy::{
-    Action, AuthorizationPolicy, Block, Both, Condition, MtlsMode, Operation, Pattern,
-    PeerAuthentication, PolicyBody, Rule, ServiceAccountName, Source, WhenKey,
+    Action, AuthorizationPolicy, Block, Both, Condition, Operation, Pattern, PolicyBody, Rule,
+    ServiceAccountName, Source, WhenKey,
 };
 pub use pool::Pool;
 pub use read::{Header, ReadError, header, items, read, read_item, sniff, unreadable};
@@ -86,7 +88,10 @@ impl Kind {
     /// is known is a document that was cut short within the kind's name.
     pub fn is_group_read(api_version: &str) -> bool {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        matches!(group, "" | "discovery.k8s.io" | "networking.istio.io" | "security.istio.io")
+        matches!(
+            group,
+            "" | "discovery.k8s.io" | "networking.istio.io" | "security.istio.io"
+        )
     }
 
     /// Whether objects of this kind live in no namespace.
@@ -121,7 +126,11 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// A key from its parts.
     pub fn new(kind: Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 

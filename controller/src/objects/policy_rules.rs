@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::Pool;
-use super::fields::{self, FieldError};
+use super::fields::{self, FieldError, Given};
 use super::meta::Meta;
 use super::policy::{
     Both, Condition, Operation, Pattern, Rule, ServiceAccountName, Source, WhenKey,
@@ -20,23 +20,23 @@ type Texts = Option<Vec<String>>;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RawRule {
     #[serde(default, deserialize_with = "fields::not_null")]
-    from: Option<Vec<RawFrom>>,
+    from: Option<Vec<Given<RawFrom>>>,
     #[serde(default, deserialize_with = "fields::not_null")]
-    to: Option<Vec<RawTo>>,
+    to: Option<Vec<Given<RawTo>>>,
     #[serde(default, deserialize_with = "fields::not_null")]
-    when: Option<Vec<RawWhen>>,
+    when: Option<Vec<Given<RawWhen>>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFrom {
-    source: RawSource,
+    source: Given<RawSource>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTo {
-    operation: RawOperation,
+    operation: Given<RawOperation>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,21 +111,25 @@ pub(super) fn rule(
     meta: &Meta,
     pool: &mut Pool,
 ) -> Result<Rule, FieldError> {
-    let mut context = Context { pool, namespace: &meta.namespace };
+    let mut context = Context {
+        pool,
+        namespace: &meta.namespace,
+    };
     let mut rule = Rule::default();
     if let Some(from) = &raw.from {
         rule.from = each(from, &format!("{field}.from"), |raw, field| {
-            source(&raw.source, &format!("{field}.source"), &mut context)
+            source(&raw.0.source.0, &format!("{field}.source"), &mut context)
         })?;
     }
     if let Some(to) = &raw.to {
         rule.to = each(to, &format!("{field}.to"), |raw, field| {
-            operation(&raw.operation, &format!("{field}.operation"))
+            operation(&raw.0.operation.0, &format!("{field}.operation"))
         })?;
     }
     if let Some(when) = &raw.when {
-        rule.when =
-            each(when, &format!("{field}.when"), |raw, field| condition(raw, field, &mut context))?;
+        rule.when = each(when, &format!("{field}.when"), |raw, field| {
+            condition(&raw.0, field, &mut context)
+        })?;
     }
     Ok(rule)
 }
@@ -167,7 +171,10 @@ fn source(raw: &RawSource, field: &str, context: &mut Context<'_>) -> Result<Sou
         )?,
     };
     if built == Source::default() {
-        return Err(FieldError::new(field, "says nothing; at least one field is needed"));
+        return Err(FieldError::new(
+            field,
+            "says nothing; at least one field is needed",
+        ));
     }
     let is_given = |both: &Both<Pattern>| !both.0.is_empty() || !both.1.is_empty();
     let has_accounts = raw.service_accounts.is_some() || raw.not_service_accounts.is_some();
@@ -199,7 +206,10 @@ fn operation(raw: &RawOperation, field: &str) -> Result<Operation, FieldError> {
         )?,
     };
     if built == Operation::default() {
-        return Err(FieldError::new(field, "says nothing; at least one field is needed"));
+        return Err(FieldError::new(
+            field,
+            "says nothing; at least one field is needed",
+        ));
     }
     Ok(built)
 }
@@ -257,9 +267,15 @@ fn each<T, U>(
     mut build: impl FnMut(&T, &str) -> Result<U, FieldError>,
 ) -> Result<Box<[U]>, FieldError> {
     if list.is_empty() {
-        return Err(FieldError::new(field, "is empty; leave it out to mean anything"));
+        return Err(FieldError::new(
+            field,
+            "is empty; leave it out to mean anything",
+        ));
     }
-    list.iter().enumerate().map(|(at, item)| build(item, &format!("{field}[{at}]"))).collect()
+    list.iter()
+        .enumerate()
+        .map(|(at, item)| build(item, &format!("{field}[{at}]")))
+        .collect()
 }
 
 fn both<T>(
@@ -309,7 +325,9 @@ fn pattern(text: &str, pool: &mut Pool) -> Result<Pattern, String> {
 fn principal(text: &str, pool: &mut Pool) -> Result<Pattern, String> {
     // It would never match: principals are compared without the scheme.
     if text.contains("://") {
-        return Err(format!("{text:?}: principals are written without spiffe://"));
+        return Err(format!(
+            "{text:?}: principals are written without spiffe://"
+        ));
     }
     pattern(text, pool)
 }
@@ -320,5 +338,8 @@ fn service_account(text: &str, context: &mut Context<'_>) -> Result<ServiceAccou
         return Err(format!("{text:?} is neither <namespace>/<name> nor <name>"));
     }
     let text = |text: &str| Arc::from(text);
-    Ok(ServiceAccountName { namespace: text(namespace), name: text(name) })
+    Ok(ServiceAccountName {
+        namespace: text(namespace),
+        name: text(name),
+    })
 }

@@ -17,9 +17,12 @@ mod events;
 pub mod limits;
 mod parse;
 mod reader;
+mod renewal;
 mod report;
 mod scan;
 mod state;
+#[cfg(test)]
+mod state_tests;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +50,10 @@ pub struct FolderSettings {
 impl FolderSettings {
     /// With the usual times.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), rescan: limits::RESCAN }
+        Self {
+            folder: folder.into(),
+            rescan: limits::RESCAN,
+        }
     }
 }
 
@@ -92,8 +98,10 @@ const BATCHES_MAX: usize = 4;
 
 /// Starts to watch a folder.
 pub fn watch_folder(settings: FolderSettings) -> Result<Folder, FolderError> {
-    std::fs::read_dir(&settings.folder)
-        .map_err(|source| FolderError::Unreadable { path: settings.folder.clone(), source })?;
+    std::fs::read_dir(&settings.folder).map_err(|source| FolderError::Unreadable {
+        path: settings.folder.clone(),
+        source,
+    })?;
     let (events_in, events) = mpsc::channel(BATCHES_MAX);
     let (report_in, report) = watch::channel(Arc::default());
     let (signals_in, signals) = sync_channel(limits::EVENTS_MAX);
@@ -102,5 +110,9 @@ pub fn watch_folder(settings: FolderSettings) -> Result<Folder, FolderError> {
         .name("manifests".to_owned())
         .spawn(move || reader.run(&signals))
         .map_err(FolderError::Thread)?;
-    Ok(Folder { events, report, _stop: StopOnDrop(signals_in) })
+    Ok(Folder {
+        events,
+        report,
+        _stop: StopOnDrop(signals_in),
+    })
 }

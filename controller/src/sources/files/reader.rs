@@ -1,9 +1,7 @@
 //! The loop that watches a folder: which files have changed, and when each may be read.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
@@ -13,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::sources::{SourceEvent, SourceReport};
 
-use super::events::{Happened, Signal, Watches};
+use super::events::{Happened, Sight, Signal, Watches};
 use super::scan::{self, Scan, Stamp};
 use super::state::FolderState;
 use super::{FolderSettings, limits};
@@ -33,8 +31,7 @@ struct Pending {
     /// As it is now; nothing: it is gone.
     stamp: Option<Stamp>,
     since: Instant,
-    /// It was moved into its place, so it is complete.
-    is_whole: bool,
+    sight: Sight,
 }
 
 pub(super) struct Reader {
@@ -66,7 +63,10 @@ impl Reader {
             root: settings.folder,
             rescan: settings.rescan,
             watches: Watches::new(signals),
-            happened: Happened { rescan: true, ..Happened::default() },
+            happened: Happened {
+                rescan: true,
+                ..Happened::default()
+            },
             known: BTreeMap::new(),
             pending: BTreeMap::new(),
             folder_faults: Vec::new(),
@@ -90,7 +90,11 @@ impl Reader {
             if !is_partial && self.publish(has_read, is_load_over).is_err() {
                 return;
             }
-            let wake_at = self.wake_at().min(if is_partial { load_until } else { self.rescan_at });
+            let wake_at = self.wake_at().min(if is_partial {
+                load_until
+            } else {
+                self.rescan_at
+            });
             if !self.wait(signals, wake_at) {
                 return;
             }
@@ -121,7 +125,7 @@ impl Reader {
     /// Finds out which files have changed.
     fn look(&mut self) {
         let now = Instant::now();
-        for (path, is_whole) in std::mem::take(&mut self.happened.touched) {
+        for (path, sight) in std::mem::take(&mut self.happened.touched) {
             let Some(below) = scan::relative(&self.root, &path) else {
                 // A link of the folder leads there.
                 self.happened.rescan = true;
@@ -132,15 +136,30 @@ impl Reader {
                     if path.is_symlink() {
                         self.happened.rescan = true;
                     }
-                    let unread = Known { path, real: None, stamp: None };
+                    let unread = Known {
+                        path,
+                        real: None,
+                        stamp: None,
+                    };
                     let known = self.known.entry(below.clone()).or_insert(unread);
                     known.stamp = None;
                     let stamp = Some(Stamp::of(&metadata));
-                    self.pending.insert(below, Pending { stamp, since: now, is_whole });
+                    self.pending.insert(
+                        below,
+                        Pending {
+                            stamp,
+                            since: now,
+                            sight,
+                        },
+                    );
                 }
                 Ok(_) => self.happened.rescan = true,
                 Err(_) if self.known.contains_key(&below) => {
-                    let gone = Pending { stamp: None, since: now, is_whole: false };
+                    let gone = Pending {
+                        stamp: None,
+                        since: now,
+                        sight: Sight::Changed,
+                    };
                     self.pending.entry(below).or_insert(gone);
                 }
                 Err(_) => {}
@@ -176,7 +195,11 @@ impl Reader {
 
     fn compare_file(&mut self, below: &Arc<str>, file: &scan::Found, now: Instant) {
         let stamp = Stamp::of(&file.metadata);
-        let unread = || Known { path: file.path.clone(), real: None, stamp: None };
+        let unread = || Known {
+            path: file.path.clone(),
+            real: None,
+            stamp: None,
+        };
         let known = self.known.entry(below.clone()).or_insert_with(unread);
         let is_elsewhere = known.real != file.real;
         known.real.clone_from(&file.real);
@@ -184,16 +207,37 @@ impl Reader {
             self.pending.remove(below);
             return;
         }
-        if self.pending.get(below).is_none_or(|pending| pending.stamp != Some(stamp)) {
-            let is_whole = !self.state.is_loaded && has_long_been(&file.metadata);
-            let pending = Pending { stamp: Some(stamp), since: now, is_whole };
+        if self
+            .pending
+            .get(below)
+            .is_none_or(|pending| pending.stamp != Some(stamp))
+        {
+            let is_whole = !self.state.is_loaded && scan::has_long_been(&file.metadata);
+            let sight = if is_whole {
+                Sight::Moved
+            } else {
+                Sight::Changed
+            };
+            let pending = Pending {
+                stamp: Some(stamp),
+                since: now,
+                sight,
+            };
             self.pending.insert(below.clone(), pending);
         }
     }
 
     fn set_gone(&mut self, below: &Arc<str>, now: Instant) {
-        if self.pending.get(below).is_none_or(|pending| pending.stamp.is_some()) {
-            let gone = Pending { stamp: None, since: now, is_whole: false };
+        if self
+            .pending
+            .get(below)
+            .is_none_or(|pending| pending.stamp.is_some())
+        {
+            let gone = Pending {
+                stamp: None,
+                since: now,
+                sight: Sight::Changed,
+            };
             self.pending.insert(below.clone(), gone);
         }
     }
@@ -202,19 +246,28 @@ impl Reader {
         if pending.stamp.is_none() {
             return pending.since + limits::SETTLE_GONE;
         }
-        if pending.is_whole {
-            return pending.since;
-        }
         let is_written = self.known.get(below).is_some_and(|known| {
             let writing = &self.happened.writing;
             writing.contains(&known.path)
-                || known.real.as_ref().is_some_and(|real| writing.contains(real))
+                || known
+                    .real
+                    .as_ref()
+                    .is_some_and(|real| writing.contains(real))
         });
-        pending.since + if is_written { limits::WRITER_MAX } else { limits::SETTLE }
+        let patience = match pending.sight {
+            _ if is_written => limits::WRITER_MAX,
+            Sight::Changed => limits::SETTLE,
+            Sight::Closed => limits::SETTLE_CLOSED,
+            Sight::Moved => Duration::ZERO,
+        };
+        pending.since + patience
     }
 
     fn wake_at(&self) -> Instant {
-        let dues = self.pending.iter().map(|(below, pending)| self.due(below, pending));
+        let dues = self
+            .pending
+            .iter()
+            .map(|(below, pending)| self.due(below, pending));
         dues.min().unwrap_or(self.rescan_at).min(self.rescan_at)
     }
 
@@ -222,8 +275,12 @@ impl Reader {
     fn read_settled(&mut self) -> bool {
         let now = Instant::now();
         let is_due = |(below, pending): &(&Arc<str>, &Pending)| self.due(below, pending) <= now;
-        let due: Vec<_> =
-            self.pending.iter().filter(is_due).map(|(below, _)| below.clone()).collect();
+        let due: Vec<_> = self
+            .pending
+            .iter()
+            .filter(is_due)
+            .map(|(below, _)| below.clone())
+            .collect();
         for below in &due {
             self.read(below, now);
         }
@@ -237,9 +294,18 @@ impl Reader {
         let Some(known) = self.known.get_mut(below) else {
             return;
         };
-        let before = std::fs::metadata(&known.path).ok().map(|metadata| Stamp::of(&metadata));
+        let before = std::fs::metadata(&known.path)
+            .ok()
+            .map(|metadata| Stamp::of(&metadata));
         let mut again = |stamp| {
-            self.pending.insert(below.clone(), Pending { stamp, since: now, is_whole: false });
+            self.pending.insert(
+                below.clone(),
+                Pending {
+                    stamp,
+                    since: now,
+                    sight: Sight::Changed,
+                },
+            );
         };
         if before != pending.stamp {
             return again(before);
@@ -248,8 +314,10 @@ impl Reader {
             self.known.remove(below);
             return self.state.remove_file(below);
         };
-        let content = read_file(&known.path, stamp.bytes);
-        let after = std::fs::metadata(&known.path).ok().map(|metadata| Stamp::of(&metadata));
+        let content = scan::read_file(&known.path, stamp.bytes);
+        let after = std::fs::metadata(&known.path)
+            .ok()
+            .map(|metadata| Stamp::of(&metadata));
         if after != before {
             return again(after);
         }
@@ -258,7 +326,8 @@ impl Reader {
             Ok(Ok(text)) => self.state.set_file(below, &text),
             Ok(Err(error)) => {
                 let at = error.utf8_error().valid_up_to();
-                self.state.set_fault(below, format!("is no text: byte {at} is not UTF-8"));
+                self.state
+                    .set_fault(below, format!("is no text: byte {at} is not UTF-8"));
             }
             Err(reason) => self.state.set_fault(below, reason),
         }
@@ -293,26 +362,9 @@ impl Reader {
 
 fn is_below_fault(below: &str, found: &Scan) -> bool {
     found.faults.iter().any(|(folder, _)| {
-        **folder == *"." || below.strip_prefix(&**folder).is_some_and(|rest| rest.starts_with('/'))
+        **folder == *"."
+            || below
+                .strip_prefix(&**folder)
+                .is_some_and(|rest| rest.starts_with('/'))
     })
-}
-
-/// A file that was last written before any process could still be at it needs no further look at the start.
-fn has_long_been(metadata: &std::fs::Metadata) -> bool {
-    let modified = metadata.modified().ok();
-    let age = modified.and_then(|at| weft_core::clock::now().duration_since(at).ok());
-    age.is_some_and(|age| age > limits::RESCAN)
-}
-
-fn read_file(path: &Path, bytes: u64) -> Result<Vec<u8>, String> {
-    let too_long = || format!("has over {} bytes", limits::FILE_BYTES_MAX);
-    if bytes > limits::FILE_BYTES_MAX {
-        return Err(too_long());
-    }
-    let file = File::open(path).map_err(|error| format!("can't be opened: {error}"))?;
-    let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default() + 1);
-    file.take(limits::FILE_BYTES_MAX + 1)
-        .read_to_end(&mut content)
-        .map_err(|error| format!("can't be read: {error}"))?;
-    if content.len() as u64 > limits::FILE_BYTES_MAX { Err(too_long()) } else { Ok(content) }
 }
