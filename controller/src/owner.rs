@@ -22,7 +22,8 @@ use crate::config::{Config, DefaultMtls};
 use crate::run::{ChangeSender, Inputs};
 use crate::sources::files::Folder;
 use crate::sources::{Instead, Rejection, SourceEvent, SourceReport};
-use crate::translate::{self, ObjectStatus, ResourceChange, Settings, Translator};
+use crate::translate::{self, ObjectStatus, Settings, Translator};
+use crate::xds::ResourceChange;
 
 /// The settings of translation that the operator's configuration gives.
 pub fn settings(config: &Config) -> Settings {
