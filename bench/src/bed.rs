@@ -142,12 +142,17 @@ impl Site {
     }
 
     fn wait_enrolled(&self) -> Result<()> {
-        [&self.client, &self.near, &self.far].iter().try_for_each(|pod| self.mesh.wait_enrolled(pod))
+        [&self.client, &self.near, &self.far]
+            .iter()
+            .try_for_each(|pod| self.mesh.wait_enrolled(pod))
     }
 
     fn ztunnel(&self, workers: Option<u16>) -> ZtunnelSettings {
         let threads = workers.map(|count| ("ZTUNNEL_WORKER_THREADS".to_owned(), count.to_string()));
-        ZtunnelSettings { program: self.program.clone(), environment: threads.into_iter().collect() }
+        ZtunnelSettings {
+            program: self.program.clone(),
+            environment: threads.into_iter().collect(),
+        }
     }
 
     /// Both ztunnels.

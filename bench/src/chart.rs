@@ -195,10 +195,8 @@ fn rectangle(svg: &mut String, (x, y): (f64, f64), (width, height): (f64, f64), 
 }
 
 fn line(svg: &mut String, (x, y): (f64, f64), to_y: f64, style: &str) {
-    let _written = writeln!(
-        svg,
-        "<line x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{x:.1}\" y2=\"{to_y:.1}\" {style}/>"
-    );
+    let _written =
+        writeln!(svg, "<line x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{x:.1}\" y2=\"{to_y:.1}\" {style}/>");
 }
 
 fn words(svg: &mut String, (x, y): (f64, f64), style: &str, text: &str) {

@@ -6,7 +6,11 @@ pub(crate) fn median(samples: &[f64]) -> f64 {
     let sorted = sorted(samples);
     let middle = sorted.len() / 2;
     let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
-    if sorted.len() % 2 == 1 { at(middle) } else { (at(middle.saturating_sub(1)) + at(middle)) / 2.0 }
+    if sorted.len() % 2 == 1 {
+        at(middle)
+    } else {
+        (at(middle.saturating_sub(1)) + at(middle)) / 2.0
+    }
 }
 
 /// The smallest sample that at least `percent` in a hundred do not exceed (nearest rank); 0 of

@@ -43,9 +43,7 @@ pub(crate) struct FullLoad {
 /// # Errors
 /// The controller can't be reached or doesn't send the whole estate.
 pub(crate) fn full_loads(mesh: &Mesh, estate: &Estate, count: usize) -> Result<Vec<FullLoad>> {
-    inside(mesh, |runtime| {
-        (0..count).map(|_| runtime.block_on(full_load(mesh, estate))).collect()
-    })
+    inside(mesh, |runtime| (0..count).map(|_| runtime.block_on(full_load(mesh, estate))).collect())
 }
 
 async fn full_load(mesh: &Mesh, estate: &Estate) -> Result<FullLoad> {
@@ -89,8 +87,7 @@ impl Client {
 
     /// Asks for all resources of a type.
     pub(super) async fn subscribe(&self, type_url: &str) -> Result<()> {
-        let request =
-            DeltaDiscoveryRequest { type_url: type_url.to_owned(), ..Default::default() };
+        let request = DeltaDiscoveryRequest { type_url: type_url.to_owned(), ..Default::default() };
         self.requests.send(request).await.context("the stream has ended")
     }
 

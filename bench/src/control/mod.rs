@@ -119,7 +119,8 @@ impl Collected {
         }
         let ztunnels = site.ztunnels()?;
         let bytes = ztunnels.iter().map(|ztunnel| ztunnel.resident_bytes());
-        let largest = bytes.collect::<Result<Vec<_>>>()?.into_iter().max().context("no ztunnels")?;
+        let largest =
+            bytes.collect::<Result<Vec<_>>>()?.into_iter().max().context("no ztunnels")?;
         self.samples.add(&subject("a ztunnel's memory"), site.side, largest as f64);
         Ok(())
     }
@@ -142,8 +143,7 @@ impl Collected {
         for (name, percent) in [("p50", 50), ("p99", 99)] {
             let value = percentile(&samples, percent);
             told.push_str(&format!("  {name} {}", Unit::Milliseconds.show(value)));
-            let subject =
-                Subject::new("control", &format!("{what}, {name}"), Unit::Milliseconds);
+            let subject = Subject::new("control", &format!("{what}, {name}"), Unit::Milliseconds);
             let value = SideValue { side, value, ratio: None, samples: samples.clone() };
             self.percentiles.push((subject, value));
         }

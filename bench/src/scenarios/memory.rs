@@ -93,7 +93,8 @@ pub(super) fn fill(
     let name = format!("hold-{}", site.mesh.process_names().len());
     let client = site.mesh.start(&name, launch)?;
     let result = watch(site, &client, connections);
-    let open = result.with_context(|| format!("{} side, {place}\n{}", site.side, client.log_tail(3)))?;
+    let open =
+        result.with_context(|| format!("{} side, {place}\n{}", site.side, client.log_tail(3)))?;
     Ok((Held { idle, open }, connections))
 }
 
