@@ -18,6 +18,7 @@ use weft_harness::{ControllerSettings, Mesh, Pod, PodSpec, Process, ZtunnelSetti
 use crate::arguments::Plan;
 use crate::progress::say;
 use crate::report::{Place, Side};
+use crate::resident::Resident;
 
 /// Where the bench servers listen.
 pub(crate) const PORT: u16 = 9000;
@@ -163,12 +164,13 @@ impl Site {
         NODES.iter().map(|node| self.mesh.process(&format!("ztunnel-node{node}"))).collect()
     }
 
-    /// Resident memory of both ztunnels together, bytes.
+    /// Memory of both ztunnels together.
     ///
     /// # Errors
     /// One doesn't run.
-    pub(crate) fn ztunnel_bytes(&self) -> Result<u64> {
-        self.ztunnels()?.iter().map(|ztunnel| ztunnel.resident_bytes()).sum()
+    pub(crate) fn ztunnel_memory(&self) -> Result<Resident> {
+        let each = self.ztunnels()?;
+        each.iter().map(|ztunnel| Resident::of(ztunnel.pid()?)).sum()
     }
 
     /// The ends of its logs, after a failure.

@@ -17,6 +17,7 @@ mod control;
 mod machine;
 mod progress;
 mod report;
+mod resident;
 mod scenarios;
 mod statistics;
 mod table;

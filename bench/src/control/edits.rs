@@ -1,10 +1,11 @@
 //! Edits in the folder, and the time until they show.
 
+use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use tokio::time::Instant;
 use weft_harness::{Manifests, Pod, poll};
 use weft_proto::contract::type_url;
@@ -21,6 +22,28 @@ const POLICY: &str = "bench-cut";
 /// Repetitions between two lines of progress.
 const TOLD_EVERY: usize = 25;
 
+/// How a file gets into the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Written where it is to be, as `cp` and many editors do: its reader must see that the writer
+    /// is done.
+    InPlace,
+    /// Written elsewhere and renamed, as `git` and careful programs do.
+    Renamed,
+}
+
+impl Way {
+    fn write(self, manifests: &Manifests) -> Result<()> {
+        match self {
+            Self::InPlace => {
+                let path = manifests.path(POLICY);
+                fs::write(&path, policy()).with_context(|| format!("writing {}", path.display()))
+            }
+            Self::Renamed => manifests.write(POLICY, &policy()),
+        }
+    }
+}
+
 /// Times from the edit of a policy until both ztunnels have cut a connection that it forbids.
 ///
 /// Each ztunnel holds one connection to a server on its node. The clock runs from before the file
@@ -28,13 +51,16 @@ const TOLD_EVERY: usize = 25;
 /// file watch, reading, translating, pushing, applying, and judging open connections anew.
 ///
 /// # Errors
-/// A connection wasn't cut, or the way wasn't free again, in time.
-pub(super) fn policies_act(site: &Site, count: usize) -> Result<Vec<Duration>> {
+/// A connection wasn't cut, or for another reason, or the way wasn't free again in time.
+pub(super) fn policies_act(site: &Site, way: Way, count: usize) -> Result<Vec<Duration>> {
     let manifests = site.mesh.manifests();
     let mut times = Vec::with_capacity(count);
     for done in 0..count {
         let held = [echoing(site, &site.near)?, echoing(site, &site.far)?];
-        times.push(time_cut(manifests, held)?);
+        times.push(time_cut(manifests, way, held)?);
+        for server in [&site.near, &site.far] {
+            ensure!(echoing(site, server).is_err(), "cut, but a new connection is let through");
+        }
         manifests.remove(POLICY)?;
         for server in [&site.near, &site.far] {
             poll::until("the way free again", DEADLINE, || echoing(site, server).map(drop))?;
@@ -46,15 +72,16 @@ pub(super) fn policies_act(site: &Site, count: usize) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-fn time_cut(manifests: &Manifests, held: [TcpStream; 2]) -> Result<Duration> {
+fn time_cut(manifests: &Manifests, way: Way, held: [TcpStream; 2]) -> Result<Duration> {
     std::thread::scope(|scope| {
         let ends = held.map(|stream| scope.spawn(move || end_of(stream)));
         let start = Instant::now();
-        manifests.write(POLICY, &policy())?;
+        way.write(manifests)?;
         let mut last = Duration::ZERO;
         for end in ends {
             let end = end.join().map_err(|_| anyhow!("a waiting thread panicked"))??;
-            last = last.max(end - start);
+            let time = end.checked_duration_since(start);
+            last = last.max(time.context("a connection ended before the edit")?);
         }
         Ok(last)
     })

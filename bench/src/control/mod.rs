@@ -20,6 +20,7 @@ use crate::bed::{Bed, Site};
 use crate::progress::say;
 use crate::report::{Measure, RunSettings, Samples, Side, SideValue, Subject, Unit};
 use crate::statistics::{median, percentile};
+use edits::Way;
 use estate::Estate;
 
 /// Time for all ztunnels to take the whole estate.
@@ -83,8 +84,12 @@ fn measure_side(
         let seen = edits::pods_seen(site, repetitions.pods)?;
         all.durations("new pod pushed", site.side, &seen);
     }
-    let acted = edits::policies_act(site, repetitions.edits)?;
-    all.durations("change acted on", site.side, &acted);
+    for (what, way) in
+        [("change acted on", Way::InPlace), ("renamed change acted on", Way::Renamed)]
+    {
+        let acted = edits::policies_act(site, way, repetitions.edits)?;
+        all.durations(what, site.side, &acted);
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::bed::{Bed, PORT, Site};
 use crate::client::Load;
 use crate::progress::say;
 use crate::report::{Measure, Place, RunSettings, Samples, Subject, Unit};
+use crate::resident::Resident;
 
 /// Open connections, and how many in a quick run.
 const CONNECTIONS: u32 = 4_000;
@@ -48,9 +49,10 @@ pub(crate) fn measure(bed: &Bed, run: &RunSettings) -> Result<Vec<Measure>> {
                 let (held, connections) = fill(site, place, None, run)?;
                 let after = if run.quick { AFTER_CLOSE_QUICK } else { AFTER_CLOSE };
                 std::thread::sleep(after);
-                let closed = site.ztunnel_bytes()? as f64;
+                let closed = site.ztunnel_memory()?.all as f64;
                 let figures = [
                     ("idle", held.idle),
+                    ("idle, unshared", held.idle_unshared),
                     ("open", held.open),
                     ("per connection", (held.open - held.idle) / f64::from(connections)),
                     ("after close", closed),
@@ -73,6 +75,8 @@ pub(crate) fn measure(bed: &Bed, run: &RunSettings) -> Result<Vec<Measure>> {
 pub(super) struct Held {
     /// Before the first connection.
     pub(super) idle: f64,
+    /// Of that, without the pages of the program itself.
+    pub(super) idle_unshared: f64,
     /// With all connections open.
     pub(super) open: f64,
 }
@@ -85,7 +89,7 @@ pub(super) fn fill(
     run: &RunSettings,
 ) -> Result<(Held, u32)> {
     site.restart_ztunnels(workers)?;
-    let idle = settled(site)?;
+    let before = settled(site)?;
     let connections = if run.quick { CONNECTIONS_QUICK } else { CONNECTIONS };
     let load = Load { mode: "hold", connections, seconds: HOLD.as_secs_f64() };
     let launch = load.launch(&site.client, site.server(place).address(PORT))?;
@@ -95,7 +99,8 @@ pub(super) fn fill(
     let result = watch(site, &client, connections);
     let open =
         result.with_context(|| format!("{} side, {place}\n{}", site.side, client.log_tail(3)))?;
-    Ok((Held { idle, open }, connections))
+    let (idle, idle_unshared) = (before.all as f64, before.anonymous as f64);
+    Ok((Held { idle, idle_unshared, open }, connections))
 }
 
 fn watch(site: &Site, client: &Process, connections: u32) -> Result<f64> {
@@ -105,7 +110,7 @@ fn watch(site: &Site, client: &Process, connections: u32) -> Result<f64> {
         Ok(())
     })?;
     std::thread::sleep(HOLD / 2);
-    let open = site.ztunnel_bytes()? as f64;
+    let open = site.ztunnel_memory()?.all as f64;
     let status = client.wait(HOLD + CLOSE_DEADLINE)?;
     ensure!(status.success(), "not every connection still worked: {status}");
     Ok(open)
@@ -117,17 +122,17 @@ fn held_connections(line: &str) -> Option<u64> {
 }
 
 /// Memory once it has stopped moving.
-fn settled(site: &Site) -> Result<f64> {
+fn settled(site: &Site) -> Result<Resident> {
     let start = Instant::now();
-    let (mut mark, mut since) = (site.ztunnel_bytes()?, start);
+    let (mut mark, mut since) = (site.ztunnel_memory()?.all, start);
     while since.elapsed() < SETTLED_FOR && start.elapsed() < SETTLE_DEADLINE {
         std::thread::sleep(PAUSE);
-        let now = site.ztunnel_bytes()?;
+        let now = site.ztunnel_memory()?.all;
         if now.abs_diff(mark) >= SETTLED_BYTES {
             (mark, since) = (now, Instant::now());
         }
     }
-    Ok(site.ztunnel_bytes()? as f64)
+    site.ztunnel_memory()
 }
 
 #[cfg(test)]
