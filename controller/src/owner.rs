@@ -156,7 +156,8 @@ impl ModelStatus for Objects {
 }
 
 fn rejected(rejection: &Rejection) -> RejectedDocument {
-    let object = rejection.object.as_ref().map(|it| format!("{} {}/{}", it.kind, it.namespace, it.name));
+    let object =
+        rejection.object.as_ref().map(|it| format!("{} {}/{}", it.kind, it.namespace, it.name));
     RejectedDocument {
         file: rejection.file.to_string(),
         line: rejection.line.and_then(|line| usize::try_from(line).ok()).unwrap_or_default(),
@@ -190,7 +191,9 @@ mod tests {
         assert!(hosted.node_hosts("node1", "shop", "web"));
         assert!(!hosted.node_hosts("node2", "shop", "web"));
         hosted.apply(&[pod("a", "node2", "web")]);
-        assert!(hosted.node_hosts("node1", "shop", "web") && hosted.node_hosts("node2", "shop", "web"));
+        assert!(
+            hosted.node_hosts("node1", "shop", "web") && hosted.node_hosts("node2", "shop", "web")
+        );
         let gone = ResourceChange { resource: None, ..pod("b", "", "") };
         hosted.apply(&[gone]);
         assert!(!hosted.node_hosts("node1", "shop", "web"));

@@ -73,15 +73,10 @@ type Effective = HashMap<ObjectKey, (Standing, Object)>;
 
 impl FileState {
     fn effective(&self) -> Effective {
-        let good = self
-            .documents
-            .iter()
-            .flat_map(|document| &document.parsed.objects);
+        let good = self.documents.iter().flat_map(|document| &document.parsed.objects);
         let mut found = Effective::new();
         for (key, object) in good {
-            found
-                .entry(key.clone())
-                .or_insert_with(|| (Standing::Good, object.clone()));
+            found.entry(key.clone()).or_insert_with(|| (Standing::Good, object.clone()));
         }
         for (key, kept) in &self.kept {
             found.entry(key.clone()).or_insert_with(|| kept.clone());
@@ -95,11 +90,7 @@ impl FileState {
 
     pub(super) fn faults(&self) -> impl Iterator<Item = (u32, &Fault)> {
         self.documents.iter().flat_map(|document| {
-            document
-                .parsed
-                .faults
-                .iter()
-                .map(|fault| (document.lines_before, fault))
+            document.parsed.faults.iter().map(|fault| (document.lines_before, fault))
         })
     }
 }
@@ -116,22 +107,13 @@ impl FolderState {
             self.files.insert(path.clone(), old);
             return self.set_fault(path, reason.to_owned());
         }
-        let mut known: HashMap<u128, DocumentState> = old
-            .documents
-            .into_iter()
-            .map(|document| (document.hash, document))
-            .collect();
+        let mut known: HashMap<u128, DocumentState> =
+            old.documents.into_iter().map(|document| (document.hash, document)).collect();
         let mut file = FileState::default();
         for document in &found {
             let parsed = self.parsed(document, &mut known);
-            let Document {
-                hash, lines_before, ..
-            } = *document;
-            file.documents.push(DocumentState {
-                hash,
-                lines_before,
-                parsed,
-            });
+            let Document { hash, lines_before, .. } = *document;
+            file.documents.push(DocumentState { hash, lines_before, parsed });
         }
         file.repeated = repeated(&file.documents);
         if !file.is_wholly_good() {
@@ -145,10 +127,7 @@ impl FolderState {
     pub(super) fn set_fault(&mut self, path: &Arc<str>, reason: String) {
         let old = self.files.remove(path).unwrap_or_default();
         let before = old.effective();
-        let mut file = FileState {
-            fault: Some(reason),
-            ..FileState::default()
-        };
+        let mut file = FileState { fault: Some(reason), ..FileState::default() };
         self.keep(&mut file, &before);
         self.replace(path, &before, file);
     }
@@ -241,23 +220,14 @@ impl FolderState {
             }
         }
         for (key, (standing, object)) in now {
-            if before
-                .get(key)
-                .is_some_and(|(old, other)| old == standing && same(other, object))
-            {
+            if before.get(key).is_some_and(|(old, other)| old == standing && same(other, object)) {
                 continue;
             }
             let entry = self.objects.entry(key.clone()).or_default();
             entry.claims.retain(|claim| claim.file != *path);
-            let claim = Claim {
-                standing: *standing,
-                file: path.clone(),
-                object: object.clone(),
-            };
+            let claim = Claim { standing: *standing, file: path.clone(), object: object.clone() };
             entry.claims.push(claim);
-            entry
-                .claims
-                .sort_by(|a, b| (a.standing, &a.file).cmp(&(b.standing, &b.file)));
+            entry.claims.sort_by(|a, b| (a.standing, &a.file).cmp(&(b.standing, &b.file)));
             self.touched.insert(key.clone());
         }
     }

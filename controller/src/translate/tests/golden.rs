@@ -65,11 +65,7 @@ status:
 ";
 
 fn port(service_port: u32, target_port: u32) -> Port {
-    Port {
-        service_port,
-        target_port,
-        ..Port::default()
-    }
+    Port { service_port, target_port, ..Port::default() }
 }
 
 fn v4(a: u8, b: u8, c: u8, d: u8) -> Vec<u8> {
@@ -85,11 +81,7 @@ fn pod_becomes_a_workload_with_all_its_fields() {
         namespace: "shop".into(),
         addresses: vec![
             v4(10, 44, 1, 10),
-            "fd00::a"
-                .parse::<std::net::Ipv6Addr>()
-                .unwrap()
-                .octets()
-                .to_vec(),
+            "fd00::a".parse::<std::net::Ipv6Addr>().unwrap().octets().to_vec(),
         ],
         network: "net1".into(),
         service_account: "web-sa".into(),
@@ -100,16 +92,10 @@ fn pod_becomes_a_workload_with_all_its_fields() {
         cluster_id: "Kubernetes".into(),
         services: [(
             "shop/web.shop.svc.cluster.local".to_owned(),
-            PortList {
-                ports: vec![port(80, 8080), port(81, 9001)],
-            },
+            PortList { ports: vec![port(80, 8080), port(81, 9001)] },
         )]
         .into(),
-        locality: Some(Locality {
-            region: "eu".into(),
-            zone: "eu-1".into(),
-            subzone: "r1".into(),
-        }),
+        locality: Some(Locality { region: "eu".into(), zone: "eu-1".into(), subzone: "r1".into() }),
         ..Workload::default()
     };
     expected.set_workload_type(WorkloadType::Pod);
@@ -121,10 +107,7 @@ fn pod_becomes_a_workload_with_all_its_fields() {
 fn enrolled_pod_is_told_to_its_agent() {
     let found = standalone(MESH);
     let pod = &found.enrolled["uid-1"];
-    assert_eq!(
-        (pod.netns.as_str(), pod.node.as_str()),
-        ("pod-web", "node1")
-    );
+    assert_eq!((pod.netns.as_str(), pod.node.as_str()), ("pod-web", "node1"));
     assert_eq!(pod.addresses, ["10.44.1.10", "fd00::a"]);
     assert!(pod.bypass_dns_capture && !pod.bypass_inbound_capture);
     assert_eq!(pod.service_account, "web-sa");
@@ -142,24 +125,15 @@ fn service_is_published_with_addresses_and_ports() {
             length: None,
         }],
         ports: vec![
-            Port {
-                app_protocol: AppProtocol::Http11.into(),
-                ..port(80, 0)
-            },
-            Port {
-                app_protocol: AppProtocol::Grpc.into(),
-                ..port(81, 9001)
-            },
+            Port { app_protocol: AppProtocol::Http11.into(), ..port(80, 0) },
+            Port { app_protocol: AppProtocol::Grpc.into(), ..port(81, 9001) },
             port(82, 0),
         ],
         canonical: true,
         ..Service::default()
     };
     expected.set_ip_families(IpFamilies::Automatic);
-    assert_eq!(
-        standalone(MESH).services["shop/web.shop.svc.cluster.local"],
-        expected
-    );
+    assert_eq!(standalone(MESH).services["shop/web.shop.svc.cluster.local"], expected);
 }
 
 fn pod(name: &str, meta: &str, spec: &str, status: &str) -> String {
@@ -172,10 +146,7 @@ fn pod(name: &str, meta: &str, spec: &str, status: &str) -> String {
 const AMBIENT: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}\n---\n";
 
 fn one(settings: Settings, yaml: &str) -> Option<Workload> {
-    decoded(&translated(settings, yaml))
-        .workloads
-        .into_values()
-        .next()
+    decoded(&translated(settings, yaml)).workloads.into_values().next()
 }
 
 #[test]
@@ -185,14 +156,8 @@ fn health_follows_readiness_and_deletion() {
     let ready = "conditions: [{type: Ready, status: 'True'}]";
     let (healthy, unhealthy) = (WorkloadStatus::Healthy, WorkloadStatus::Unhealthy);
     assert_eq!(status(Settings::kubernetes(), "", ready), healthy);
-    assert_eq!(
-        status(Settings::kubernetes(), "", "phase: Pending"),
-        unhealthy
-    );
-    assert_eq!(
-        status(Settings::standalone(), "", "phase: Running"),
-        healthy
-    );
+    assert_eq!(status(Settings::kubernetes(), "", "phase: Pending"), unhealthy);
+    assert_eq!(status(Settings::standalone(), "", "phase: Running"), healthy);
     let unready = "conditions: [{type: Ready, status: 'False'}]";
     assert_eq!(status(Settings::standalone(), "", unready), unhealthy);
     let deleted = "deletionTimestamp: '2026-01-01T00:00:00Z'";
@@ -203,10 +168,7 @@ fn health_follows_readiness_and_deletion() {
 fn ended_pods_and_pods_without_an_address_are_no_workloads() {
     for phase in ["Succeeded", "Failed"] {
         assert_eq!(
-            one(
-                Settings::standalone(),
-                &pod("a", "", "", &format!("phase: {phase}"))
-            ),
+            one(Settings::standalone(), &pod("a", "", "", &format!("phase: {phase}"))),
             None
         );
     }
@@ -218,18 +180,11 @@ fn ended_pods_and_pods_without_an_address_are_no_workloads() {
 fn tunnel_protocol_follows_enrolment() {
     let tunnel = |settings: Settings, meta, spec| {
         let built = one(settings, &format!("{AMBIENT}{}", pod("a", meta, spec, ""))).unwrap();
-        (
-            built.tunnel_protocol(),
-            built.native_tunnel,
-            built.network_mode(),
-        )
+        (built.tunnel_protocol(), built.native_tunnel, built.network_mode())
     };
     let (files, kubernetes) = (Settings::standalone, Settings::kubernetes);
-    let (none, hbone, standard) = (
-        TunnelProtocol::None,
-        TunnelProtocol::Hbone,
-        NetworkMode::Standard,
-    );
+    let (none, hbone, standard) =
+        (TunnelProtocol::None, TunnelProtocol::Hbone, NetworkMode::Standard);
     assert_eq!(tunnel(files(), "", ""), (hbone, false, standard));
     assert_eq!(
         tunnel(files(), "labels: {istio.io/dataplane-mode: none}", ""),
@@ -239,17 +194,11 @@ fn tunnel_protocol_follows_enrolment() {
         tunnel(files(), "annotations: {sidecar.istio.io/status: '{}'}", ""),
         (none, false, standard)
     );
-    assert_eq!(
-        tunnel(files(), "", "hostNetwork: true"),
-        (none, false, NetworkMode::HostNetwork)
-    );
+    assert_eq!(tunnel(files(), "", "hostNetwork: true"), (none, false, NetworkMode::HostNetwork));
     // In Kubernetes the agent's annotation counts, not the wish.
     assert_eq!(tunnel(kubernetes(), "", ""), (none, false, standard));
     let redirected = "annotations: {ambient.istio.io/redirection: enabled}";
-    assert_eq!(
-        tunnel(kubernetes(), redirected, ""),
-        (hbone, false, standard)
-    );
+    assert_eq!(tunnel(kubernetes(), redirected, ""), (hbone, false, standard));
     let native = "labels: {networking.istio.io/tunnel: http}";
     assert_eq!(tunnel(kubernetes(), native, ""), (hbone, true, standard));
     assert_eq!(
@@ -262,12 +211,7 @@ fn tunnel_protocol_follows_enrolment() {
 fn excluded_pods_are_not_enrolled() {
     let is_enrolled = |yaml: &str| !standalone(yaml).enrolled.is_empty();
     assert!(is_enrolled(&format!("{AMBIENT}{}", pod("a", "", "", ""))));
-    assert!(is_enrolled(&pod(
-        "a",
-        "labels: {istio.io/dataplane-mode: ambient}",
-        "",
-        ""
-    )));
+    assert!(is_enrolled(&pod("a", "labels: {istio.io/dataplane-mode: ambient}", "", "")));
     assert!(!is_enrolled(&pod("a", "", "", "")));
     let system = AMBIENT.replace("shop", "kube-system");
     assert!(!is_enrolled(&format!(
@@ -285,11 +229,8 @@ fn excluded_pods_are_not_enrolled() {
 
 #[test]
 fn of_two_pods_with_one_uid_only_the_first_joins() {
-    let yaml = format!(
-        "{AMBIENT}{}{}",
-        pod("b", "uid: same", "", ""),
-        pod("a", "uid: same", "", "")
-    );
+    let yaml =
+        format!("{AMBIENT}{}{}", pod("b", "uid: same", "", ""), pod("a", "uid: same", "", ""));
     let translator = translated(Settings::standalone(), &yaml);
     assert_eq!(decoded(&translator).enrolled["same"].name, "a");
     assert!(message(&translator, "Pod shop/b").contains("another pod has the same metadata.uid"));
@@ -299,11 +240,7 @@ fn of_two_pods_with_one_uid_only_the_first_joins() {
 fn names_of_owners_follow_their_kind() {
     let name = |meta: &str| {
         let built = one(Settings::standalone(), &pod("p", meta, "", "")).unwrap();
-        (
-            built.workload_name,
-            built.canonical_name,
-            built.canonical_revision,
-        )
+        (built.workload_name, built.canonical_name, built.canonical_revision)
     };
     let owned = |kind: &str, name: &str| {
         format!("ownerReferences: [{{kind: {kind}, name: {name}, controller: true}}]")
@@ -338,17 +275,8 @@ ports: [{name: sql, port: 6432, protocol: TCP}, {name: other, port: 1}, {name: s
 ---
 ";
     let found = standalone(&format!("{yaml}{}", pod("a", "uid: u", "", "")));
-    let list = |ports| {
-        [(
-            "shop/db.shop.svc.cluster.local".to_owned(),
-            PortList { ports },
-        )]
-        .into()
-    };
-    assert_eq!(
-        found.workloads["Kubernetes//Pod/shop/a"].services,
-        list(vec![port(5432, 5432)])
-    );
+    let list = |ports| [("shop/db.shop.svc.cluster.local".to_owned(), PortList { ports })].into();
+    assert_eq!(found.workloads["Kubernetes//Pod/shop/a"].services, list(vec![port(5432, 5432)]));
     let slow = &found.workloads["Kubernetes/discovery.k8s.io/EndpointSlice/shop/db-1/10.9.9.9"];
     assert_eq!(slow.status(), WorkloadStatus::Unhealthy);
     let other = &found.workloads["Kubernetes/discovery.k8s.io/EndpointSlice/shop/db-1/10.9.9.11"];
@@ -396,20 +324,12 @@ spec:
     let vm = &found.workloads["Kubernetes/networking.istio.io/WorkloadEntry/shop/vm1"];
     assert_eq!(vm.addresses, [v4(10, 8, 0, 1)]);
     assert_eq!(
-        (
-            vm.network.as_str(),
-            vm.capacity,
-            vm.service_account.as_str()
-        ),
+        (vm.network.as_str(), vm.capacity, vm.service_account.as_str()),
         ("vms", Some(3), "vm")
     );
     assert_eq!(
         vm.locality,
-        Some(Locality {
-            region: "eu".into(),
-            zone: "eu-2".into(),
-            subzone: String::new()
-        })
+        Some(Locality { region: "eu".into(), zone: "eu-2".into(), subzone: String::new() })
     );
     assert_eq!(vm.canonical_name, "web");
     assert_eq!(
@@ -417,24 +337,16 @@ spec:
         [
             (
                 "shop/outside.example.com".to_owned(),
-                PortList {
-                    ports: vec![port(443, 8443), port(444, 4444)]
-                }
+                PortList { ports: vec![port(443, 8443), port(444, 4444)] }
             ),
             (
                 "shop/web.shop.svc.cluster.local".to_owned(),
-                PortList {
-                    ports: vec![port(80, 8088)]
-                }
+                PortList { ports: vec![port(80, 8088)] }
             ),
         ]
         .into()
     );
-    assert!(
-        found.services["shop/web.shop.svc.cluster.local"]
-            .addresses
-            .is_empty()
-    );
+    assert!(found.services["shop/web.shop.svc.cluster.local"].addresses.is_empty());
 }
 
 fn entry(name: &str, host: &str, more: &str) -> String {
@@ -453,10 +365,7 @@ fn service_entry_is_resolved_as_it_says() {
     let implicit =
         &found.workloads["Kubernetes/networking.istio.io/ServiceEntry/shop/api/api.example.com"];
     assert_eq!(implicit.hostname, "api.example.com");
-    assert_eq!(
-        implicit.services["shop/api.example.com"].ports,
-        [port(443, 443)]
-    );
+    assert_eq!(implicit.services["shop/api.example.com"].ports, [port(443, 443)]);
 
     let blocks = "  resolution: NONE\n  addresses: [198.51.100.0/24, 203.0.113.7]\n  subjectAltNames: [spiffe://x]";
     let found = standalone(&entry("net", "net.example.com", blocks));
@@ -472,11 +381,7 @@ fn service_entry_is_resolved_as_it_says() {
 
     let listed = "  resolution: STATIC\n  endpoints: [{address: 10.7.0.1, ports: {tls: 8443}}, {address: vm.example.com}]";
     let found = standalone(&entry("vm", "vm.example.com", listed));
-    let uids: Vec<_> = found
-        .workloads
-        .keys()
-        .map(|uid| uid.rsplit('/').next().unwrap())
-        .collect();
+    let uids: Vec<_> = found.workloads.keys().map(|uid| uid.rsplit('/').next().unwrap()).collect();
     assert_eq!(uids, ["10.7.0.1", "vm.example.com"]);
     assert_eq!(
         found.workloads.values().next().unwrap().services["shop/vm.example.com"].ports,
@@ -497,11 +402,8 @@ fn of_two_entries_of_one_host_the_older_speaks() {
             &format!("{{name: {name}, creationTimestamp: '{date}', "),
         )
     };
-    let yaml = format!(
-        "{}{}",
-        dated("a", "2026-02-01T00:00:00Z"),
-        dated("b", "2026-01-01T00:00:00Z")
-    );
+    let yaml =
+        format!("{}{}", dated("a", "2026-02-01T00:00:00Z"), dated("b", "2026-01-01T00:00:00Z"));
     let translator = translated(Settings::standalone(), &yaml);
     let found = decoded(&translator);
     assert_eq!(found.services["shop/a.example.com"].name, "b");
@@ -518,10 +420,7 @@ fn kubernetes_service_speaks_before_an_entry() {
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {clusterIP: 10.96.0.1}\n---\n";
     let own = entry("e", "web.shop.svc.cluster.local", "  resolution: DNS");
     let found = standalone(&format!("{service}{own}"));
-    assert_eq!(
-        found.services["shop/web.shop.svc.cluster.local"].name,
-        "web"
-    );
+    assert_eq!(found.services["shop/web.shop.svc.cluster.local"].name, "web");
     assert!(found.workloads.is_empty());
     // Another namespace's entry is published there, but speaks for nobody else.
     let other = own.replace("namespace: shop", "namespace: evil");
@@ -532,21 +431,12 @@ fn kubernetes_service_speaks_before_an_entry() {
 #[test]
 fn visibility_of_entries_follows_the_mesh() {
     let of = |entry_visibility| {
-        let settings = Settings {
-            entry_visibility,
-            ..Settings::standalone()
-        };
-        decoded(&translated(
-            settings,
-            &entry("api", "api.example.com", "  resolution: DNS"),
-        ))
+        let settings = Settings { entry_visibility, ..Settings::standalone() };
+        decoded(&translated(settings, &entry("api", "api.example.com", "  resolution: DNS")))
     };
     let private = of(EntryVisibility::Namespace);
     let service = &private.services["shop/api.example.com"];
-    assert_eq!(
-        (service.visibility(), service.canonical),
-        (Visibility::Namespace, false)
-    );
+    assert_eq!((service.visibility(), service.canonical), (Visibility::Namespace, false));
     let none = of(EntryVisibility::None);
     assert!(none.services.is_empty() && none.workloads.is_empty());
 }
@@ -556,62 +446,31 @@ fn balancing(namespace: &str, meta: &str, spec: &str) -> Option<LoadBalancing> {
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, {namespace}}}\n---\n\
          apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop, {meta}}}\nspec: {{{spec}}}\n"
     );
-    standalone(&yaml).services["shop/web.shop.svc.cluster.local"]
-        .load_balancing
-        .clone()
+    standalone(&yaml).services["shop/web.shop.svc.cluster.local"].load_balancing.clone()
 }
 
 #[test]
 fn load_balancing_follows_service_then_namespace() {
     let of = |scopes: &[Scope], mode: Mode| {
         let routing_preference = scopes.iter().map(|scope| (*scope).into()).collect();
-        Some(LoadBalancing {
-            routing_preference,
-            mode: mode.into(),
-            health_policy: 0,
-        })
+        Some(LoadBalancing { routing_preference, mode: mode.into(), health_policy: 0 })
     };
-    let zone = of(
-        &[Scope::Network, Scope::Region, Scope::Zone],
-        Mode::Failover,
-    );
+    let zone = of(&[Scope::Network, Scope::Region, Scope::Zone], Mode::Failover);
     let node = of(
-        &[
-            Scope::Network,
-            Scope::Region,
-            Scope::Zone,
-            Scope::Subzone,
-            Scope::Node,
-        ],
+        &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node],
         Mode::Failover,
     );
     let annotation =
         |value: &str| format!("annotations: {{networking.istio.io/traffic-distribution: {value}}}");
     assert_eq!(balancing("", "", ""), None);
-    assert_eq!(
-        balancing("", "", "internalTrafficPolicy: Local"),
-        of(&[Scope::Node], Mode::Strict)
-    );
+    assert_eq!(balancing("", "", "internalTrafficPolicy: Local"), of(&[Scope::Node], Mode::Strict));
     assert_eq!(balancing("", "", "trafficDistribution: PreferClose"), zone);
-    assert_eq!(
-        balancing("", "", "trafficDistribution: PreferSameNode"),
-        node
-    );
+    assert_eq!(balancing("", "", "trafficDistribution: PreferSameNode"), node);
     assert_eq!(balancing("", &annotation("PreferSameZone"), ""), zone);
     assert_eq!(balancing(&annotation("PreferSameNode"), "", ""), node);
-    assert_eq!(
-        balancing(
-            &annotation("PreferSameNode"),
-            &annotation("PreferClose"),
-            ""
-        ),
-        zone
-    );
+    assert_eq!(balancing(&annotation("PreferSameNode"), &annotation("PreferClose"), ""), zone);
     let all = balancing("", "", "publishNotReadyAddresses: true").unwrap();
-    assert_eq!(
-        (all.health_policy(), all.mode()),
-        (HealthPolicy::AllowAll, Mode::UnspecifiedMode)
-    );
+    assert_eq!((all.health_policy(), all.mode()), (HealthPolicy::AllowAll, Mode::UnspecifiedMode));
 }
 
 #[test]
@@ -636,19 +495,12 @@ fn service_without_an_address_is_given_the_same_one_every_time() {
     let address = |found: super::Decoded| found.services.into_values().next().unwrap().addresses;
     let first = address(standalone(yaml));
     assert_eq!(first[0].address[..2], [240, 240]);
-    let more: String = (0..50)
-        .map(|at| format!("---\n{}", yaml.replace("web", &format!("z{at}"))))
-        .collect();
+    let more: String =
+        (0..50).map(|at| format!("---\n{}", yaml.replace("web", &format!("z{at}")))).collect();
     let many = standalone(&format!("{yaml}{more}"));
-    assert_eq!(
-        many.services["default/web.default.svc.cluster.local"].addresses,
-        first
-    );
-    let all: std::collections::BTreeSet<_> = many
-        .services
-        .values()
-        .map(|service| service.addresses[0].address.clone())
-        .collect();
+    assert_eq!(many.services["default/web.default.svc.cluster.local"].addresses, first);
+    let all: std::collections::BTreeSet<_> =
+        many.services.values().map(|service| service.addresses[0].address.clone()).collect();
     assert_eq!(all.len(), 51);
     assert!(address(decoded(&translated(Settings::kubernetes(), yaml))).is_empty());
     let headless = yaml.replace("spec: {", "spec: {clusterIP: None, ");
@@ -663,10 +515,7 @@ fn trust_domain_and_cluster_are_on_the_wire_when_they_differ() {
         ..Settings::standalone()
     };
     let built = one(settings, &pod("a", "", "", "")).unwrap();
-    assert_eq!(
-        (built.trust_domain.as_str(), built.uid.as_str()),
-        ("cluster", "east//Pod/shop/a")
-    );
+    assert_eq!((built.trust_domain.as_str(), built.uid.as_str()), ("cluster", "east//Pod/shop/a"));
     assert_eq!(built.cluster_id, "east");
 }
 
@@ -684,21 +533,8 @@ fn binding(
     let mut translator = translated(Settings::standalone(), &yaml);
     let host = WaypointHost::Name("wp.shop.svc.cluster.local".into());
     let name: (Arc<str>, Arc<str>) = ("shop".into(), "wp".into());
-    translator.set_waypoints(Waypoints(
-        [(
-            name,
-            Waypoint {
-                host,
-                traffic,
-                admission,
-            },
-        )]
-        .into(),
-    ));
-    let service = decoded(&translator)
-        .services
-        .remove("app/web.app.svc.cluster.local")
-        .unwrap();
+    translator.set_waypoints(Waypoints([(name, Waypoint { host, traffic, admission })].into()));
+    let service = decoded(&translator).services.remove("app/web.app.svc.cluster.local").unwrap();
     (service.waypoint, message(&translator, "Service app/web"))
 }
 
@@ -718,25 +554,10 @@ fn waypoint_is_found_by_label_and_refused_with_a_reason() {
     assert_eq!(address, bound);
     assert!(message.contains("istio.io/WaypointBound=true/WaypointAccepted"));
     assert_eq!(binding(WP, "", service, all()).0, bound);
-    assert_eq!(
-        binding(WP, "istio.io/use-waypoint: none", service, all()),
-        (None, String::new())
-    );
+    assert_eq!(binding(WP, "istio.io/use-waypoint: none", service, all()), (None, String::new()));
     let cases = [
-        (
-            "",
-            "istio.io/use-waypoint: wp",
-            service,
-            all(),
-            "WaypointIsNotReady",
-        ),
-        (
-            WP,
-            "istio.io/use-waypoint: other",
-            service,
-            all(),
-            "WaypointIsNotReady",
-        ),
+        ("", "istio.io/use-waypoint: wp", service, all(), "WaypointIsNotReady"),
+        (WP, "istio.io/use-waypoint: other", service, all(), "WaypointIsNotReady"),
         ("", WP, Traffic::Workload, all(), "UnsupportedTrafficType"),
         ("", WP, service, Admission::Same, "AttachmentDenied"),
     ];
@@ -746,10 +567,7 @@ fn waypoint_is_found_by_label_and_refused_with_a_reason() {
         assert!(message.contains(&format!("false/{reason}")), "{message}");
     }
     // Inherited from the namespace, another kind of traffic is no mistake.
-    assert_eq!(
-        binding(WP, "", Traffic::Workload, all()),
-        (None, String::new())
-    );
+    assert_eq!(binding(WP, "", Traffic::Workload, all()), (None, String::new()));
     let managed = format!("{WP}, gateway.istio.io/managed: istio.io-mesh-controller");
     assert_eq!(binding("", &managed, service, all()), (None, String::new()));
 }
