@@ -18,7 +18,7 @@ use crate::reconciler::WantedPods;
 use crate::redirect::{Redirect, RedirectError};
 use crate::slot::{Action, Slot};
 use crate::state::{self, Enrolled, PodsFile, StateDir, StateError};
-use crate::status::{Membership, PodState, PodStatus, Status};
+use crate::status::{Discovery, Membership, PodState, PodStatus, Status};
 use crate::zds::{Announcements, Connections, Serving};
 
 /// Why the agent can't go on.
@@ -36,6 +36,8 @@ pub struct Links {
     pub wanted: watch::Receiver<Option<Arc<WantedPods>>>,
     /// How this node stands to the mesh.
     pub membership: watch::Receiver<Membership>,
+    /// How the stream of changes stands.
+    pub discovery: watch::Receiver<Discovery>,
     /// What proxies say.
     pub connections: watch::Receiver<Connections>,
     /// What proxies are told.
@@ -98,6 +100,7 @@ impl<R: Redirect> Agent<R> {
                 Ok(()) = self.links.wanted.changed() => self.take_wanted(),
                 Ok(()) = self.links.connections.changed() => self.flush_soon(),
                 Ok(()) = self.links.membership.changed() => self.flush_soon(),
+                Ok(()) = self.links.discovery.changed() => self.flush_soon(),
                 Some(done) = self.work.join_next() => {
                     let (uid, outcome) = done?;
                     self.finish(&uid, outcome);
@@ -136,10 +139,10 @@ impl<R: Redirect> Agent<R> {
             return;
         };
         for (uid, slot) in &mut self.slots {
-            slot.want(wanted.get(uid).map(|wanted| &wanted.pod));
+            slot.want(wanted.get(uid));
         }
-        for (uid, wanted) in wanted.iter() {
-            self.slots.entry(uid.clone()).or_insert_with(|| Slot::new(wanted.pod.clone()));
+        for (uid, pod) in wanted.iter() {
+            self.slots.entry(uid.clone()).or_insert_with(|| Slot::new(pod.clone()));
         }
         self.flush();
     }
@@ -296,6 +299,7 @@ impl<R: Redirect> Agent<R> {
             pid: std::process::id(),
             written_at: clock::unix_seconds(),
             membership: self.links.membership.borrow().clone(),
+            discovery: self.links.discovery.borrow().clone(),
             is_set_known: self.links.wanted.borrow().is_some(),
             pods,
             proxies,

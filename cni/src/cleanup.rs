@@ -16,9 +16,9 @@ pub async fn cleanup(
 ) -> Result<Vec<Undone>, StateError> {
     let Some(mut file) = state.read_json::<PodsFile>(state::PODS)? else { return Ok(Vec::new()) };
     let mut all = std::mem::take(&mut file.enrolled);
-    for wanted in file.wanted.take().unwrap_or_default().into_values() {
-        if all.iter().all(|enrolled| enrolled.pod.uid != wanted.pod.uid) {
-            all.push(Enrolled { pod: wanted.pod, namespace: None });
+    for pod in file.wanted.take().unwrap_or_default().into_values() {
+        if all.iter().all(|enrolled| enrolled.pod.uid != pod.uid) {
+            all.push(Enrolled { pod, namespace: None });
         }
     }
     let mut results = Vec::new();
@@ -43,7 +43,6 @@ pub async fn cleanup(
 mod tests {
     use super::*;
     use crate::fake::{self, FakeRedirect};
-    use crate::reconciler::Wanted;
 
     #[tokio::test]
     async fn everything_known_is_undone_and_failures_are_remembered() {
@@ -51,11 +50,10 @@ mod tests {
         let state = StateDir::open(folder.path()).unwrap();
         let redirect = FakeRedirect::with(&[("a", 1), ("b", 1)]);
         assert!(cleanup(&state, &redirect).await.unwrap().is_empty());
-        let wanted = |pod| Wanted { version: "1".into(), pod };
         let (a, b) = (fake::pod("a", "a"), fake::pod("b", "b"));
         let file = PodsFile {
             node: "node1".into(),
-            wanted: Some([(b.uid.clone(), wanted(b))].into()),
+            wanted: Some([(b.uid.clone(), b)].into()),
             enrolled: vec![Enrolled { pod: a, namespace: Some(fake::namespace(1)) }],
         };
         state.write_json(state::PODS, &file).unwrap();

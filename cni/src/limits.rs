@@ -9,8 +9,6 @@ pub const PODS_MAX: usize = 1024;
 pub const POD_ADDRESSES_MAX: usize = 16;
 /// A namespace's file name: runtimes use `cni-` and a UUID (40 bytes).
 pub const NETNS_NAME_BYTES_MAX: usize = 128;
-/// Version of a resource, as the control plane hands it out (a hash or a counter in text).
-pub const VERSION_BYTES_MAX: usize = 256;
 
 /// Pods that are enrolled at a time. Each costs five short programs that queue on the kernel's one configuration
 /// lock, so more would only wait there.

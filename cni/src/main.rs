@@ -12,12 +12,13 @@ use tokio::sync::watch;
 use tracing::info;
 use weft_cni::agent::{Agent, Links};
 use weft_cni::cleanup::cleanup;
+use weft_cni::feed::{self, FeedSettings};
 use weft_cni::member::{Member, MemberSettings};
 use weft_cni::netns::NetnsFolder;
 use weft_cni::reconciler::Reconciler;
 use weft_cni::redirect::KernelRedirect;
 use weft_cni::state::{self, PodsFile, StateDir};
-use weft_cni::status::{Status, render};
+use weft_cni::status::{Discovery, Status, render};
 use weft_cni::zds;
 use weft_core::clock;
 use weft_core::telemetry::{LogFormat, LogSettings};
@@ -153,9 +154,17 @@ async fn agent(args: AgentArgs) -> anyhow::Result<()> {
     let redirect = Arc::new(KernelRedirect::new(folder));
     let (announced, announced_rx) = watch::channel(None);
     let (connections, connections_rx) = watch::channel(zds::Connections::new());
+    let (discovery, discovery_rx) = watch::channel(Discovery::default());
+    let feed = FeedSettings {
+        node: args.node.clone(),
+        control: member.control_settings(),
+        token: state.path_of(state::AGENT_TOKEN),
+        membership: member.subscribe(),
+    };
     let links = Links {
         wanted: reconciler.subscribe(),
         membership: member.subscribe(),
+        discovery: discovery_rx,
         connections: connections_rx,
         announced,
     };
@@ -169,6 +178,7 @@ async fn agent(args: AgentArgs) -> anyhow::Result<()> {
         done = agent.run(stop) => done?,
         () = proxies => bail!("the ZDS server ended"),
         never = member.keep_fresh() => match never {},
+        never = feed::run(feed, reconciler, discovery) => match never {},
     }
     info!("stopped; pods stay in the mesh");
     Ok(())

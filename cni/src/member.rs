@@ -62,6 +62,11 @@ pub enum MemberError {
         /// Why, with what caused it.
         reason: String,
     },
+    /// The controller does not accept this node's token, and there is no join token to begin anew.
+    #[error(
+        "the controller refuses this node's token ({0}): give it a new one with --join-token-file"
+    )]
+    Refused(String),
     /// The controller's answer makes no sense.
     #[error("the controller answered with {0}")]
     Answer(&'static str),
@@ -176,15 +181,16 @@ impl Member {
             (None, Some(token)) => self.join(token).await?,
             (None, None) => return Err(MemberError::NoJoinToken),
         };
-        match self.renew(&mut known).await {
-            Err(MemberError::Call { is_refused: true, reason, .. }) if token.is_some() => {
+        match (self.renew(&mut known).await, &token) {
+            (Err(MemberError::Call { is_refused: true, reason, .. }), Some(token)) => {
                 warn!(reason, "the controller refuses the agent's token: joining anew");
-                if let Some(token) = &token {
-                    known = self.join(token).await?;
-                }
+                known = self.join(token).await?;
                 self.renew(&mut known).await?;
             }
-            result => result?,
+            (Err(MemberError::Call { is_refused: true, reason, .. }), None) => {
+                return Err(MemberError::Refused(reason));
+            }
+            (result, _) => result?,
         }
         self.show(Some(&known), None);
         let next = known
@@ -299,6 +305,8 @@ impl Member {
     fn show(&self, known: Option<&NodeFile>, problem: Option<String>) {
         let next = Membership {
             is_joined: known.is_some(),
+            trust_domain: known.map(|known| known.trust_domain.clone()),
+            cluster_id: known.map(|known| known.cluster_id.clone()),
             agent_token_expires_at: known.map(|known| known.agent.expires_at),
             ztunnel_token_expires_at: known.and_then(|known| Some(known.ztunnel?.expires_at)),
             problem,

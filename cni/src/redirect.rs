@@ -129,7 +129,8 @@ fn ipv6_here() -> Ipv6 {
     if disabled.trim() == "0" { Ipv6::Present } else { Ipv6::NotOnLoopback }
 }
 
-/// Runs inside the pod's namespace. Routes come first: without marks they change nothing, and with the rules in place
+/// Runs inside the pod's namespace. No kernel setting is touched: the return path works whatever the reverse path filter
+/// is, because packets that the proxy sends to its own host keep their route over loopback. Routes come first: without marks they change nothing, and with the rules in place
 /// they must be there.
 async fn install(inbound: bool, dns: bool) -> Result<(), ProgramError> {
     let ipv6 = ipv6_here();

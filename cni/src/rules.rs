@@ -95,7 +95,7 @@ fn nat(capture: Capture, families: &[Family]) -> Vec<Value> {
     let mut commands = chains(NAT, PREROUTING, "prerouting", "nat", -100);
     commands.extend(chains(NAT, OUTPUT, "output", "nat", -100));
     if capture.inbound {
-        commands.extend(families.iter().flat_map(|family| inbound(family)));
+        commands.extend(families.iter().flat_map(inbound));
     }
     for family in families {
         let to_probe = compare(address(family, "daddr"), "==", json!(family.probe));

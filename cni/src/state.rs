@@ -186,7 +186,6 @@ mod tests {
 
     use super::*;
     use crate::fake;
-    use crate::reconciler::Wanted;
 
     #[test]
     fn folder_serves_one_agent_at_a_time() {
@@ -216,10 +215,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
         let pod = fake::pod("u1", "a");
-        let wanted = Wanted { version: "1".into(), pod: pod.clone() };
         let file = PodsFile {
             node: "node1".into(),
-            wanted: Some([(pod.uid.clone(), wanted)].into()),
+            wanted: Some([(pod.uid.clone(), pod.clone())].into()),
             enrolled: vec![Enrolled { pod, namespace: Some(fake::namespace(1)) }],
         };
         state.write_json(PODS, &file).unwrap();

@@ -13,11 +13,26 @@ use crate::zds::{Connections, Serving};
 pub struct Membership {
     /// Whether the node has ever joined.
     pub is_joined: bool,
+    /// The mesh's trust domain.
+    pub trust_domain: Option<String>,
+    /// The cluster, as the controller calls it.
+    pub cluster_id: Option<String>,
     /// When the agent's token ends, Unix seconds.
     pub agent_token_expires_at: Option<i64>,
     /// When the node proxy's token ends, Unix seconds.
     pub ztunnel_token_expires_at: Option<i64>,
     /// Why the last exchange with the controller failed.
+    pub problem: Option<String>,
+}
+
+/// How the stream of changes from the controller stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Discovery {
+    /// Whether it is open.
+    pub is_connected: bool,
+    /// Whether this run has been told everything once.
+    pub is_loaded: bool,
+    /// What ended the last one.
     pub problem: Option<String>,
 }
 
@@ -65,6 +80,8 @@ pub struct Status {
     pub written_at: u64,
     /// How this node stands to the mesh.
     pub membership: Membership,
+    /// How the stream of changes stands.
+    pub discovery: Discovery,
     /// Whether any set of pods is known.
     pub is_set_known: bool,
     /// The pods.
@@ -92,8 +109,11 @@ pub fn render(status: &Status, now: u64) -> String {
         }
     }
     text.push('\n');
-    if let Some(problem) = &membership.problem {
-        let _ = writeln!(text, "controller: {problem}");
+    let stream = if status.discovery.is_connected { "connected" } else { "not connected" };
+    let _ = writeln!(text, "controller: {stream}");
+    let problem = status.discovery.problem.as_ref().filter(|_| !status.discovery.is_connected);
+    for problem in [&membership.problem, &problem.cloned()].into_iter().flatten() {
+        let _ = writeln!(text, "  {problem}");
     }
     if !status.is_set_known {
         text.push_str(

@@ -87,7 +87,7 @@ pub struct RunArgs {
     /// The mesh's own namespace, and the root of mesh-wide policy
     #[arg(long, env = "ROOT_NAMESPACE", default_value = SYSTEM_NAMESPACE)]
     pub root_namespace: String,
-    /// Validity of certificates whose request names none, as 24h or 90m
+    /// Longest validity of a certificate, and that of those whose request names none, as 24h or 90m
     #[arg(long, env = "DEFAULT_WORKLOAD_CERT_TTL", default_value = "24h", value_parser = parse_duration)]
     pub cert_ttl: Duration,
     /// Folder with ca-cert.pem, ca-key.pem, root-cert.pem and cert-chain.pem, instead of a self-signed root

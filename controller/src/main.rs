@@ -1,24 +1,38 @@
 //! The controller's program: arguments, logs, signals.
 
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
 use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use weft_controller::ca::Root;
+use weft_controller::ca::{Authority, Root};
 use weft_controller::config::{Cli, Command, Config, LogFormat, RunArgs, TokenArgs};
-use weft_controller::run::{Controller, Inputs};
+use weft_controller::owner;
+use weft_controller::run::Controller;
+use weft_controller::sources::files::{FolderSettings, watch_folder};
+use weft_controller::serving_limits::LEAF_TTL_DEFAULT;
 use weft_controller::state_dir::StateDir;
 use weft_controller::tokens::{JoinToken, TokenIssuer};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command {
+    let outcome = match cli.command {
         Some(Command::Token(args)) => print_token(&args),
         Some(Command::Run(args)) => run(*args),
         None => run(cli.run),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain of causes, never a backtrace: it is the operator who reads this.
+            eprintln!("weft-controller: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -28,9 +42,8 @@ fn run(args: RunArgs) -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        // The feed's sender must live as long as the controller does.
-        let (feed, inputs) = Inputs::none();
-        feed.send(Vec::new()).await?;
+        let folder = watch_folder(FolderSettings::new(&config.manifests))?;
+        let inputs = owner::spawn(folder, owner::settings(&config));
         let controller = Controller::start(&config, inputs).await?;
         let stop = async move {
             tokio::select! {
@@ -50,7 +63,9 @@ fn print_token(args: &TokenArgs) -> anyhow::Result<()> {
     let state = StateDir::open_existing(&args.state)?.context(unused)?;
     let tokens = TokenIssuer::open_existing(&state, &args.token_issuer, &args.root_namespace)?;
     let root = match &args.ca_dir {
-        Some(folder) => Root::plugged_certificate(folder)?,
+        Some(folder) => Authority::new(Root::plugged_in(folder)?, LEAF_TTL_DEFAULT)?
+            .anchor()
+            .clone(),
         None => Root::existing_certificate(&state)?.context(unused)?,
     };
     let token = JoinToken::issue(&tokens, &root, &args.node, args.ttl)?;
@@ -62,6 +77,7 @@ fn start_log(args: &RunArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).context("--log")?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => log.init(),

@@ -96,8 +96,11 @@ pub const CSR_PER_SECOND: f64 = 20.0;
 pub const RATED_NODES_MAX: usize = 10_000;
 /// Joins a second, of all nodes together: each costs a signature and nobody is authenticated before.
 pub const JOINS_PER_SECOND: f64 = 20.0;
-/// Validity of a component's token.
+/// Validity of a proxy's token.
 pub const TOKEN_TTL: Duration = Duration::from_secs(3_600);
+/// Validity of an agent's token, renewed at half of it: a node that was off for a week comes back without a new join
+/// token. It never leaves the node's state folder but to the controller.
+pub const AGENT_TOKEN_TTL: Duration = Duration::from_secs(14 * 86_400);
 /// Validity of a join token where none is asked for.
 pub const JOIN_TOKEN_TTL_DEFAULT: Duration = Duration::from_secs(3_600);
 /// Longest validity of a join token.

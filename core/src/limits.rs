@@ -28,7 +28,8 @@ pub const XDS_SEND_DEADLINE: Duration = Duration::from_secs(10);
 pub const XDS_BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// Longest wait before a reconnect. 10 ms doubles to it in eleven attempts, within half a minute.
 pub const XDS_BACKOFF_MAX: Duration = Duration::from_secs(15);
-/// Changes in one response from which on they are applied off the async threads: 256 of them take about a millisecond.
+/// Changes in one response up to which they are applied on an async thread: as many take some 20 ms in a debug build,
+/// decoding included, which bounds from above how long one thread serves nothing else.
 pub const XDS_INLINE_CHANGES_MAX: usize = 256;
 /// Rejections that one refusal lists, the rest is counted: 64 of 300 bytes stay well below any header or message bound.
 pub const XDS_REJECTIONS_LISTED_MAX: usize = 64;

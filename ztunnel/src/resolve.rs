@@ -138,7 +138,8 @@ impl Question<'_> {
         let waypoint = waypoint_of_workload(self.snapshot, workload, self.source, rng)
             .map_err(ConnectionError::Resolve)?;
         if let Some(waypoint) = waypoint
-            && waypoint.workload.uid != self.source.uid
+            // The waypoint's own instances reach the workloads behind it directly.
+            && waypoint.workload.identity != self.source.identity
         {
             return self.to_waypoint(waypoint, None, rng);
         }

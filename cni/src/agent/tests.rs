@@ -3,7 +3,6 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::fake::{self, FakeRedirect};
-use crate::reconciler::Wanted;
 use crate::state::PODS;
 use crate::zds::Connection;
 
@@ -18,7 +17,6 @@ struct Rig {
     folder: Arc<tempfile::TempDir>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), AgentError>>,
-    _membership: watch::Sender<Membership>,
 }
 
 impl Rig {
@@ -30,12 +28,15 @@ impl Rig {
         let state = Arc::new(StateDir::open(folder.path()).unwrap());
         let earlier: PodsFile = state.read_json(PODS).unwrap().unwrap_or_default();
         let (wanted, wanted_rx) = watch::channel(wanted.map(set).or(earlier.wanted.map(Arc::new)));
-        let (membership, membership_rx) = watch::channel(Membership::default());
+        // Nobody speaks for these two: their ends being gone must not disturb the agent.
+        let (_, membership) = watch::channel(Membership::default());
+        let (_, discovery) = watch::channel(Discovery::default());
         let (connections, connections_rx) = watch::channel(Connections::new());
         let (announced_tx, announced) = watch::channel(None);
         let links = Links {
             wanted: wanted_rx,
-            membership: membership_rx,
+            membership,
+            discovery,
             connections: connections_rx,
             announced: announced_tx,
         };
@@ -43,8 +44,7 @@ impl Rig {
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(agent.run(async { drop(stopped.await) }));
         let stop = Some(stop);
-        let _membership = membership;
-        Self { redirect, wanted, connections, announced, folder, stop, running, _membership }
+        Self { redirect, wanted, connections, announced, folder, stop, running }
     }
 
     fn fresh(namespaces: &[(&str, u64)], wanted: Option<&[Pod]>) -> Self {
@@ -90,8 +90,7 @@ impl Rig {
 }
 
 fn set(pods: &[Pod]) -> Arc<WantedPods> {
-    let wanted = |pod: &Pod| Wanted { version: "1".into(), pod: pod.clone() };
-    Arc::new(pods.iter().map(|pod| (pod.uid.clone(), wanted(pod))).collect())
+    Arc::new(pods.iter().map(|pod| (pod.uid.clone(), pod.clone())).collect())
 }
 
 #[tokio::test(start_paused = true)]

@@ -205,12 +205,7 @@ async fn token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
     let ttl = asked
         .ttl_seconds
         .map_or(JOIN_TOKEN_TTL_DEFAULT, Duration::from_secs);
-    match JoinToken::issue(
-        &admin.tokens,
-        admin.authority.pinned_root(),
-        &asked.node,
-        ttl,
-    ) {
+    match JoinToken::issue(&admin.tokens, admin.authority.anchor(), &asked.node, ttl) {
         Ok(token) => {
             tracing::info!(
                 node = asked.node,

@@ -8,6 +8,7 @@ use weft_core::clock;
 
 use super::Admin;
 use crate::metrics::resident_bytes;
+use crate::translate::ObjectStatus;
 use crate::xds::ClientStatus;
 
 /// What the model tells about its objects.
@@ -16,6 +17,8 @@ pub trait ModelStatus: Send + Sync + 'static {
     fn rejected(&self) -> Vec<RejectedDocument>;
     /// Objects in force, by kind.
     fn counts(&self) -> BTreeMap<String, usize>;
+    /// What became of each object that there is something to say about.
+    fn statuses(&self) -> Vec<ObjectStatus>;
 }
 
 /// No model at all.
@@ -29,6 +32,10 @@ impl ModelStatus for NoModel {
 
     fn counts(&self) -> BTreeMap<String, usize> {
         BTreeMap::new()
+    }
+
+    fn statuses(&self) -> Vec<ObjectStatus> {
+        Vec::new()
     }
 }
 

@@ -36,24 +36,37 @@ pub struct Authority {
     root: Root,
     ttl_default: Duration,
     roots_pem: Arc<str>,
+    anchor: CertificateDer<'static>,
 }
 
 impl Authority {
-    /// An authority over `root`, whose leaves are valid for `ttl_default` where a request names no validity.
+    /// An authority over `root`, whose leaves are valid for `ttl_default` or for what a request names, if that is less.
     ///
     /// Signs a leaf on trial and verifies it as a peer would, so that files which don't belong together are noticed
     /// now and not by every node later.
     pub fn new(root: Root, ttl_default: Duration) -> Result<Self, CaError> {
         let roots_pem = root.roots.iter().map(pem_of).collect::<String>().into();
-        let authority = Self {
+        let leaf = match trial_leaf(&root) {
+            // Nothing can be signed any more, but roots and status are still served.
+            Err(CaError::SignerExpired) => None,
+            other => Some(other?),
+        };
+        let verifies = |anchor: &&CertificateDer<'static>| {
+            leaf.as_ref().is_none_or(|leaf| verifies(leaf, anchor))
+        };
+        let Some(anchor) = root.roots.iter().find(verifies).cloned() else {
+            return Err(CaError::Signing(
+                "a leaf of this authority verifies against none of its own roots; \
+                 look at ca-cert.pem, cert-chain.pem and root-cert.pem"
+                    .into(),
+            ));
+        };
+        Ok(Self {
             root,
             ttl_default,
             roots_pem,
-        };
-        if authority.root.signer_not_after > clock::now() {
-            authority.verify_on_trial()?;
-        }
-        Ok(authority)
+            anchor,
+        })
     }
 
     /// Signs a workload's certificate: exactly one name, the identity. `None` asks for the default validity.
@@ -63,7 +76,12 @@ impl Authority {
         key: &impl PublicKeyData,
         ttl: Option<Duration>,
     ) -> Result<IssuedChain, CaError> {
-        self.sign_names(vec![uri(identity)?], key, ttl.unwrap_or(self.ttl_default))
+        sign_names(
+            &self.root,
+            vec![uri(identity)?],
+            key,
+            ttl.unwrap_or(self.ttl_default),
+        )
     }
 
     /// Signs a certificate by which the controller itself is recognised, for host names and addresses besides its
@@ -82,17 +100,20 @@ impl Authority {
                 Err(_) => SanType::DnsName(name.as_str().try_into().map_err(signing)?),
             });
         }
-        self.sign_names(sans, key, ttl)
+        sign_names(&self.root, sans, key, ttl)
     }
 
-    /// Reads a request's validity in seconds: 0 means the default.
+    /// Reads a request's validity in seconds: 0 means the operator's. A longer one than that is cut to it: every stock
+    /// proxy asks for 24 h, and refusing them all would be no way to shorten the life of certificates.
     pub fn validity(&self, seconds: i64) -> Result<Option<Duration>, CaError> {
         if seconds == 0 {
             return Ok(None);
         }
         let asked = u64::try_from(seconds).ok().map(Duration::from_secs);
         match asked {
-            Some(ttl) if (LEAF_TTL_MIN..=LEAF_TTL_MAX).contains(&ttl) => Ok(Some(ttl)),
+            Some(ttl) if (LEAF_TTL_MIN..=LEAF_TTL_MAX).contains(&ttl) => {
+                Ok(Some(ttl.min(self.ttl_default)))
+            }
             _ => Err(CaError::Validity {
                 asked_seconds: seconds,
                 min_seconds: LEAF_TTL_MIN.as_secs(),
@@ -106,81 +127,14 @@ impl Authority {
         &self.roots_pem
     }
 
-    /// The root that join tokens pin: the first.
-    pub fn pinned_root(&self) -> &[u8] {
-        self.root.roots.first().map_or(&[], |root| root.as_ref())
+    /// The root that verifies what is signed now, and that join tokens pin.
+    pub fn anchor(&self) -> &CertificateDer<'static> {
+        &self.anchor
     }
 
     /// When the first of the roots expires.
     pub fn roots_not_after(&self) -> SystemTime {
         self.root.roots_not_after
-    }
-
-    fn sign_names(
-        &self,
-        names: Vec<SanType>,
-        key: &impl PublicKeyData,
-        ttl: Duration,
-    ) -> Result<IssuedChain, CaError> {
-        let now = clock::now();
-        let not_after = (now + ttl).min(self.root.signer_not_after);
-        if not_after <= now {
-            return Err(CaError::SignerExpired);
-        }
-        let mut params = CertificateParams::default();
-        // Without a subject the names become critical (RFC 5280 section 4.1.2.6), so no reader can skip them.
-        params.distinguished_name = DistinguishedName::new();
-        params.subject_alt_names = names;
-        params.not_before = (now - BACKDATE_MAX.min(ttl / BACKDATE_SHARE)).into();
-        params.not_after = not_after.into();
-        params.serial_number = Some(random_serial());
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        params.use_authority_key_identifier_extension = true;
-        let leaf = params.signed_by(key, &self.root.issuer).map_err(signing)?;
-        let mut chain = vec![leaf.der().clone()];
-        chain.extend(self.root.intermediates.iter().cloned());
-        Ok(IssuedChain { chain, not_after })
-    }
-
-    fn verify_on_trial(&self) -> Result<(), CaError> {
-        let broken = |reason: &dyn std::fmt::Display| {
-            CaError::Signing(format!(
-                "a leaf of this authority does not verify against its own roots: {reason}. \
-                 Look at ca-cert.pem, cert-chain.pem and root-cert.pem"
-            ))
-        };
-        let key = KeyPair::generate().map_err(signing)?;
-        let names = vec![SanType::DnsName(
-            "trial.invalid".try_into().map_err(signing)?,
-        )];
-        let issued = self.sign_names(names, &key, LEAF_TTL_DEFAULT)?;
-        let mut roots = RootCertStore::empty();
-        for root in &self.root.roots {
-            roots.add(root.clone()).map_err(|error| broken(&error))?;
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
-            .build()
-            .map_err(|error| broken(&error))?;
-        let (leaf, between) = issued
-            .chain
-            .split_first()
-            .ok_or_else(|| broken(&"the chain is empty"))?;
-        let since = clock::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        verifier
-            .verify_client_cert(leaf, between, UnixTime::since_unix_epoch(since))
-            .map(|_| ())
-            .map_err(|error| broken(&error))
     }
 }
 
@@ -191,6 +145,70 @@ impl IssuedChain {
         texts.push(roots.to_owned());
         texts
     }
+}
+
+fn sign_names(
+    root: &Root,
+    names: Vec<SanType>,
+    key: &impl PublicKeyData,
+    ttl: Duration,
+) -> Result<IssuedChain, CaError> {
+    let now = clock::now();
+    let not_after = (now + ttl).min(root.signer_not_after);
+    if not_after <= now {
+        return Err(CaError::SignerExpired);
+    }
+    let mut params = CertificateParams::default();
+    // Without a subject the names become critical (RFC 5280 section 4.1.2.6), so no reader can skip them.
+    params.distinguished_name = DistinguishedName::new();
+    params.subject_alt_names = names;
+    params.not_before = (now - BACKDATE_MAX.min(ttl / BACKDATE_SHARE)).into();
+    params.not_after = not_after.into();
+    params.serial_number = Some(random_serial());
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+    ];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params.use_authority_key_identifier_extension = true;
+    let leaf = params.signed_by(key, &root.issuer).map_err(signing)?;
+    let mut chain = vec![leaf.der().clone()];
+    chain.extend(root.intermediates.iter().cloned());
+    Ok(IssuedChain { chain, not_after })
+}
+
+fn trial_leaf(root: &Root) -> Result<IssuedChain, CaError> {
+    let key = KeyPair::generate().map_err(signing)?;
+    let names = vec![SanType::DnsName(
+        "trial.invalid".try_into().map_err(signing)?,
+    )];
+    sign_names(root, names, &key, LEAF_TTL_DEFAULT)
+}
+
+/// Whether a peer that trusts `anchor` alone would accept the chain.
+fn verifies(issued: &IssuedChain, anchor: &CertificateDer<'static>) -> bool {
+    let mut roots = RootCertStore::empty();
+    if roots.add(anchor.clone()).is_err() {
+        return false;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let Ok(verifier) = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build()
+    else {
+        return false;
+    };
+    let Some((leaf, between)) = issued.chain.split_first() else {
+        return false;
+    };
+    let since = clock::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    verifier
+        .verify_client_cert(leaf, between, UnixTime::since_unix_epoch(since))
+        .is_ok()
 }
 
 fn uri(identity: &SpiffeId) -> Result<SanType, CaError> {

@@ -85,16 +85,6 @@ impl Root {
         Ok(parse_certificates(&path, &pem)?.into_iter().next())
     }
 
-    /// The first root of a plugged-in folder.
-    pub fn plugged_certificate(folder: &Path) -> Result<CertificateDer<'static>, CaError> {
-        let path = folder.join(ROOT_FILE);
-        let roots = parse_certificates(&path, &read_public(&path)?)?;
-        roots
-            .into_iter()
-            .next()
-            .ok_or_else(|| material(&path, "holds no certificate"))
-    }
-
     /// Reads `ca-cert.pem`, `ca-key.pem`, `root-cert.pem` and `cert-chain.pem` of a folder, the form of Istio's
     /// `cacerts`. The chain may name the signer and the roots again, or be absent if the signer is a root.
     pub fn plugged_in(folder: &Path) -> Result<Self, CaError> {

@@ -129,10 +129,15 @@ fn sign(
     let tls = |error: &dyn std::fmt::Display| ServingError::Tls(error.to_string());
     let key = KeyPair::generate().map_err(|error| tls(&error))?;
     let issued = authority.sign_server(identity, names, &key, SERVING_TTL)?;
+    // Verifiers don't need the root in the chain. A node that joins does: it knows no more than the root's hash.
+    let mut chain = issued.chain;
+    if !chain.contains(authority.anchor()) {
+        chain.push(authority.anchor().clone());
+    }
     let der = PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| tls(&error))?;
     let signer = aws_lc_rs::sign::any_supported_type(&der).map_err(|error| tls(&error))?;
     Ok(Current {
-        key: Arc::new(CertifiedKey::new(issued.chain, signer)),
+        key: Arc::new(CertifiedKey::new(chain, signer)),
         issued: clock::now(),
         not_after: issued.not_after,
     })

@@ -10,7 +10,7 @@ use weft_proto::contract::TOKEN_AUDIENCE;
 
 use super::claims::{Bound, Claims, Reference, check_node_name, check_time, invalid};
 use super::{Caller, Component, TokenError};
-use crate::serving_limits::{JOIN_TOKEN_TTL_MAX, LEAF_TTL_MIN, TOKEN_BYTES_MAX, TOKEN_TTL};
+use crate::serving_limits::{JOIN_TOKEN_TTL_MAX, LEAF_TTL_MIN, TOKEN_BYTES_MAX, TOKEN_TTL, AGENT_TOKEN_TTL};
 use crate::state_dir::StateDir;
 
 const KEY_FILE: &str = "token-key.pem";
@@ -86,7 +86,11 @@ impl TokenIssuer {
             serviceaccount: Some(Reference::derived("ServiceAccount", account)),
         };
         let subject = format!("system:serviceaccount:{namespace}:{account}");
-        self.sign(subject, TOKEN_AUDIENCE, bound, TOKEN_TTL)
+        let ttl = match component {
+            Component::Agent => AGENT_TOKEN_TTL,
+            Component::Ztunnel => TOKEN_TTL,
+        };
+        self.sign(subject, TOKEN_AUDIENCE, bound, ttl)
     }
 
     /// A token with which `node` joins, once or again, for as long as it is valid.

@@ -137,6 +137,16 @@ async fn controller_is_recognised_by_its_own_root_alone() {
 }
 
 #[tokio::test]
+async fn joining_node_finds_the_pinned_root_in_the_handshake() {
+    let folder = tempdir().unwrap();
+    let mesh = Mesh::start(folder.path(), Vec::new()).await;
+    let join = JoinToken::parse(&join_token(&mesh, "node1")).unwrap();
+    let stream = mesh.tls().await;
+    let presented = stream.get_ref().1.peer_certificates().unwrap();
+    assert!(presented.last().is_some_and(|root| join.pins(root)));
+}
+
+#[tokio::test]
 async fn connection_that_does_not_speak_http2_is_closed() {
     let folder = tempdir().unwrap();
     let mesh = Mesh::start(folder.path(), Vec::new()).await;

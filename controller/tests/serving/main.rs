@@ -11,6 +11,7 @@
 mod admin;
 mod certificates;
 mod discovery;
+mod figures;
 mod joining;
 mod mesh;
 mod stream;

@@ -112,7 +112,7 @@ pub fn target_address(workload: &Workload, families: IpFamilies, asked: IpAddr) 
 
 /// From this many endpoints on, random probes come before a walk over all. Below, the walk is as cheap.
 const PROBE_FROM: usize = 16;
-/// With half of the endpoints eligible and at full weight, one walk in 65,536 connections remains.
+/// With half of the endpoints eligible, one connection in 65,536 still needs the walk.
 const PROBES: usize = 16;
 
 struct Request<'s> {

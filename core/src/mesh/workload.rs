@@ -66,7 +66,7 @@ pub struct Workload {
 }
 
 /// Service keys, sorted, with the workload's own ports for each.
-type WorkloadServices = Box<[(Arc<str>, Arc<[Port]>)]>;
+pub type WorkloadServices = Box<[(Arc<str>, Arc<[Port]>)]>;
 
 /// How traffic reaches a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

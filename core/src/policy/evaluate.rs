@@ -211,9 +211,7 @@ impl<'a> Tally<'a> {
         } else if let Some(policy) = self.enforced.denied_by {
             deny(Denial::Policy(policy.clone()), dry_run)
         } else if let Some(missing) = self.missing {
-            Verdict::Hold {
-                missing: missing.clone(),
-            }
+            Verdict::Hold { missing: missing.clone() }
         } else if let Some(policy) = self.enforced.allow
             && self.enforced.allowed_by.is_none()
         {

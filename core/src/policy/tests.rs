@@ -210,7 +210,10 @@ fn deny_comes_before_allow_and_allow_before_the_default() {
             ],
             deny(Denial::Policy(PolicyName::new("default/p"))),
         ),
-        (vec![policy("default", NAMESPACE, ALLOW, none())], deny(Denial::NoMatch)),
+        (
+            vec![policy("default", NAMESPACE, ALLOW, none())],
+            deny(Denial::NoMatch(PolicyName::new("default/p"))),
+        ),
         (vec![policy("default", NAMESPACE, DENY, none())], allow(None)),
         (
             vec![
@@ -343,7 +346,7 @@ fn policy_that_cannot_be_decoded_denies_what_it_covers_and_is_rejected_by_name()
     ];
     for broken in table {
         let good = policy("default", NAMESPACE, ALLOW, vec![proto::Rule::default()]);
-        let mut store = mesh(&[], &[good.clone()]);
+        let mut store = mesh(&[], std::slice::from_ref(&good));
         assert!(verdict(&store, CLIENT).is_allowed());
         let rejections = store.apply(vec![put_policy(&broken)]);
         assert_eq!(rejections.len(), 1, "{broken:?}");

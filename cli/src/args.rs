@@ -1,0 +1,252 @@
+//! Commands and flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, about = "See into a Weft mesh", after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  weft status                                  who is connected, in sync, and what was refused
+  weft zc workload --address 127.0.0.1:15000   what a node's proxy knows of workloads
+  weft zc all --file dump.json                 the same from a saved /config_dump
+  weft token --node node2 --state DIR          lets a second machine join";
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Who is connected to the controller, what it acknowledged, and what was refused and why
+    #[command(visible_alias = "ps", after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
+    /// What a ztunnel knows and does (a stock one's as well)
+    #[command(visible_alias = "zc", after_help = ZTUNNEL_EXAMPLES)]
+    ZtunnelConfig(ZtunnelArgs),
+    /// A token that lets a node join
+    #[command(after_help = TOKEN_EXAMPLES)]
+    Token(TokenArgs),
+    /// Versions of this program, the controller and the proxies
+    Version(VersionArgs),
+    /// A script that completes commands in your shell
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completion {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+const STATUS_EXAMPLES: &str = "Examples:
+  weft status
+  weft status --netns hub            the controller lives in a network namespace of its own
+  weft status -o json | jq '.rejected'";
+
+const ZTUNNEL_EXAMPLES: &str = "Examples:
+  weft zc workload -n shop
+  weft zc certificate --netns node1
+  weft zc connections --raw --direction inbound
+  weft zc all --file dump.json -o json";
+
+const TOKEN_EXAMPLES: &str = "Examples:
+  weft token --node node2 --state /var/lib/weft > join-token
+  weft token --node node2 --admin-token-file admin-token --ttl 15m";
+
+const COMPLETION_EXAMPLES: &str = "Examples:
+  weft completion bash > /etc/bash_completion.d/weft
+  source <(weft completion zsh)";
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// How to reach the controller.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ControllerArgs {
+    /// The controller's admin server
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15014")]
+    pub(crate) controller: String,
+    /// Reach it from inside this network namespace: a name under /run/netns, or a path
+    #[arg(long, value_name = "NAME")]
+    pub(crate) netns: Option<String>,
+}
+
+/// `weft status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) controller: ControllerArgs,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// `weft version`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VersionArgs {
+    #[command(flatten)]
+    pub(crate) controller: ControllerArgs,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// Only this program's own
+    #[arg(long)]
+    pub(crate) client: bool,
+}
+
+/// `weft token`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenArgs {
+    #[command(flatten)]
+    pub(crate) controller: ControllerArgs,
+    /// The node that may join
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: String,
+    /// The controller's state folder, which holds the admin token
+    #[arg(long, value_name = "DIR", required_unless_present = "admin_token_file")]
+    pub(crate) state: Option<PathBuf>,
+    /// The file of the admin token, if it lies elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    /// How long the token lasts (30m, 2h); the controller's own choice if absent
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) ttl: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    weft_core::config::parse_duration(text)
+        .filter(|duration| duration.as_secs() > 0)
+        .ok_or_else(|| "expected a duration with its unit, such as 30m or 2h".to_owned())
+}
+
+/// `weft ztunnel-config`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ZtunnelArgs {
+    #[command(flatten)]
+    pub(crate) source: DumpSource,
+    /// How to print
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// Only this Kubernetes namespace
+    #[arg(short, long, global = true, visible_alias = "workload-namespace")]
+    pub(crate) namespace: Option<String>,
+    /// What to show
+    #[command(subcommand)]
+    pub(crate) part: Part,
+}
+
+/// Where a dump comes from.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DumpSource {
+    /// The proxy's admin server
+    #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:15000")]
+    pub(crate) address: String,
+    /// Reach it from inside this network namespace: a name under /run/netns, or a path
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) netns: Option<String>,
+    /// Read a saved /config_dump instead
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["address", "netns"])]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// The parts of a dump.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum Part {
+    /// Workloads of the mesh
+    #[command(visible_aliases = ["workloads", "w"])]
+    Workload {
+        /// Only those of this node
+        #[arg(long)]
+        node: Option<String>,
+    },
+    /// Services of the mesh
+    #[command(visible_aliases = ["services", "svc"])]
+    Service,
+    /// L4 policies
+    #[command(visible_aliases = ["policies", "p"])]
+    Policy,
+    /// Certificates of the node's workloads
+    #[command(visible_aliases = ["certificates", "cert"])]
+    Certificate,
+    /// Open connections of the node's pods
+    #[command(visible_aliases = ["connection", "conn"])]
+    Connections {
+        /// Addresses as they are, without names
+        #[arg(long)]
+        raw: bool,
+        /// Only one direction
+        #[arg(long, value_enum)]
+        direction: Option<Direction>,
+    },
+    /// Everything
+    All,
+}
+
+/// Which way a connection crosses the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Direction {
+    /// Into a pod
+    Inbound,
+    /// Out of a pod
+    Outbound,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_taken_before_and_after_the_part() {
+        for line in [
+            "weft zc workload --netns node1 -n shop -o json",
+            "weft ztunnel-config --netns node1 -n shop -o json workloads",
+        ] {
+            let args = Args::try_parse_from(line.split(' ')).unwrap();
+            let Command::ZtunnelConfig(args) = args.command else { panic!("{line}") };
+            assert_eq!(args.part, Part::Workload { node: None });
+            assert_eq!(args.source.netns.as_deref(), Some("node1"));
+            assert_eq!((args.namespace.as_deref(), args.output), (Some("shop"), Output::Json));
+        }
+    }
+
+    #[test]
+    fn token_needs_to_know_where_the_admin_token_is() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        assert!(parse("weft token --node n --state /s").is_ok());
+        assert!(parse("weft token --node n").is_err());
+        assert!(parse("weft token --node n --state /s --ttl 90").is_err());
+        assert!(parse("weft token --node n --state /s --ttl 90s").is_ok());
+    }
+}

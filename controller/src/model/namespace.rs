@@ -1,0 +1,265 @@
+//! What is in one namespace.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::objects::{
+    AuthorizationPolicy, EndpointSlice, Kind, Labels, Namespace, Object, ObjectKey,
+    PeerAuthentication, Pod, Service, ServiceAccount, ServiceEntry, WorkloadEntry,
+};
+
+type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
+
+/// The objects of one namespace, each kind by name.
+#[derive(Debug, Default)]
+pub struct NamespaceObjects {
+    /// The namespace itself, if it is declared.
+    pub namespace: Option<Arc<Namespace>>,
+    /// Service accounts.
+    pub service_accounts: ByName<ServiceAccount>,
+    /// Pods.
+    pub pods: ByName<Pod>,
+    /// Services.
+    pub services: ByName<Service>,
+    /// Endpoints.
+    pub slices: ByName<EndpointSlice>,
+    /// Outside workloads.
+    pub workload_entries: ByName<WorkloadEntry>,
+    /// Outside services.
+    pub service_entries: ByName<ServiceEntry>,
+    /// Authorisation policies.
+    pub authorization_policies: ByName<AuthorizationPolicy>,
+    /// Peer authentications.
+    pub peer_authentications: ByName<PeerAuthentication>,
+    selectors: Selectors,
+    slices_of_pod: SlicesOfPod,
+}
+
+/// Endpoint slices by the pods that they name.
+#[derive(Debug, Default)]
+struct SlicesOfPod(HashMap<Arc<str>, BTreeSet<Arc<str>>>);
+
+/// Services by one pair of their selector, so that a pod looks at those few that share a label with it.
+#[derive(Debug, Default)]
+struct Selectors(HashMap<Pair, BTreeSet<Arc<str>>>);
+
+/// Key and value of a label.
+type Pair = (Arc<str>, Arc<str>);
+
+impl NamespaceObjects {
+    /// The namespace's label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.namespace.as_ref()?.meta.labels.get(key)
+    }
+
+    /// The namespace's annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.namespace.as_ref()?.meta.annotations.get(key)
+    }
+
+    /// Services whose selector selects `labels`, by name.
+    pub fn selecting(&self, labels: &Labels) -> Vec<&Arc<Service>> {
+        let names: BTreeSet<&Arc<str>> = labels
+            .iter()
+            .filter_map(|(key, value)| self.selectors.0.get(&(key.clone(), value.clone())))
+            .flatten()
+            .collect();
+        let services = names.into_iter().filter_map(|name| self.services.get(name));
+        services
+            .filter(|service| service.selector.select(labels))
+            .collect()
+    }
+
+    /// Services without a selector that list `pod` among their endpoints, by name.
+    pub fn listing(&self, pod: &Pod) -> Vec<&Arc<Service>> {
+        let slices = [&pod.meta.name, &pod.uid].map(|text| self.slices_of_pod.0.get(text));
+        let lists = |slice: &&Arc<EndpointSlice>| slice.endpoints.iter().any(|it| it.is_of(pod));
+        let names: BTreeSet<&Arc<str>> = slices
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|name| self.slices.get(name))
+            .filter(lists)
+            .filter_map(|slice| slice.service.as_ref())
+            .collect();
+        let services = names.into_iter().filter_map(|name| self.services.get(name));
+        services
+            .filter(|service| service.selector.is_empty())
+            .collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.namespace.is_none()
+            && self.service_accounts.is_empty()
+            && self.pods.is_empty()
+            && self.services.is_empty()
+            && self.slices.is_empty()
+            && self.workload_entries.is_empty()
+            && self.service_entries.is_empty()
+            && self.authorization_policies.is_empty()
+            && self.peer_authentications.is_empty()
+    }
+
+    /// The keys of its objects, kind by kind.
+    pub fn keys<'a>(&'a self, name: &'a Arc<str>) -> impl Iterator<Item = ObjectKey> + 'a {
+        fn of<'a, T>(
+            kind: Kind,
+            home: &'a Arc<str>,
+            objects: &'a ByName<T>,
+        ) -> impl Iterator<Item = ObjectKey> + 'a {
+            objects
+                .keys()
+                .map(move |name| ObjectKey::new(kind, home.clone(), name.clone()))
+        }
+        let own = self.namespace.iter();
+        own.map(|own| ObjectKey::new(Kind::Namespace, "", own.meta.name.clone()))
+            .chain(of(Kind::ServiceAccount, name, &self.service_accounts))
+            .chain(of(Kind::Pod, name, &self.pods))
+            .chain(of(Kind::Service, name, &self.services))
+            .chain(of(Kind::EndpointSlice, name, &self.slices))
+            .chain(of(Kind::WorkloadEntry, name, &self.workload_entries))
+            .chain(of(Kind::ServiceEntry, name, &self.service_entries))
+            .chain(of(
+                Kind::AuthorizationPolicy,
+                name,
+                &self.authorization_policies,
+            ))
+            .chain(of(
+                Kind::PeerAuthentication,
+                name,
+                &self.peer_authentications,
+            ))
+    }
+
+    pub(super) fn object(&self, key: &ObjectKey) -> Option<Object> {
+        let name = &key.name;
+        match key.kind {
+            Kind::Namespace => self.namespace.clone().map(Object::Namespace),
+            Kind::Node => None,
+            Kind::ServiceAccount => self
+                .service_accounts
+                .get(name)
+                .cloned()
+                .map(Object::ServiceAccount),
+            Kind::Pod => self.pods.get(name).cloned().map(Object::Pod),
+            Kind::Service => self.services.get(name).cloned().map(Object::Service),
+            Kind::EndpointSlice => self.slices.get(name).cloned().map(Object::EndpointSlice),
+            Kind::WorkloadEntry => self
+                .workload_entries
+                .get(name)
+                .cloned()
+                .map(Object::WorkloadEntry),
+            Kind::ServiceEntry => self
+                .service_entries
+                .get(name)
+                .cloned()
+                .map(Object::ServiceEntry),
+            Kind::AuthorizationPolicy => self
+                .authorization_policies
+                .get(name)
+                .cloned()
+                .map(Object::AuthorizationPolicy),
+            Kind::PeerAuthentication => self
+                .peer_authentications
+                .get(name)
+                .cloned()
+                .map(Object::PeerAuthentication),
+        }
+    }
+
+    pub(super) fn put(&mut self, key: &ObjectKey, object: Option<Object>) -> Option<Object> {
+        macro_rules! put {
+            ($field:ident, $variant:ident) => {{
+                let old = match object {
+                    Some(Object::$variant(new)) => self.$field.insert(key.name.clone(), new),
+                    _ => self.$field.remove(&key.name),
+                };
+                old.map(Object::$variant)
+            }};
+        }
+        match key.kind {
+            Kind::Namespace => {
+                let new = match object {
+                    Some(Object::Namespace(new)) => Some(new),
+                    _ => None,
+                };
+                std::mem::replace(&mut self.namespace, new).map(Object::Namespace)
+            }
+            // Nodes live in no namespace.
+            Kind::Node => None,
+            Kind::ServiceAccount => put!(service_accounts, ServiceAccount),
+            Kind::Pod => put!(pods, Pod),
+            Kind::Service => {
+                if let Some(old) = self.services.get(&key.name) {
+                    self.selectors.remove(old);
+                }
+                if let Some(Object::Service(new)) = &object {
+                    self.selectors.insert(new);
+                }
+                put!(services, Service)
+            }
+            Kind::EndpointSlice => {
+                if let Some(old) = self.slices.get(&key.name) {
+                    self.slices_of_pod.remove(old);
+                }
+                if let Some(Object::EndpointSlice(new)) = &object {
+                    self.slices_of_pod.insert(new);
+                }
+                put!(slices, EndpointSlice)
+            }
+            Kind::WorkloadEntry => put!(workload_entries, WorkloadEntry),
+            Kind::ServiceEntry => put!(service_entries, ServiceEntry),
+            Kind::AuthorizationPolicy => put!(authorization_policies, AuthorizationPolicy),
+            Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
+        }
+    }
+}
+
+impl Selectors {
+    fn insert(&mut self, service: &Service) {
+        if let Some((key, value)) = service.selector.iter().next() {
+            let names = self.0.entry((key.clone(), value.clone())).or_default();
+            names.insert(service.meta.name.clone());
+        }
+    }
+
+    fn remove(&mut self, service: &Service) {
+        if let Some((key, value)) = service.selector.iter().next() {
+            let pair = (key.clone(), value.clone());
+            if let Some(names) = self.0.get_mut(&pair) {
+                names.remove(&service.meta.name);
+                if names.is_empty() {
+                    self.0.remove(&pair);
+                }
+            }
+        }
+    }
+}
+
+impl SlicesOfPod {
+    fn insert(&mut self, slice: &EndpointSlice) {
+        for reference in slice
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.pod.as_ref())
+        {
+            let slices = self.0.entry(reference.index().clone()).or_default();
+            slices.insert(slice.meta.name.clone());
+        }
+    }
+
+    fn remove(&mut self, slice: &EndpointSlice) {
+        for reference in slice
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.pod.as_ref())
+        {
+            if let Some(slices) = self.0.get_mut(reference.index()) {
+                slices.remove(&slice.meta.name);
+                if slices.is_empty() {
+                    self.0.remove(reference.index());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Kubernetes and Istio objects, trimmed to what the mesh reads of them.
+//!
+//! A full Pod costs ten times as much memory as what is kept here, and the controller holds ten thousand of them.
+//! Every type is built by one strict reader ([`read`]): names, addresses, ports, blocks and selectors are typed
+//! values afterwards, so nothing behind this module checks them again. Texts that repeat (namespaces, nodes,
+//! label sets) are shared through a [`Pool`].
+
+mod core;
+mod fields;
+mod istio;
+mod locate;
+mod meta;
+mod policy;
+mod policy_rules;
+mod pool;
+mod read;
+mod service;
+mod slice;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use self::core::{Namespace, Node, Phase, Pod, ServiceAccount};
+pub use fields::FieldError;
+pub use istio::{
+    EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
+};
+pub use meta::{Labels, Meta, Owner, Timestamp};
+pub use policy::{
+    Action, AuthorizationPolicy, Block, Both, Condition, MtlsMode, Operation, Pattern,
+    PeerAuthentication, PolicyBody, Rule, ServiceAccountName, Source, WhenKey,
+};
+pub use pool::Pool;
+pub use read::{Header, ReadError, header, items, read, read_item, sniff, unreadable};
+pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
+pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
+
+/// What an object is. The order is that in which kinds are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum Kind {
+    /// `v1`
+    Namespace,
+    /// `v1`
+    ServiceAccount,
+    /// `v1`
+    Node,
+    /// `v1`
+    Pod,
+    /// `v1`
+    Service,
+    /// `discovery.k8s.io`
+    EndpointSlice,
+    /// `networking.istio.io`
+    WorkloadEntry,
+    /// `networking.istio.io`
+    ServiceEntry,
+    /// `security.istio.io`
+    AuthorizationPolicy,
+    /// `security.istio.io`
+    PeerAuthentication,
+}
+
+impl Kind {
+    /// The kind that `apiVersion` and `kind` name, or nothing where the mesh doesn't read it. The version is not
+    /// looked at: those that exist of these kinds have the same fields.
+    pub fn of(api_version: &str, kind: &str) -> Option<Self> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        Some(match (group, kind) {
+            ("", "Namespace") => Self::Namespace,
+            ("", "ServiceAccount") => Self::ServiceAccount,
+            ("", "Node") => Self::Node,
+            ("", "Pod") => Self::Pod,
+            ("", "Service") => Self::Service,
+            ("discovery.k8s.io", "EndpointSlice") => Self::EndpointSlice,
+            ("networking.istio.io", "WorkloadEntry") => Self::WorkloadEntry,
+            ("networking.istio.io", "ServiceEntry") => Self::ServiceEntry,
+            ("security.istio.io", "AuthorizationPolicy") => Self::AuthorizationPolicy,
+            ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
+            _ => return None,
+        })
+    }
+
+    /// Whether some kinds of the group of `apiVersion` are read. A nameless object of such a group and of no kind that
+    /// is known is a document that was cut short within the kind's name.
+    pub fn is_group_read(api_version: &str) -> bool {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        matches!(
+            group,
+            "" | "discovery.k8s.io" | "networking.istio.io" | "security.istio.io"
+        )
+    }
+
+    /// Whether objects of this kind live in no namespace.
+    pub fn is_cluster_scoped(self) -> bool {
+        matches!(self, Self::Namespace | Self::Node)
+    }
+
+    /// Whether a field that isn't understood makes the whole object unreadable. Elsewhere such a field costs a
+    /// feature; in a policy it may be the matcher that keeps it narrow.
+    pub fn is_security(self) -> bool {
+        matches!(self, Self::AuthorizationPolicy | Self::PeerAuthentication)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// An object's name in the mesh: one key, one object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct ObjectKey {
+    /// What it is.
+    pub kind: Kind,
+    /// Its namespace; empty for kinds without.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl ObjectKey {
+    /// A key from its parts.
+    pub fn new(kind: Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
+/// One object. Cloning shares it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Object {
+    /// A namespace.
+    Namespace(Arc<Namespace>),
+    /// A service account.
+    ServiceAccount(Arc<ServiceAccount>),
+    /// A node.
+    Node(Arc<Node>),
+    /// A pod.
+    Pod(Arc<Pod>),
+    /// A service.
+    Service(Arc<Service>),
+    /// Endpoints of a service.
+    EndpointSlice(Arc<EndpointSlice>),
+    /// A workload outside of the cluster.
+    WorkloadEntry(Arc<WorkloadEntry>),
+    /// A service outside of the cluster.
+    ServiceEntry(Arc<ServiceEntry>),
+    /// An authorisation policy.
+    AuthorizationPolicy(Arc<AuthorizationPolicy>),
+    /// Whether plaintext is taken.
+    PeerAuthentication(Arc<PeerAuthentication>),
+}
+
+impl Object {
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::ServiceAccount(_) => Kind::ServiceAccount,
+            Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+        }
+    }
+
+    /// Name, labels and so on.
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Namespace(object) => &object.meta,
+            Self::ServiceAccount(object) => &object.meta,
+            Self::Node(object) => &object.meta,
+            Self::Pod(object) => &object.meta,
+            Self::Service(object) => &object.meta,
+            Self::EndpointSlice(object) => &object.meta,
+            Self::WorkloadEntry(object) => &object.meta,
+            Self::ServiceEntry(object) => &object.meta,
+            Self::AuthorizationPolicy(object) => &object.meta,
+            Self::PeerAuthentication(object) => &object.meta,
+        }
+    }
+
+    /// Its name in the mesh.
+    pub fn key(&self) -> ObjectKey {
+        let meta = self.meta();
+        ObjectKey::new(self.kind(), meta.namespace.clone(), meta.name.clone())
+    }
+}
+
+/// One step of a source: an object as it is now, or its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObjectChange {
+    /// Which object.
+    pub key: ObjectKey,
+    /// As it is now; nothing if it is gone.
+    pub object: Option<Object>,
+}

@@ -1,0 +1,358 @@
+//! Policies. Every field is known and typed: what isn't understood makes the whole policy unreadable, because a
+//! matcher that is overlooked widens an ALLOW.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::Pool;
+use super::fields::{self, FieldError};
+use super::meta::{Labels, Meta};
+use super::policy_rules::{self, RawRule};
+
+/// What a policy does to a connection that one of its rules matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Action {
+    /// Let it in; anything that no ALLOW policy matches stays out.
+    #[default]
+    Allow,
+    /// Keep it out.
+    Deny,
+    /// Write it down. Not carried out at L4.
+    Audit,
+    /// Ask somebody else. Not carried out at L4.
+    Custom,
+}
+
+/// A text of a policy, with an optional `*` at one end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// This text.
+    Exact(Arc<str>),
+    /// Any text that starts so.
+    Prefix(Arc<str>),
+    /// Any text that ends so.
+    Suffix(Arc<str>),
+    /// Any text at all, but not none.
+    Present,
+}
+
+/// A service account as a policy names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAccountName {
+    /// Its namespace, or the policy's own.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// An address block that a policy names.
+pub type Block = IpNet;
+
+/// A list of matchers and its negation.
+pub type Both<T> = (Box<[T]>, Box<[T]>);
+
+/// Who calls. All that is given must hold.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Source {
+    /// Identities without `spiffe://`.
+    pub principals: Both<Pattern>,
+    /// Namespaces of identities.
+    pub namespaces: Both<Pattern>,
+    /// Service accounts of identities.
+    pub service_accounts: Both<ServiceAccountName>,
+    /// Addresses.
+    pub blocks: Both<Block>,
+    /// Fields that need an L7 proxy, by name.
+    pub l7_fields: Vec<&'static str>,
+}
+
+/// What is called. All that is given must hold.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Operation {
+    /// Ports.
+    pub ports: Both<u16>,
+    /// Fields that need an L7 proxy, by name.
+    pub l7_fields: Vec<&'static str>,
+}
+
+/// The attribute of a condition, with its values.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WhenKey {
+    /// `source.ip`
+    SourceIp(Both<Block>),
+    /// `source.namespace`
+    SourceNamespace(Both<Pattern>),
+    /// `source.principal`
+    SourcePrincipal(Both<Pattern>),
+    /// `destination.ip`
+    DestinationIp(Both<Block>),
+    /// `destination.port`
+    DestinationPort(Both<u16>),
+    /// Needs an L7 proxy.
+    L7(Arc<str>),
+}
+
+/// A further condition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// Attribute and values.
+    pub key: WhenKey,
+}
+
+/// One alternative of a policy: somebody of `from`, and something of `to`, and every condition.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rule {
+    /// Empty: anybody.
+    pub from: Box<[Source]>,
+    /// Empty: anything.
+    pub to: Box<[Operation]>,
+    /// Empty: always.
+    pub when: Box<[Condition]>,
+}
+
+/// What a policy says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PolicyBody {
+    /// Read whole.
+    Rules {
+        /// What happens on a match.
+        action: Action,
+        /// Alternatives.
+        rules: Box<[Rule]>,
+    },
+    /// It couldn't be read and no earlier version is known, so it denies all that it covers.
+    Unreadable,
+}
+
+/// An authorisation policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthorizationPolicy {
+    /// Name, labels and so on.
+    pub meta: Meta,
+    /// The workloads that it covers; nothing: all of its namespace. Never empty.
+    pub selector: Option<Arc<Labels>>,
+    /// It is attached to waypoints.
+    pub has_targets: bool,
+    /// `istio.io/dry-run: "true"`
+    pub is_dry_run: bool,
+    /// What it says.
+    pub body: PolicyBody,
+}
+
+/// Whether a workload takes plaintext.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum MtlsMode {
+    /// As the wider policy says.
+    #[default]
+    Unset,
+    /// In ambient the same as [`MtlsMode::Permissive`]: the node proxy always offers mTLS.
+    Disable,
+    /// Both.
+    Permissive,
+    /// mTLS only.
+    Strict,
+}
+
+/// Whether the workloads that it covers take plaintext.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerAuthentication {
+    /// Name, labels and so on.
+    pub meta: Meta,
+    /// The workloads that it covers; nothing: all of its namespace. Never empty.
+    pub selector: Option<Arc<Labels>>,
+    /// For all ports.
+    pub mode: MtlsMode,
+    /// For single ports, in order; only with a selector.
+    pub ports: Box<[(u16, MtlsMode)]>,
+    /// It couldn't be read and no earlier version is known, so it counts as strict.
+    pub is_unreadable: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawAuthorizationPolicy {
+    #[serde(default, deserialize_with = "fields::not_null")]
+    selector: Option<RawSelector>,
+    #[serde(default, deserialize_with = "fields::not_null")]
+    target_ref: Option<RawTarget>,
+    #[serde(default, deserialize_with = "fields::not_null")]
+    target_refs: Option<Vec<RawTarget>>,
+    #[serde(default, deserialize_with = "fields::not_null")]
+    rules: Option<Vec<RawRule>>,
+    #[serde(default, deserialize_with = "fields::not_null")]
+    action: Option<Action>,
+    #[serde(default, deserialize_with = "fields::not_null")]
+    #[expect(
+        dead_code,
+        reason = "known, so that a CUSTOM policy is read; it isn't carried out at L4"
+    )]
+    provider: Option<RawProvider>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawSelector {
+    #[serde(default, deserialize_with = "fields::not_null")]
+    match_labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "known fields; the waypoint's translation reads them"
+)]
+struct RawTarget {
+    group: Option<String>,
+    kind: String,
+    name: String,
+    namespace: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "known field of a CUSTOM policy")]
+struct RawProvider {
+    name: String,
+}
+
+impl RawAuthorizationPolicy {
+    /// An explicit empty list is no target, as in Istio.
+    fn has_targets(&self) -> bool {
+        self.target_ref.is_some()
+            || self
+                .target_refs
+                .as_ref()
+                .is_some_and(|refs| !refs.is_empty())
+    }
+}
+
+impl RawSelector {
+    /// An empty selector selects everything, as no selector does.
+    fn build(selector: Option<&Self>, pool: &mut Pool) -> Result<Option<Arc<Labels>>, FieldError> {
+        let Some(selector) = selector else {
+            return Ok(None);
+        };
+        let field = "spec.selector.matchLabels";
+        let Some(labels) = &selector.match_labels else {
+            return Ok(None);
+        };
+        let labels = Labels::of_selector(labels, field, pool)?;
+        Ok(if labels.is_empty() {
+            None
+        } else {
+            Some(pool.labels(labels))
+        })
+    }
+}
+
+pub(super) fn authorization_policy(
+    meta: Meta,
+    raw: &RawAuthorizationPolicy,
+    pool: &mut Pool,
+) -> Result<AuthorizationPolicy, FieldError> {
+    let has_targets = raw.has_targets();
+    if has_targets && raw.selector.is_some() {
+        let reason = "can't be given together with spec.targetRefs";
+        return Err(FieldError::new("spec.selector", reason));
+    }
+    let raw_rules = raw.rules.as_deref().unwrap_or_default();
+    let mut rules = Vec::with_capacity(raw_rules.len());
+    for (at, rule) in raw_rules.iter().enumerate() {
+        rules.push(policy_rules::rule(
+            rule,
+            &format!("spec.rules[{at}]"),
+            &meta,
+            pool,
+        )?);
+    }
+    Ok(AuthorizationPolicy {
+        selector: RawSelector::build(raw.selector.as_ref(), pool)?,
+        has_targets,
+        is_dry_run: meta.annotations.get("istio.io/dry-run") == Some("true"),
+        body: PolicyBody::Rules {
+            action: raw.action.unwrap_or_default(),
+            rules: rules.into(),
+        },
+        meta,
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawPeerAuthentication {
+    #[serde(default, deserialize_with = "fields::not_null")]
+    selector: Option<RawSelector>,
+    #[serde(default, deserialize_with = "fields::not_null")]
+    mtls: Option<RawMtls>,
+    #[serde(default, deserialize_with = "fields::not_null")]
+    port_level_mtls: Option<BTreeMap<String, RawMtls>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawMtls {
+    #[serde(default, deserialize_with = "fields::not_null")]
+    mode: Option<MtlsMode>,
+}
+
+pub(super) fn peer_authentication(
+    meta: Meta,
+    raw: &RawPeerAuthentication,
+    pool: &mut Pool,
+) -> Result<PeerAuthentication, FieldError> {
+    let selector = RawSelector::build(raw.selector.as_ref(), pool)?;
+    let no_ports = BTreeMap::new();
+    let raw_ports = raw.port_level_mtls.as_ref().unwrap_or(&no_ports);
+    if selector.is_none() && !raw_ports.is_empty() {
+        let reason = "needs a selector: ports are those of particular workloads";
+        return Err(FieldError::new("spec.portLevelMtls", reason));
+    }
+    let mut ports = Vec::with_capacity(raw_ports.len());
+    for (text, mtls) in raw_ports {
+        let port = fields::port_of_text(text)
+            .map_err(|reason| FieldError::new(format!("spec.portLevelMtls.{text}"), reason))?;
+        ports.push((port, mtls.mode.unwrap_or_default()));
+    }
+    ports.sort_by_key(|(port, _)| *port);
+    let mode = raw
+        .mtls
+        .as_ref()
+        .and_then(|mtls| mtls.mode)
+        .unwrap_or_default();
+    Ok(PeerAuthentication {
+        selector,
+        mode,
+        ports: ports.into(),
+        is_unreadable: false,
+        meta,
+    })
+}
+
+/// What can be told about the reach of a policy that can't be read otherwise.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RawReach {
+    selector: Option<RawSelector>,
+    target_ref: Option<serde::de::IgnoredAny>,
+    target_refs: Option<serde::de::IgnoredAny>,
+}
+
+impl RawReach {
+    /// A policy that may be attached to waypoints isn't enforced at L4, so its absence opens nothing there.
+    pub(super) fn has_targets(&self) -> bool {
+        self.target_ref.is_some() || self.target_refs.is_some()
+    }
+
+    /// The selector; nothing, that is the whole namespace, where it can't be told.
+    pub(super) fn selector(&self, pool: &mut Pool) -> Option<Arc<Labels>> {
+        RawSelector::build(self.selector.as_ref(), pool)
+            .ok()
+            .flatten()
+    }
+}

@@ -1,0 +1,354 @@
+//! From text to an object: one strict reader for every source.
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+use std::sync::Arc;
+
+use super::core::{self, RawPodSpec, RawPodStatus};
+use super::fields::{self, FieldError};
+use super::istio::{self, RawServiceEntry, RawWorkloadEntry};
+use super::locate::line_of;
+use super::meta::RawMeta;
+use super::policy::{self, RawAuthorizationPolicy, RawPeerAuthentication, RawReach};
+use super::service::{self, RawServiceSpec};
+use super::slice::{self, RawSlice};
+use super::{
+    AuthorizationPolicy, Kind, Meta, MtlsMode, Namespace, Node, Object, ObjectKey,
+    PeerAuthentication, PolicyBody, Pool, ServiceAccount,
+};
+
+/// Why a text is no object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{reason}", .field.as_ref().map(|field| format!("{field}: ")).unwrap_or_default())]
+pub struct ReadError {
+    /// Line within the text, from 1.
+    pub line: Option<u32>,
+    /// Path of the field, such as `spec.rules[0].from[0].source.principals[1]`.
+    pub field: Option<String>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// What a document says that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Header {
+    /// Group and version.
+    pub api_version: String,
+    /// Kind, also of objects that the mesh doesn't read.
+    pub kind: String,
+    /// Namespace as written; empty if none is.
+    pub namespace: String,
+    /// Name as written.
+    pub name: String,
+}
+
+impl Header {
+    /// The key of the object that it announces, if the mesh reads such objects and the names are well formed.
+    pub fn key(&self) -> Option<ObjectKey> {
+        let kind = Kind::of(&self.api_version, &self.kind)?;
+        let (namespace, name) =
+            super::meta::checked_names(kind, &self.namespace, &self.name).ok()?;
+        Some(ObjectKey::new(kind, namespace, name))
+    }
+
+    /// Whether the document is a list of objects (`kubectl get -o yaml` writes one).
+    pub fn is_list(&self) -> bool {
+        self.kind.ends_with("List")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawHeader {
+    #[serde(default, deserialize_with = "fields::or_default")]
+    api_version: String,
+    #[serde(default, deserialize_with = "fields::or_default")]
+    kind: String,
+    #[serde(default, deserialize_with = "fields::or_default")]
+    metadata: RawNames,
+}
+
+#[derive(Deserialize, Default)]
+struct RawNames {
+    #[serde(default, deserialize_with = "fields::or_default")]
+    namespace: String,
+    #[serde(default, deserialize_with = "fields::or_default")]
+    name: String,
+}
+
+/// Reads what a document says that it is. The whole document must be well-formed.
+pub fn header(text: &str) -> Result<Header, ReadError> {
+    header_of(Input::Text(text))
+}
+
+fn header_of(input: Input<'_>) -> Result<Header, ReadError> {
+    let raw: RawHeader = typed(input)?;
+    let required = [("apiVersion", &raw.api_version), ("kind", &raw.kind)];
+    if let Some((field, _)) = required.iter().find(|(_, text)| text.is_empty()) {
+        let field = Some((*field).to_owned());
+        return Err(ReadError {
+            line: None,
+            field,
+            reason: "is missing".to_owned(),
+        });
+    }
+    let RawNames { namespace, name } = raw.metadata;
+    Ok(Header {
+        api_version: raw.api_version,
+        kind: raw.kind,
+        namespace,
+        name,
+    })
+}
+
+/// Reads a document as an object of `kind`.
+pub fn read(kind: Kind, text: &str, pool: &mut Pool) -> Result<Object, ReadError> {
+    object(kind, Input::Text(text), pool).map_err(|mut error| {
+        if error.line.is_none()
+            && let Some(field) = &error.field
+        {
+            error.line = line_of(text, field);
+        }
+        error
+    })
+}
+
+/// The items of a list, each with the line where it starts.
+pub fn items(text: &str) -> Result<Vec<(u32, Value)>, ReadError> {
+    #[derive(Deserialize)]
+    struct RawList {
+        #[serde(default, deserialize_with = "fields::or_default")]
+        items: Vec<serde_saphyr::Spanned<Value>>,
+    }
+    let raw: RawList = typed(Input::Text(text))?;
+    let line = |location: serde_saphyr::Location| u32::try_from(location.line()).unwrap_or(0);
+    Ok(raw
+        .items
+        .into_iter()
+        .map(|item| (line(item.referenced), item.value))
+        .collect())
+}
+
+/// Reads one item of a list: what it says that it is, and if the mesh reads such objects, the object.
+pub fn read_item(item: Value, pool: &mut Pool) -> (Header, Option<Result<Object, ReadError>>) {
+    let header = match header_of(Input::Value(item.clone())) {
+        Ok(header) => header,
+        Err(error) => return (Header::default(), Some(Err(error))),
+    };
+    let kind = Kind::of(&header.api_version, &header.kind);
+    let object = kind.map(|kind| object(kind, Input::Value(item), pool));
+    (header, object)
+}
+
+/// What a text that can't be parsed seems to be: top-level `apiVersion` and `kind`, and the names below `metadata`.
+/// Good enough for a message, and to know what to keep in force.
+pub fn sniff(text: &str) -> Header {
+    let mut header = Header::default();
+    let mut is_metadata = false;
+    let value = |rest: &str| rest.trim().trim_matches(['"', '\'']).to_owned();
+    for line in text.lines() {
+        let inner = line.trim_start();
+        if inner.len() == line.len() && !inner.is_empty() && !inner.starts_with('#') {
+            is_metadata = inner.starts_with("metadata:");
+        }
+        let target = match (inner.split_once(':'), inner.len() == line.len()) {
+            (Some(("apiVersion", rest)), true) => Some((&mut header.api_version, rest)),
+            (Some(("kind", rest)), true) => Some((&mut header.kind, rest)),
+            (Some(("name", rest)), false) if is_metadata => Some((&mut header.name, rest)),
+            (Some(("namespace", rest)), false) if is_metadata => {
+                Some((&mut header.namespace, rest))
+            }
+            _ => None,
+        };
+        if let Some((target, rest)) = target
+            && target.is_empty()
+        {
+            *target = value(rest);
+        }
+    }
+    header
+}
+
+/// What stands in for a policy that can't be read and of which no earlier version is known: it denies what it covers.
+/// Nothing for other kinds, and for policies that are attached to waypoints.
+pub fn unreadable(key: &ObjectKey, text: &str, pool: &mut Pool) -> Option<Object> {
+    #[derive(Deserialize, Default)]
+    struct RawDocument {
+        #[serde(default)]
+        spec: RawReach,
+    }
+    if !key.kind.is_security() {
+        return None;
+    }
+    let reach = typed::<RawDocument>(Input::Text(text))
+        .unwrap_or_default()
+        .spec;
+    let selector = reach.selector(pool);
+    let meta = Meta::bare(key, pool);
+    match key.kind {
+        Kind::AuthorizationPolicy if !reach.has_targets() => {
+            Some(Object::AuthorizationPolicy(Arc::new(AuthorizationPolicy {
+                meta,
+                selector,
+                has_targets: false,
+                is_dry_run: false,
+                body: PolicyBody::Unreadable,
+            })))
+        }
+        Kind::PeerAuthentication => {
+            Some(Object::PeerAuthentication(Arc::new(PeerAuthentication {
+                meta,
+                selector,
+                mode: MtlsMode::Strict,
+                ports: Box::default(),
+                is_unreadable: true,
+            })))
+        }
+        _ => None,
+    }
+}
+
+#[derive(Deserialize)]
+struct Document<S, T: Default> {
+    metadata: RawMeta,
+    #[serde(default = "Option::default")]
+    spec: Option<S>,
+    #[serde(
+        default,
+        deserialize_with = "fields::or_default",
+        bound(deserialize = "T: Deserialize<'de>")
+    )]
+    status: T,
+}
+
+/// A policy whose rules stand one level too high must not read as one without rules.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "known fields")]
+struct StrictDocument<S> {
+    api_version: String,
+    kind: String,
+    metadata: RawMeta,
+    #[serde(
+        default = "Option::default",
+        deserialize_with = "fields::not_null",
+        bound(deserialize = "S: Deserialize<'de>")
+    )]
+    spec: Option<S>,
+    status: Option<IgnoredAny>,
+}
+
+enum Input<'a> {
+    Text(&'a str),
+    Value(Value),
+}
+
+fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadError> {
+    let plain = |input| typed::<Document<IgnoredAny, IgnoredAny>>(input);
+    let missing = || FieldError::new("spec", "is missing");
+    Ok(match kind {
+        Kind::Namespace => {
+            let meta = plain(input)?.metadata.build(kind, pool)?;
+            Object::Namespace(Arc::new(Namespace { meta }))
+        }
+        Kind::ServiceAccount => {
+            let meta = plain(input)?.metadata.build(kind, pool)?;
+            Object::ServiceAccount(Arc::new(ServiceAccount { meta }))
+        }
+        Kind::Node => {
+            let meta = plain(input)?.metadata.build(kind, pool)?;
+            Object::Node(Arc::new(Node { meta }))
+        }
+        Kind::Pod => {
+            let raw: Document<RawPodSpec, RawPodStatus> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.ok_or_else(missing)?;
+            Object::Pod(Arc::new(core::pod(meta, &spec, &raw.status, pool)?))
+        }
+        Kind::Service => {
+            let raw: Document<RawServiceSpec, IgnoredAny> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.ok_or_else(missing)?;
+            Object::Service(Arc::new(service::service(meta, &spec, pool)?))
+        }
+        Kind::EndpointSlice => {
+            let raw: RawSlice = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            Object::EndpointSlice(Arc::new(slice::endpoint_slice(meta, &raw, pool)?))
+        }
+        Kind::WorkloadEntry => {
+            let raw: Document<RawWorkloadEntry, IgnoredAny> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.ok_or_else(missing)?;
+            Object::WorkloadEntry(Arc::new(istio::workload_entry(meta, &spec, pool)?))
+        }
+        Kind::ServiceEntry => {
+            let raw: Document<RawServiceEntry, IgnoredAny> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.ok_or_else(missing)?;
+            Object::ServiceEntry(Arc::new(istio::service_entry(meta, &spec, pool)?))
+        }
+        Kind::AuthorizationPolicy => {
+            let raw: StrictDocument<RawAuthorizationPolicy> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.unwrap_or_default();
+            Object::AuthorizationPolicy(Arc::new(policy::authorization_policy(meta, &spec, pool)?))
+        }
+        Kind::PeerAuthentication => {
+            let raw: StrictDocument<RawPeerAuthentication> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.unwrap_or_default();
+            Object::PeerAuthentication(Arc::new(policy::peer_authentication(meta, &spec, pool)?))
+        }
+    })
+}
+
+fn typed<T: DeserializeOwned>(input: Input<'_>) -> Result<T, ReadError> {
+    let mut track = serde_path_to_error::Track::new();
+    let result = match input {
+        Input::Value(value) => {
+            T::deserialize(serde_path_to_error::Deserializer::new(value, &mut track))
+                .map_err(|error| (None, error.to_string()))
+        }
+        Input::Text(text) => {
+            let options = serde_saphyr::options! { with_snippet: false, emit_comments: false };
+            serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
+                T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
+            })
+            .map_err(|error| {
+                let line = error
+                    .location()
+                    .and_then(|at| u32::try_from(at.line()).ok());
+                (line, error.to_string())
+            })
+        }
+    };
+    result.map_err(|(line, reason)| {
+        let path = track.path().to_string();
+        // "." and "?" are how the tracker writes "nowhere in particular".
+        let path = path.trim_end_matches(".?");
+        let field = Some(path)
+            .filter(|path| !matches!(*path, "." | "?"))
+            .map(str::to_owned);
+        // The line is said once, and as that of the file.
+        let reason = reason
+            .rsplit_once(" at line ")
+            .map_or(&*reason, |(reason, _)| reason);
+        ReadError {
+            line,
+            field,
+            reason: reason.to_owned(),
+        }
+    })
+}
+
+impl From<FieldError> for ReadError {
+    fn from(error: FieldError) -> Self {
+        Self {
+            line: None,
+            field: Some(error.field),
+            reason: error.reason,
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Which objects a change may give other resources.
+//!
+//! Erring to the wide side costs time only: what comes out with the same bytes isn't sent.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::model::{Model, NamespaceObjects};
+use crate::objects::{EndpointSlice, Kind, Labels, Object, ObjectKey};
+
+use super::names;
+use super::settings::Settings;
+
+/// More selectors of one namespace than these aren't compared one by one: all its workloads are looked at anew.
+const SELECTORS_MAX: usize = 16;
+
+/// What has to be looked at anew.
+#[derive(Debug, Default)]
+pub(super) struct Dirty {
+    objects: HashSet<ObjectKey>,
+    /// Namespaces whose workloads, services and entries are all concerned.
+    namespaces: BTreeSet<Arc<str>>,
+    /// Workloads that these select are concerned.
+    selectors: BTreeMap<Arc<str>, Vec<Arc<Labels>>>,
+    /// The same in every namespace.
+    wide_selectors: Vec<Arc<Labels>>,
+    hosts: BTreeSet<Arc<str>>,
+    nodes: BTreeSet<Arc<str>>,
+    /// Pods that are called by these uids.
+    uids: BTreeSet<Arc<str>>,
+    /// Namespace and name of services whose listed endpoints are concerned.
+    services: BTreeSet<(Arc<str>, Arc<str>)>,
+    is_everything: bool,
+    /// Addresses may have to be given out anew.
+    pub(super) concerns_addresses: bool,
+    /// Peer authentications came or went.
+    pub(super) concerns_strict: bool,
+}
+
+impl Dirty {
+    /// Everything there is.
+    pub(super) fn everything(&mut self) {
+        self.is_everything = true;
+        self.concerns_addresses = true;
+        self.concerns_strict = true;
+    }
+
+    /// Whoever answers to `host`.
+    pub(super) fn host(&mut self, host: Arc<str>) {
+        self.hosts.insert(host);
+    }
+
+    /// Takes in one change: the object as it was or is.
+    pub(super) fn note(&mut self, key: &ObjectKey, object: &Object, settings: &Settings) {
+        self.objects.insert(key.clone());
+        match object {
+            Object::Namespace(_) if key.name == settings.root_namespace => self.everything(),
+            Object::Namespace(_) => {
+                self.namespaces.insert(key.name.clone());
+            }
+            Object::Node(_) => {
+                self.nodes.insert(key.name.clone());
+            }
+            Object::Service(service) => {
+                self.concerns_addresses = true;
+                self.selector(&key.namespace, &service.selector);
+                self.hosts
+                    .insert(names::service_host(service, settings).into());
+                self.services
+                    .insert((key.namespace.clone(), key.name.clone()));
+            }
+            Object::ServiceEntry(entry) => {
+                self.concerns_addresses = true;
+                if let Some(selector) = &entry.selector {
+                    self.selector(&key.namespace, selector);
+                }
+                self.hosts.extend(entry.hosts.iter().cloned());
+            }
+            Object::EndpointSlice(slice) => self.pods_of(&key.namespace, slice),
+            Object::AuthorizationPolicy(policy) => {
+                if let Some(selector) = &policy.selector {
+                    if key.namespace == settings.root_namespace {
+                        self.wide_selectors.push(selector.clone());
+                    } else {
+                        self.selector(&key.namespace, selector);
+                    }
+                }
+            }
+            Object::PeerAuthentication(_) => {
+                self.concerns_strict = true;
+                if key.namespace == settings.root_namespace {
+                    self.everything();
+                } else {
+                    self.namespaces.insert(key.namespace.clone());
+                }
+            }
+            Object::Pod(pod) => {
+                self.uids.insert(pod.uid.clone());
+            }
+            Object::WorkloadEntry(_) | Object::ServiceAccount(_) => {}
+        }
+    }
+
+    /// The objects, in order.
+    pub(super) fn expand(mut self, model: &Model) -> BTreeSet<ObjectKey> {
+        if self.is_everything {
+            let known = self.objects.into_iter().chain(model.keys());
+            return known.collect();
+        }
+        for host in std::mem::take(&mut self.hosts) {
+            self.claimants(&host, model);
+        }
+        for (namespace, service) in std::mem::take(&mut self.services) {
+            self.slices_of(&namespace, &service, model);
+        }
+        let of_nodes = self.nodes.iter().flat_map(|node| model.pods_of_node(node));
+        let of_uids = self.uids.iter().flat_map(|uid| model.pods_of_uid(uid));
+        let pods = of_nodes.chain(of_uids);
+        self.objects
+            .extend(pods.map(|(home, name)| ObjectKey::new(Kind::Pod, home.clone(), name.clone())));
+        for name in &self.namespaces {
+            let Some(objects) = model.namespace(name) else {
+                continue;
+            };
+            self.objects.extend(objects.keys(name));
+        }
+        for (name, objects) in model.namespaces() {
+            let own = self.selectors.get(name).map_or(&[][..], Vec::as_slice);
+            if !own.is_empty() || !self.wide_selectors.is_empty() {
+                select(name, objects, own, &self.wide_selectors, &mut self.objects);
+            }
+        }
+        self.objects.into_iter().collect()
+    }
+
+    fn selector(&mut self, namespace: &Arc<str>, selector: &Arc<Labels>) {
+        if !selector.is_empty() {
+            self.selectors
+                .entry(namespace.clone())
+                .or_default()
+                .push(selector.clone());
+        }
+    }
+
+    /// Services and entries of a name decide among themselves which of them speaks; what an entry selects follows.
+    fn claimants(&mut self, host: &str, model: &Model) {
+        for claim in model.claims(host) {
+            let kind = if claim.is_entry {
+                Kind::ServiceEntry
+            } else {
+                Kind::Service
+            };
+            let (namespace, name) = (&claim.namespace, &claim.name);
+            self.objects
+                .insert(ObjectKey::new(kind, namespace.clone(), name.clone()));
+            let entry = model
+                .service_entry(namespace, name)
+                .filter(|_| claim.is_entry);
+            if let Some(selector) = entry.and_then(|entry| entry.selector.as_ref()) {
+                self.selector(namespace, selector);
+            }
+        }
+    }
+
+    /// Listed endpoints join their ports with the service's, and its pods may be listed rather than selected.
+    fn slices_of(&mut self, namespace: &Arc<str>, service: &Arc<str>, model: &Model) {
+        let Some(objects) = model.namespace(namespace) else {
+            return;
+        };
+        for slice in objects
+            .slices
+            .values()
+            .filter(|it| it.service.as_ref() == Some(service))
+        {
+            self.objects.insert(ObjectKey::new(
+                Kind::EndpointSlice,
+                namespace.clone(),
+                slice.meta.name.clone(),
+            ));
+            self.pods_of(namespace, slice);
+        }
+    }
+
+    fn pods_of(&mut self, namespace: &Arc<str>, slice: &EndpointSlice) {
+        for pod in slice
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.pod.as_ref())
+        {
+            if pod.name.is_empty() {
+                self.uids.insert(pod.uid.clone());
+            } else {
+                let name = pod.name.clone();
+                self.objects
+                    .insert(ObjectKey::new(Kind::Pod, namespace.clone(), name));
+            }
+        }
+    }
+}
+
+fn select(
+    name: &Arc<str>,
+    objects: &NamespaceObjects,
+    own: &[Arc<Labels>],
+    wide: &[Arc<Labels>],
+    found: &mut HashSet<ObjectKey>,
+) {
+    let is_many = own.len() + wide.len() > SELECTORS_MAX;
+    let is_selected = |labels: &Labels| {
+        is_many
+            || own
+                .iter()
+                .chain(wide)
+                .any(|selector| selector.select(labels))
+    };
+    for pod in objects
+        .pods
+        .values()
+        .filter(|pod| is_selected(&pod.meta.labels))
+    {
+        found.insert(ObjectKey::new(
+            Kind::Pod,
+            name.clone(),
+            pod.meta.name.clone(),
+        ));
+    }
+    for entry in objects
+        .workload_entries
+        .values()
+        .filter(|entry| is_selected(&entry.spec.labels))
+    {
+        found.insert(ObjectKey::new(
+            Kind::WorkloadEntry,
+            name.clone(),
+            entry.meta.name.clone(),
+        ));
+    }
+    // Listed endpoints are few, and their labels are merged with their entry's.
+    for entry in objects
+        .service_entries
+        .values()
+        .filter(|entry| !entry.endpoints.is_empty())
+    {
+        found.insert(ObjectKey::new(
+            Kind::ServiceEntry,
+            name.clone(),
+            entry.meta.name.clone(),
+        ));
+    }
+}

@@ -1,0 +1,46 @@
+//! From objects to the resources that proxies and agents read. Pure: the same model and settings give the same
+//! bytes, in whatever order the objects came.
+//!
+//! ```text
+//! Model ─┐
+//! Settings ├─▶ View ─▶ pod, entries, service, authorization, peer, enrolment ─▶ encoded resources
+//! Waypoints, Addresses ─┘
+//!                 Translator: which of these a change touches, and which bytes are new
+//! ```
+//!
+//! Names of resources are Istio's, to the byte: tools and logs show them.
+
+mod addresses;
+mod authorization;
+mod dirty;
+mod enrolment;
+mod entries;
+mod names;
+mod peer;
+mod pod;
+mod ports;
+mod service;
+mod settings;
+mod status;
+mod translator;
+mod view;
+mod waypoint;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+pub use addresses::Addresses;
+pub use authorization::{Conversion, authorization};
+pub use enrolment::{NotEnrolled, enrolled_pod, enrolment};
+pub use entries::{service_entry_workloads, slice_workloads, workload_entry};
+pub use names::{resource_name, service_host};
+pub use peer::{STATIC_STRICT, peer_authorization, static_strict};
+pub use pod::pod;
+pub use service::{service, service_entry_services};
+pub use settings::{DefaultMtls, EntryVisibility, Settings};
+pub use status::{ConditionStatus, ObjectStatus, object_status};
+pub use translator::Translator;
+pub use view::View;
+pub use waypoint::resolve as resolve_waypoint;
+pub use waypoint::{Admission, Binding, Traffic, User, Waypoint, WaypointHost, Waypoints};

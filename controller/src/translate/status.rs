@@ -1,0 +1,238 @@
+//! What became of an object, for its owner.
+
+use serde::Serialize;
+
+use crate::objects::{
+    Action, AuthorizationPolicy, Meta, Object, ObjectKey, PeerAuthentication, Pod, PolicyBody,
+    ServiceEntry,
+};
+
+use super::authorization::authorization;
+use super::enrolment::{NETNS, NotEnrolled, enrolment};
+use super::peer;
+use super::settings::EntryVisibility;
+use super::view::View;
+use super::waypoint::{self, Binding, User};
+
+/// One statement about an object, with Istio's types and reasons where it has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConditionStatus {
+    /// Such as `ZtunnelAccepted`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Whether it holds.
+    pub status: bool,
+    /// One word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+    /// Paths of fields that it is about.
+    pub fields: Vec<String>,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObjectStatus {
+    /// Which.
+    pub object: ObjectKey,
+    /// At least one.
+    pub conditions: Vec<ConditionStatus>,
+}
+
+/// What became of an object; nothing if there is nothing to say.
+pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
+    let object = view.model.object(key)?;
+    let conditions = match &object {
+        Object::Pod(pod) => {
+            let waypoint = bound(view, User::Workload(&pod.meta));
+            enrolled(view, pod).into_iter().chain(waypoint).collect()
+        }
+        Object::Service(service) => bound(view, User::Service(&service.meta))
+            .into_iter()
+            .collect(),
+        Object::WorkloadEntry(entry) => bound(view, User::Workload(&entry.meta))
+            .into_iter()
+            .collect(),
+        Object::ServiceEntry(entry) => service_entry(view, entry),
+        Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
+        Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
+        Object::Namespace(_)
+        | Object::Node(_)
+        | Object::ServiceAccount(_)
+        | Object::EndpointSlice(_) => Vec::new(),
+    };
+    (!conditions.is_empty()).then(|| ObjectStatus {
+        object: key.clone(),
+        conditions,
+    })
+}
+
+fn condition(
+    kind: &'static str,
+    (status, reason): (bool, &'static str),
+    message: impl Into<String>,
+) -> ConditionStatus {
+    ConditionStatus {
+        kind,
+        status,
+        reason,
+        message: message.into(),
+        fields: Vec::new(),
+    }
+}
+
+/// A pod that nobody asked to join has nothing to report.
+fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
+    const KIND: &str = "weft.io/Enrolled";
+    match enrolment(view, pod) {
+        Ok(()) if view.settings.is_standalone && pod.meta.annotations.get(NETNS).is_none() => {
+            let message = format!(
+                "the pod joins the mesh, but the annotation {NETNS} doesn't say in which network namespace it runs"
+            );
+            Some(ConditionStatus {
+                fields: vec![format!("metadata.annotations.{NETNS}")],
+                ..condition(KIND, (false, "NoNetworkNamespace"), message)
+            })
+        }
+        Ok(()) => Some(condition(
+            KIND,
+            (true, "Enrolled"),
+            "the pod belongs to the mesh",
+        )),
+        Err(NotEnrolled::NotLabelled) => None,
+        Err(reason) => Some(condition(KIND, (false, "NotEnrolled"), reason.to_string())),
+    }
+}
+
+fn bound(view: &View<'_>, user: User<'_>) -> Option<ConditionStatus> {
+    const KIND: &str = "istio.io/WaypointBound";
+    match waypoint::resolve(view, user) {
+        Binding::None => None,
+        Binding::Bound { name, .. } => {
+            let message = format!("Successfully attached to waypoint {name}");
+            Some(condition(KIND, (true, "WaypointAccepted"), message))
+        }
+        Binding::Refused {
+            reason, message, ..
+        } => Some(condition(KIND, (false, reason), message)),
+    }
+}
+
+fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> {
+    let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
+    let user = User::ServiceEntry {
+        meta: &entry.meta,
+        is_private,
+    };
+    let mut conditions: Vec<_> = bound(view, user).into_iter().collect();
+    if view.settings.entry_visibility == EntryVisibility::None {
+        let message = "service entries are not published in this mesh";
+        conditions.push(condition(
+            "istio.io/VisibilityApplied",
+            (false, "NotPublished"),
+            message,
+        ));
+        return conditions;
+    }
+    let won: Vec<_> = view.hosts_won(entry).collect();
+    let lost: Vec<_> = entry
+        .hosts
+        .iter()
+        .filter(|host| !won.contains(host))
+        .collect();
+    if !lost.is_empty() {
+        let hosts: Vec<&str> = lost.iter().map(|host| &***host).collect();
+        let message = format!(
+            "a service or an older entry of this namespace speaks for {}; this entry adds nothing to it",
+            hosts.join(", ")
+        );
+        let path = |host: &&std::sync::Arc<str>| {
+            let at = entry
+                .hosts
+                .iter()
+                .position(|own| own == *host)
+                .unwrap_or_default();
+            format!("spec.hosts[{at}]")
+        };
+        conditions.push(ConditionStatus {
+            fields: lost.iter().map(path).collect(),
+            ..condition("weft.io/HostsAccepted", (false, "HostConflict"), message)
+        });
+    }
+    conditions
+}
+
+fn authorization_policy(view: &View<'_>, policy: &AuthorizationPolicy) -> ConditionStatus {
+    const KIND: &str = "ZtunnelAccepted";
+    const UNSUPPORTED: (bool, &str) = (false, "UnsupportedValue");
+    let action = match &policy.body {
+        PolicyBody::Unreadable => {
+            let message = "the policy can't be read and no earlier version is known, so it denies all that it covers";
+            return condition(KIND, (false, "Unreadable"), message);
+        }
+        PolicyBody::Rules { action, .. } => *action,
+    };
+    if policy.has_targets {
+        let message = "bound to waypoints; node proxies don't enforce it";
+        return condition(KIND, (false, "NotForZtunnel"), message);
+    }
+    let left_out = authorization(policy, view.settings).left_out;
+    let fields: Vec<_> = left_out.iter().map(|(path, _)| path.clone()).collect();
+    let mut names: Vec<_> = left_out.into_iter().map(|(_, name)| name).collect();
+    names.sort();
+    names.dedup();
+    let names = names.join(", ");
+    let (outcome, message) = match action {
+        Action::Audit | Action::Custom => {
+            let message = "node proxies carry out ALLOW and DENY only; this policy is not enforced";
+            (UNSUPPORTED, message.to_owned())
+        }
+        _ if policy.is_dry_run && !view.settings.sends_dry_run => {
+            let message = "dry-run policies are not sent to node proxies in this mesh";
+            (UNSUPPORTED, message.to_owned())
+        }
+        _ if names.is_empty() => ((true, "Accepted"), "attached to ztunnel".to_owned()),
+        Action::Allow => (
+            UNSUPPORTED,
+            format!(
+                "only a waypoint can tell {names}; rules that ask for it are left out, so less is allowed than written"
+            ),
+        ),
+        Action::Deny => (
+            UNSUPPORTED,
+            format!(
+                "only a waypoint can tell {names}; that is left out of the rules, so more is denied than written"
+            ),
+        ),
+    };
+    ConditionStatus {
+        fields,
+        ..condition(KIND, outcome, message)
+    }
+}
+
+/// Istio reports nothing here; "does it apply?" is a common question all the same.
+fn peer_authentication(view: &View<'_>, peer: &PeerAuthentication) -> ConditionStatus {
+    const KIND: &str = "weft.io/ZtunnelAccepted";
+    let Meta {
+        namespace, name, ..
+    } = &peer.meta;
+    if peer.is_unreadable {
+        let message = "it can't be read and no earlier version is known, so it counts as STRICT";
+        return condition(KIND, (false, "Unreadable"), message);
+    }
+    if peer.selector.is_some() && *namespace == view.settings.root_namespace {
+        let message = "in the root namespace only one without a selector applies";
+        return ConditionStatus {
+            fields: vec!["spec.selector".to_owned()],
+            ..condition(KIND, (false, "NotApplied"), message)
+        };
+    }
+    if peer.selector.is_none()
+        && let Some(first) = peer::wide(view, namespace).filter(|first| first.meta.name != *name)
+    {
+        let message = format!("{} is older and speaks for the namespace", first.meta.name);
+        return condition(KIND, (false, "Conflict"), message);
+    }
+    condition(KIND, (true, "Accepted"), "attached to ztunnel")
+}

@@ -1,0 +1,96 @@
+//! What a large mesh costs. Bounds are generous, because other work may share the machine and the build may be
+//! without optimisation: they catch a cost that grows with the square, not a slow day.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::objects::{Object, ObjectChange};
+use crate::translate::{Settings, Translator};
+
+use super::{added, objects};
+
+const PODS: usize = 10_000;
+const SERVICES: usize = 1_000;
+
+/// All in one namespace, which is the worst case: each pod belongs to one service and each service has ten pods.
+fn world() -> Vec<Object> {
+    let mut text = String::from(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: big, labels: {istio.io/dataplane-mode: ambient}}\n",
+    );
+    for at in 0..SERVICES {
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{at}, namespace: big}}\nspec: {{selector: {{app: s{at}}}, ports: [{{port: 80, targetPort: 8080}}]}}\n"
+        );
+    }
+    for at in 0..PODS {
+        text.push_str("---\n");
+        text.push_str(&pod(at, 8080));
+    }
+    objects(&text)
+}
+
+fn pod(at: usize, port: usize) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: p{at}, namespace: big, labels: {{app: s{}, tier: t}}}}\nspec: {{nodeName: n{}, containers: [{{ports: [{{name: http, containerPort: {port}}}]}}]}}\nstatus: {{podIP: 10.{}.{}.{}}}\n",
+        at % SERVICES,
+        at % 2,
+        1 + at / 65536,
+        at / 256 % 256,
+        at % 256
+    )
+}
+
+#[test]
+fn ten_thousand_pods_are_translated_at_once_and_a_change_costs_little() {
+    let optimised = !cfg!(debug_assertions);
+    let bound =
+        |release: u64, debug: u64| Duration::from_millis(if optimised { release } else { debug });
+    let world = added(world());
+    let mut translator = Translator::new(Settings::standalone());
+    let start = Instant::now();
+    let changes = translator.apply(world);
+    let full = start.elapsed();
+    assert_eq!(changes.len(), 2 * PODS + SERVICES);
+    let bytes: usize = changes
+        .iter()
+        .filter_map(|it| it.resource.as_ref())
+        .map(|it| it.len())
+        .sum();
+    drop(changes);
+
+    let moved = objects(&pod(5, 8080).replace("10.1.0.5", "10.200.0.5")).remove(0);
+    let start = Instant::now();
+    let changes = translator.apply(added([moved]));
+    let single = start.elapsed();
+    assert_eq!(changes.len(), 2);
+
+    let service = objects("apiVersion: v1\nkind: Service\nmetadata: {name: s7, namespace: big}\nspec: {selector: {app: s7}, ports: [{port: 81, targetPort: 8081}]}\n").remove(0);
+    let start = Instant::now();
+    let changes = translator.apply(added([service.clone()]));
+    let of_service = start.elapsed();
+    assert_eq!(changes.len(), 11);
+
+    let start = Instant::now();
+    let gone = ObjectChange {
+        key: service.key(),
+        object: None,
+    };
+    assert_eq!(translator.apply(vec![gone]).len(), 11);
+    println!(
+        "full {full:?}, {bytes} bytes; pod {single:?}; service {of_service:?}, its end {:?}",
+        start.elapsed()
+    );
+
+    assert!(
+        full < bound(1_000, 20_000),
+        "full translation took {full:?}"
+    );
+    assert!(single < bound(5, 100), "one pod took {single:?}");
+    assert!(
+        of_service < bound(50, 1_000),
+        "one service took {of_service:?}"
+    );
+}
