@@ -12,6 +12,7 @@
 mod dns;
 mod headers;
 mod identity;
+mod manifests;
 mod mesh;
 mod policy;
 mod reference;
@@ -22,6 +23,7 @@ mod zds;
 pub use dns::{dns_query, dns_response};
 pub use headers::{authority, baggage, forwarded, traceparent};
 pub use identity::{leaf_certificate, spiffe_id};
+pub use manifests::manifests;
 pub use mesh::{address, discovery};
 pub use policy::policy;
 pub use tokens::join_token;
@@ -54,6 +56,7 @@ pub const TARGETS: &[Target] = targets![
     forwarded,
     join_token,
     leaf_certificate,
+    manifests,
     policy,
     spiffe_id,
     traceparent,

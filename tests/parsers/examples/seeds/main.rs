@@ -2,6 +2,7 @@
 
 mod certificates;
 mod frames;
+mod manifests;
 mod messages;
 mod packets;
 mod texts;
@@ -14,7 +15,7 @@ pub(crate) type Seed = (&'static str, Vec<u8>);
 
 fn main() -> std::io::Result<()> {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let sets: [(&str, Vec<Seed>); 16] = [
+    let sets: [(&str, Vec<Seed>); 17] = [
         ("address", messages::addresses()),
         ("authority", texts::authorities()),
         ("baggage", texts::baggage()),
@@ -24,6 +25,7 @@ fn main() -> std::io::Result<()> {
         ("forwarded", texts::forwarded()),
         ("join_token", texts::join_tokens()),
         ("leaf_certificate", certificates::leaves()),
+        ("manifests", manifests::files()),
         ("policy", messages::policies()),
         ("spiffe_id", texts::spiffe_ids()),
         ("traceparent", texts::traceparents()),
