@@ -14,7 +14,8 @@ fn corpora() -> PathBuf {
 fn names_in(folder: &Path) -> BTreeSet<String> {
     let entries =
         fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("a file").file_name();
+    entries.map(|entry| name(entry).into_string().expect("ASCII names")).collect()
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(crate) fn connections() -> Vec<Seed> {
         ("refused-tunnel", closes(&[connect(1, "10.0.0.1:81", &[])])),
         ("silent-with-a-tunnel", connection(FALLS_SILENT, &[tunnel()])),
         ("silent-without-a-tunnel", connection(FALLS_SILENT, &[])),
-        ("silent-in-the-preface", [&[FALLS_SILENT], &PREFACE[..10]].concat()),
+        ("silent-in-the-preface", [&[FALLS_SILENT][..], b"PRI * HTTP"].concat()),
         ("http-1", [&[CLOSES][..], b"CONNECT 10.0.0.1:80 HTTP/1.1\r\n\r\n"].concat()),
         ("get", closes(&[frame(HEADERS, END_HEADERS | END_STREAM, 1, &get)])),
         ("two-traceparents", closes(&[connect(1, "a:80", &[known[2], known[2]])])),

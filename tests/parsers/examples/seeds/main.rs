@@ -6,6 +6,7 @@ mod manifests;
 mod messages;
 mod packets;
 mod texts;
+mod zds;
 
 use std::fs;
 use std::path::Path;
@@ -30,9 +31,9 @@ fn main() -> std::io::Result<()> {
         ("spiffe_id", texts::spiffe_ids()),
         ("traceparent", texts::traceparents()),
         ("tunnel", frames::connections()),
-        ("zds_answer", messages::zds_answers()),
-        ("zds_hello", messages::zds_hellos()),
-        ("zds_request", messages::zds_requests()),
+        ("zds_answer", zds::answers()),
+        ("zds_hello", zds::hellos()),
+        ("zds_request", zds::requests()),
     ];
     for (target, seeds) in sets {
         let folder = corpora.join(target);

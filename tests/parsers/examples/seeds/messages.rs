@@ -1,4 +1,4 @@
-//! Protocol buffers: of the control plane and of the node agent.
+//! Protocol buffers of the control plane.
 
 use prost::Message as _;
 use weft_proto::contract::type_url;
@@ -8,14 +8,12 @@ use weft_proto::security::{self, Authorization, Clause, Match, Rule, StringMatch
 use weft_proto::workload::{
     self, Address, NetworkAddress, Port, PortList, Service, Workload, gateway_address,
 };
-use weft_proto::zds;
-use weft_proto::zds::workload_request::Payload;
 
 use crate::Seed;
 
 const UNKNOWN: i32 = 77;
 /// Field 99, varint 1: of no version that we know.
-const UNKNOWN_FIELD: &[u8] = &[0x98, 0x06, 0x01];
+pub(crate) const UNKNOWN_FIELD: &[u8] = &[0x98, 0x06, 0x01];
 
 fn pod() -> Workload {
     let ports = vec![Port { service_port: 80, target_port: 8080, app_protocol: 1 }];
@@ -50,92 +48,77 @@ fn of_service(service: Service) -> Address {
 }
 
 pub(crate) fn addresses() -> Vec<Seed> {
-    let workload = |workload| of_workload(workload).encode_to_vec();
-    let service_with = |address: &[u8], length| {
+    let whole = of_workload(pod()).encode_to_vec();
+    let truncated = whole.iter().copied().take(whole.len() - 3).collect();
+    let broken = [
+        ("truncated", truncated),
+        ("length-past-the-end", vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]),
+        ("neither-kind", UNKNOWN_FIELD.to_vec()),
+        ("empty", vec![]),
+    ];
+    let workloads =
+        workloads().into_iter().map(|(name, it)| (name, of_workload(it).encode_to_vec()));
+    let services = services().into_iter().map(|(name, it)| (name, of_service(it).encode_to_vec()));
+    workloads.chain(services).chain(broken).collect()
+}
+
+fn gateway() -> workload::GatewayAddress {
+    let address = NetworkAddress { address: vec![10, 0, 0, 9], ..Default::default() };
+    let destination = Some(gateway_address::Destination::Address(address));
+    workload::GatewayAddress { destination, hbone_mtls_port: 15008 }
+}
+
+fn workloads() -> Vec<(&'static str, Workload)> {
+    let nowhere = workload::GatewayAddress { destination: None, ..gateway() };
+    let unknown = Workload {
+        tunnel_protocol: UNKNOWN,
+        workload_type: UNKNOWN,
+        status: UNKNOWN,
+        network_mode: UNKNOWN,
+        ..pod()
+    };
+    let at = |addresses| Workload { addresses, ..pod() };
+    vec![
+        ("pod", pod()),
+        ("unknown-enums", unknown),
+        ("address-of-5-bytes", at(vec![vec![1; 5]])),
+        ("neighbours-address", at(vec![vec![10, 0, 0, 1]])),
+        ("address-twice", at(vec![vec![10, 0, 0, 2]; 2])),
+        ("no-identity", Workload { namespace: "De/mo".into(), ..pod() }),
+        ("capacity-largest", Workload { capacity: Some(u32::MAX), ..pod() }),
+        ("waypoint", Workload { waypoint: Some(gateway()), ..pod() }),
+        ("gateway-without-an-address", Workload { network_gateway: Some(nowhere), ..pod() }),
+    ]
+}
+
+fn services() -> Vec<(&'static str, Service)> {
+    let at = |address: &[u8], length| {
         let address = NetworkAddress { address: address.into(), length, ..Default::default() };
-        of_service(Service { addresses: vec![address], ..service() }).encode_to_vec()
+        Service { addresses: vec![address], ..service() }
     };
-    let port = |port| Port { service_port: port, ..Default::default() };
-    let gateway = workload::GatewayAddress {
-        destination: Some(gateway_address::Destination::Address(NetworkAddress {
-            address: vec![10, 0, 0, 9],
-            ..Default::default()
-        })),
-        hbone_mtls_port: 15008,
+    let offers = |port, times| {
+        let port = Port { service_port: port, ..Default::default() };
+        Service { ports: vec![port; times], ..service() }
     };
+    let waypoint = workload::WeightedWaypoint { destination: Some(gateway()), weight: u32::MAX };
     let balancing = workload::LoadBalancing {
         routing_preference: vec![1, 2, UNKNOWN],
         mode: 2,
         health_policy: 1,
     };
-    let whole = workload(pod());
-    let truncated = whole.iter().copied().take(whole.len() - 3).collect();
+    let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 0, 1];
     vec![
-        ("pod", whole),
-        ("service", of_service(service()).encode_to_vec()),
-        ("truncated", truncated),
-        ("length-past-the-end", vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]),
-        ("neither-kind", UNKNOWN_FIELD.to_vec()),
-        ("empty", vec![]),
-        ("address-of-5-bytes", workload(Workload { addresses: vec![vec![1; 5]], ..pod() })),
-        ("neighbours-address", workload(Workload { addresses: vec![vec![10, 0, 0, 1]], ..pod() })),
-        ("address-twice", workload(Workload { addresses: vec![vec![10, 0, 0, 2]; 2], ..pod() })),
-        (
-            "unknown-enums",
-            workload(Workload {
-                tunnel_protocol: UNKNOWN,
-                workload_type: UNKNOWN,
-                status: UNKNOWN,
-                network_mode: UNKNOWN,
-                ..pod()
-            }),
-        ),
-        ("no-identity", workload(Workload { namespace: "De/mo".into(), ..pod() })),
-        (
-            "port-65536",
-            of_service(Service { ports: vec![port(65536)], ..service() }).encode_to_vec(),
-        ),
-        (
-            "same-port-twice",
-            of_service(Service { ports: vec![port(80); 2], ..service() }).encode_to_vec(),
-        ),
-        (
-            "gateways",
-            workload(Workload {
-                waypoint: Some(gateway.clone()),
-                network_gateway: Some(workload::GatewayAddress {
-                    destination: None,
-                    ..gateway.clone()
-                }),
-                ..pod()
-            }),
-        ),
-        (
-            "weighted-waypoints",
-            of_service(Service {
-                waypoint: Some(gateway.clone()),
-                weighted_waypoints: vec![
-                    workload::WeightedWaypoint {
-                        destination: Some(gateway),
-                        weight: u32::MAX
-                    };
-                    3
-                ],
-                load_balancing: Some(balancing),
-                ..service()
-            })
-            .encode_to_vec(),
-        ),
-        ("capacity-largest", workload(Workload { capacity: Some(u32::MAX), ..pod() })),
-        ("neighbours-virtual-address", service_with(&[10, 1, 0, 1], None)),
-        ("block", service_with(&[10, 1, 2, 3], Some(24))),
-        ("block-of-everything", service_with(&[0; 16], Some(0))),
-        ("prefix-33-of-ipv4", service_with(&[10, 1, 0, 1], Some(33))),
-        ("prefix-largest", service_with(&[0; 16], Some(u32::MAX))),
-        (
-            "ipv4-mapped-block",
-            service_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 1, 0, 1], Some(104)),
-        ),
+        ("service", service()),
+        ("port-65536", offers(65536, 1)),
+        ("same-port-twice", offers(80, 2)),
+        ("weighted-waypoints", Service { weighted_waypoints: vec![waypoint; 3], ..service() }),
+        ("unknown-preference", Service { load_balancing: Some(balancing), ..service() }),
+        ("neighbours-virtual-address", at(&[10, 1, 0, 1], None)),
+        ("block", at(&[10, 1, 2, 3], Some(24))),
+        ("block-of-everything", at(&[0; 16], Some(0))),
+        ("prefix-33-of-ipv4", at(&[10, 1, 0, 1], Some(33))),
+        ("prefix-largest", at(&[0; 16], Some(u32::MAX))),
+        ("ipv4-mapped-block", at(&mapped, Some(104))),
     ]
 }
 
@@ -273,79 +256,6 @@ pub(crate) fn policies() -> Vec<Seed> {
         ("truncated", truncated),
         ("root-namespace-truncated", vec![0x12, 12, b'i', b's']),
         ("scope-then-garbage", vec![0x18, 2, 0x2a, 0x7f]),
-        ("empty", vec![]),
-    ]
-}
-
-fn request(payload: Payload) -> Vec<u8> {
-    zds::WorkloadRequest { payload: Some(payload) }.encode_to_vec()
-}
-
-/// The first byte says how many descriptors come along.
-pub(crate) fn zds_requests() -> Vec<Seed> {
-    let with = |descriptors: u8, packet: &[u8]| [&[descriptors], packet].concat();
-    let info = |name: &str| zds::WorkloadInfo {
-        name: name.into(),
-        namespace: "demo".into(),
-        service_account: "web".into(),
-    };
-    let add = |uid: &str, workload_info| {
-        request(Payload::Add(zds::AddWorkload { uid: uid.into(), workload_info }))
-    };
-    let uid = "7f3c2b1a-0000-4000-8000-000000000001";
-    let usual = add(uid, Some(info("web")));
-    let del = request(Payload::Del(zds::DelWorkload { uid: uid.into() }));
-    let snapshot = request(Payload::SnapshotSent(zds::SnapshotSent {}));
-    vec![
-        ("add", with(1, &usual)),
-        ("add-without-a-namespace", with(0, &usual)),
-        ("add-with-two-namespaces", with(2, &usual)),
-        ("add-of-an-old-agent", with(1, &add(uid, None))),
-        ("keep", with(0, &request(Payload::Keep(zds::KeepWorkload { uid: uid.into() })))),
-        ("del", with(0, &del)),
-        ("del-with-a-namespace", with(1, &del)),
-        ("snapshot-sent", with(0, &snapshot)),
-        ("add-then-del-in-one", with(1, &[&usual[..], &del].concat())),
-        ("no-uid", with(1, &add("", None))),
-        ("uid-with-a-space", with(1, &add("a b", None))),
-        ("uid-of-321-bytes", with(1, &add(&"u".repeat(321), None))),
-        ("packet-over-1024-bytes", with(1, &add(uid, Some(info(&"n".repeat(1100)))))),
-        ("unknown-kind", with(0, UNKNOWN_FIELD)),
-        ("length-past-the-end", with(1, &[0x0a, 0x7f])),
-        ("not-utf-8", with(1, &[0x0a, 3, 0x0a, 1, 0xff])),
-        ("empty", with(0, &[])),
-    ]
-}
-
-pub(crate) fn zds_answers() -> Vec<Seed> {
-    let ack = |error: &str| {
-        let ack = zds::Ack { error: error.into() };
-        let payload = Some(zds::workload_response::Payload::Ack(ack));
-        zds::WorkloadResponse { payload }.encode_to_vec()
-    };
-    let long = format!("{}\u{20ac}\u{20ac}\u{20ac}", "x".repeat(1005));
-    vec![
-        ("done", ack("")),
-        ("failed", ack("no such pod")),
-        ("long-reason-cut-in-a-character", ack(&long)),
-        ("done-then-failed", [ack(""), ack("no")].concat()),
-        ("unknown-kind", UNKNOWN_FIELD.to_vec()),
-        ("truncated", vec![0x0a, 9, 0x0a, 5, b'n']),
-        ("not-utf-8", vec![0x0a, 3, 0x0a, 1, 0xff]),
-        ("empty", vec![]),
-    ]
-}
-
-pub(crate) fn zds_hellos() -> Vec<Seed> {
-    let hello = |version| zds::ZdsHello { version }.encode_to_vec();
-    vec![
-        ("first-version", hello(1)),
-        ("later-version", hello(2)),
-        ("largest-version", hello(i32::MAX)),
-        ("negative-version", hello(-1)),
-        ("no-version", hello(0)),
-        ("unknown-field", [hello(1), UNKNOWN_FIELD.to_vec()].concat()),
-        ("endless-varint", vec![0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
         ("empty", vec![]),
     ]
 }

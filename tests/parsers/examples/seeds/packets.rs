@@ -57,7 +57,7 @@ pub(crate) fn queries() -> Vec<Seed> {
         ("counts-of-65535", packet(0x0100, [1, 0xffff, 0xffff, 0xffff], &[&question(WEB, A)])),
         ("response", packet(0x8180, [1, 0, 0, 0], &[&question(WEB, A)])),
         ("update", packet(0x2800, [1, 0, 0, 0], &[&question(WEB, A)])),
-        ("truncated", query(&WEB[..9])),
+        ("truncated", query(b"\x03web\x04demo")),
         ("header-only", packet(0x0100, [1, 0, 0, 0], &[])),
         ("eleven-bytes", packet(0x0100, [1, 0, 0, 0], &[]).into_iter().take(11).collect()),
         ("empty", vec![]),
