@@ -43,11 +43,11 @@ pub fn policy(data: &[u8]) {
             let verdict = evaluate(&snapshot, workload, &connection);
             assert!(!matches!(verdict, Verdict::Hold { .. }), "the policy is there");
             let expected = match message {
-                Some(message) if !covers(message, &name, workload) => true,
+                Some(message) if !covers(Some(message.scope), &name, workload) => true,
                 Some(message) if message.dry_run => true,
                 Some(message) if !is_rejected => reference::allows(message, &connection),
                 Some(_) => false,
-                None => !may_cover(&name, workload),
+                None => !covers(reference::scope_of_broken(data), &name, workload),
             };
             assert_eq!(verdict.is_allowed(), expected, "{verdict:?} {connection:?} {message:?}");
         }
@@ -81,22 +81,18 @@ fn names(workload: &Workload, policy: &str) -> bool {
     workload.authorization_policies.iter().any(|name| name.as_str() == policy)
 }
 
-fn covers(message: &proto::Authorization, name: &str, workload: &Workload) -> bool {
+/// Without a scope, as far as a policy of that name can reach at all.
+fn covers(scope: Option<i32>, name: &str, workload: &Workload) -> bool {
+    let namespace = name.split_once('/').map_or(name, |(namespace, _)| namespace);
+    let is_own = *workload.namespace == *namespace;
+    let is_root = *namespace == *StoreSettings::default().root_namespace;
     names(workload, name)
-        || match message.scope {
-            0 => true,
-            1 => *workload.namespace == *message.namespace,
-            2 => false,
-            _ => may_cover(name, workload),
+        || match scope {
+            Some(0) => true,
+            Some(1) => is_own,
+            Some(2) => false,
+            _ => is_own || is_root,
         }
-}
-
-/// As far as a policy can reach whose bytes do not tell.
-fn may_cover(name: &str, workload: &Workload) -> bool {
-    let namespace = name.split_once('/').map(|(namespace, _)| namespace);
-    names(workload, name)
-        || namespace == Some(&*StoreSettings::default().root_namespace)
-        || namespace == Some(&*workload.namespace)
 }
 
 fn connections() -> Vec<(Option<SpiffeId>, IpAddr, SocketAddr)> {

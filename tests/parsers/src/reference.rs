@@ -108,3 +108,59 @@ fn within(wanted: &Address, ip: IpAddr) -> bool {
     }
     length == 0 || (base ^ bits(ip)) >> (128 - length) == 0
 }
+
+/// The scope that is written down in bytes which are no valid policy; `None` if their outermost level is broken too, or
+/// the number means nothing.
+pub(crate) fn scope_of_broken(mut bytes: &[u8]) -> Option<i32> {
+    let mut scope = None;
+    while !bytes.is_empty() {
+        match key(&mut bytes)? {
+            (3, 0) => scope = Some(number(&mut bytes)?),
+            (field, wire_type) => skip(&mut bytes, field, wire_type, 0)?,
+        }
+    }
+    scope.and_then(|scope| i32::try_from(scope).ok()).filter(|scope| (0..=2).contains(scope))
+}
+
+/// Field number and wire type.
+fn key(bytes: &mut &[u8]) -> Option<(u32, u32)> {
+    let key = u32::try_from(number(bytes)?).ok()?;
+    (key >> 3 != 0).then_some((key >> 3, key & 7))
+}
+
+/// As deep as the decoder goes, groups (which nobody writes any more) are skipped with all that they hold.
+fn skip(bytes: &mut &[u8], field: u32, wire_type: u32, depth: u32) -> Option<()> {
+    const DEPTH_MAX: u32 = 100;
+    let length = match wire_type {
+        0 => return number(bytes).map(drop),
+        1 => 8,
+        2 => usize::try_from(number(bytes)?).ok()?,
+        3 if depth < DEPTH_MAX => loop {
+            match key(bytes)? {
+                (inner, 4) => return (inner == field).then_some(()),
+                (inner, wire_type) => skip(bytes, inner, wire_type, depth + 1)?,
+            }
+        },
+        5 => 4,
+        _ => return None,
+    };
+    *bytes = bytes.get(length..)?;
+    Some(())
+}
+
+/// A number in groups of seven bits, the lowest first.
+fn number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for position in 0..10 {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        if position == 9 && *byte > 1 {
+            return None;
+        }
+        number |= u64::from(byte & 0x7f) << (7 * position);
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
