@@ -47,36 +47,16 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// Folder of Kubernetes YAML that describes the mesh; watched for changes
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "WEFT_MANIFESTS",
-        default_value = "/etc/weft/manifests"
-    )]
+    #[arg(long, value_name = "DIR", env = "WEFT_MANIFESTS", default_value = "/etc/weft/manifests")]
     pub manifests: PathBuf,
     /// Folder for keys and roots; only its owner may have access
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "WEFT_STATE",
-        default_value = "/var/lib/weft"
-    )]
+    #[arg(long, value_name = "DIR", env = "WEFT_STATE", default_value = "/var/lib/weft")]
     pub state: PathBuf,
     /// Where nodes connect: discovery, certificates, joining
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "WEFT_LISTEN",
-        default_value = "0.0.0.0:15012"
-    )]
+    #[arg(long, value_name = "ADDR", env = "WEFT_LISTEN", default_value = "0.0.0.0:15012")]
     pub listen: SocketAddr,
     /// Where status and metrics are served; loopback only
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "WEFT_ADMIN",
-        default_value = "127.0.0.1:15014"
-    )]
+    #[arg(long, value_name = "ADDR", env = "WEFT_ADMIN", default_value = "127.0.0.1:15014")]
     pub admin: SocketAddr,
     /// Trust domain of the identities that are issued
     #[arg(long, env = "TRUST_DOMAIN", default_value = DEFAULT_TRUST_DOMAIN)]
@@ -94,20 +74,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", env = "WEFT_CA_DIR")]
     pub ca_dir: Option<PathBuf>,
     /// Name or address by which nodes reach the controller; may be repeated
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "WEFT_ADVERTISE",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "NAME", env = "WEFT_ADVERTISE", value_delimiter = ',')]
     pub advertise: Vec<String>,
     /// What workloads accept where no PeerAuthentication says otherwise
-    #[arg(
-        long,
-        value_enum,
-        env = "WEFT_DEFAULT_MTLS",
-        default_value = "permissive"
-    )]
+    #[arg(long, value_enum, env = "WEFT_DEFAULT_MTLS", default_value = "permissive")]
     pub default_mtls: DefaultMtls,
     /// Issuer named in the tokens of nodes
     #[arg(long, env = "WEFT_TOKEN_ISSUER", default_value = DEFAULT_ISSUER)]
@@ -124,12 +94,7 @@ pub struct RunArgs {
 #[derive(Debug, Clone, Args)]
 pub struct TokenArgs {
     /// State folder of the controller
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "WEFT_STATE",
-        default_value = "/var/lib/weft"
-    )]
+    #[arg(long, value_name = "DIR", env = "WEFT_STATE", default_value = "/var/lib/weft")]
     pub state: PathBuf,
     /// Node that may join
     #[arg(long)]
@@ -237,10 +202,7 @@ impl TryFrom<RunArgs> for Config {
             state: args.state,
             listen: args.listen,
             admin: args.admin,
-            trust_domain: args
-                .trust_domain
-                .parse()
-                .map_err(ConfigError::TrustDomain)?,
+            trust_domain: args.trust_domain.parse().map_err(ConfigError::TrustDomain)?,
             cluster_id: args.cluster_id,
             root_namespace: args.root_namespace,
             cert_ttl: args.cert_ttl,
@@ -255,9 +217,7 @@ impl TryFrom<RunArgs> for Config {
 /// By these names every controller is known: the first is where stock proxies look.
 fn default_names(root_namespace: &str) -> Vec<String> {
     let stock = format!("istiod.{root_namespace}.svc");
-    [&stock, "weft-controller", "localhost", "127.0.0.1"]
-        .map(ToOwned::to_owned)
-        .to_vec()
+    [&stock, "weft-controller", "localhost", "127.0.0.1"].map(ToOwned::to_owned).to_vec()
 }
 
 /// Reads `90s`, `15m`, `24h`, `30d`; a bare number would leave its unit to guessing.
@@ -272,10 +232,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| wrong())?;
-    number
-        .checked_mul(seconds)
-        .map(Duration::from_secs)
-        .ok_or_else(wrong)
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -295,16 +252,8 @@ mod tests {
         Cli::command().debug_assert();
         let config = parse(&["--advertise", "10.0.0.5,mesh.example"]).unwrap();
         assert_eq!(config.listen.port(), weft_proto::contract::port::CONTROLLER);
-        assert_eq!(
-            config.admin.port(),
-            weft_proto::contract::port::CONTROLLER_ADMIN
-        );
-        for name in [
-            "istiod.istio-system.svc",
-            "localhost",
-            "10.0.0.5",
-            "mesh.example",
-        ] {
+        assert_eq!(config.admin.port(), weft_proto::contract::port::CONTROLLER_ADMIN);
+        for name in ["istiod.istio-system.svc", "localhost", "10.0.0.5", "mesh.example"] {
             assert!(config.advertise.iter().any(|known| known == name), "{name}");
         }
     }

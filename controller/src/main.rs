@@ -11,8 +11,8 @@ use weft_controller::ca::{Authority, Root};
 use weft_controller::config::{Cli, Command, Config, LogFormat, RunArgs, TokenArgs};
 use weft_controller::owner;
 use weft_controller::run::Controller;
-use weft_controller::sources::files::{FolderSettings, watch_folder};
 use weft_controller::serving_limits::LEAF_TTL_DEFAULT;
+use weft_controller::sources::files::{FolderSettings, watch_folder};
 use weft_controller::state_dir::StateDir;
 use weft_controller::tokens::{JoinToken, TokenIssuer};
 
@@ -63,9 +63,9 @@ fn print_token(args: &TokenArgs) -> anyhow::Result<()> {
     let state = StateDir::open_existing(&args.state)?.context(unused)?;
     let tokens = TokenIssuer::open_existing(&state, &args.token_issuer, &args.root_namespace)?;
     let root = match &args.ca_dir {
-        Some(folder) => Authority::new(Root::plugged_in(folder)?, LEAF_TTL_DEFAULT)?
-            .anchor()
-            .clone(),
+        Some(folder) => {
+            Authority::new(Root::plugged_in(folder)?, LEAF_TTL_DEFAULT)?.anchor().clone()
+        }
         None => Root::existing_certificate(&state)?.context(unused)?,
     };
     let token = JoinToken::issue(&tokens, &root, &args.node, args.ttl)?;

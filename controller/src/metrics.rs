@@ -18,9 +18,8 @@ use weft_core::clock;
 pub type Count = Gauge<u64, AtomicU64>;
 
 /// Seconds; up to what a full load of a large mesh may take.
-const CONVERGENCE_BUCKETS: [f64; 12] = [
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 5.0, 10.0, 30.0,
-];
+const CONVERGENCE_BUCKETS: [f64; 12] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0, 5.0, 10.0, 30.0];
 /// Bytes; up to the size of one response.
 const SIZE_BUCKETS: [f64; 6] = [1e3, 1e4, 1e5, 2.5e5, 5e5, 1e6];
 
@@ -98,41 +97,16 @@ impl Metrics {
 
     fn register(&mut self) {
         let to = &mut self.registry;
-        to.register(
-            "pilot_xds",
-            "Connected discovery clients",
-            self.clients.clone(),
-        );
+        to.register("pilot_xds", "Connected discovery clients", self.clients.clone());
         to.register("pilot_xds_pushes", "Responses sent", self.pushes.clone());
         let size = "Size of a response's resources";
-        to.register_with_unit(
-            "pilot_xds_config_size",
-            size,
-            Unit::Bytes,
-            self.push_bytes.clone(),
-        );
+        to.register_with_unit("pilot_xds_config_size", size, Unit::Bytes, self.push_bytes.clone());
         let convergence = "From a change to its acknowledgement, seconds";
-        to.register(
-            "pilot_proxy_convergence_time",
-            convergence,
-            self.convergence.clone(),
-        );
-        to.register(
-            "pilot_total_xds_rejects",
-            "Responses refused",
-            self.rejects.clone(),
-        );
+        to.register("pilot_proxy_convergence_time", convergence, self.convergence.clone());
+        to.register("pilot_total_xds_rejects", "Responses refused", self.rejects.clone());
         let refused = "Streams not admitted, by rate or by credentials";
-        to.register(
-            "weft_xds_streams_refused",
-            refused,
-            self.streams_refused.clone(),
-        );
-        to.register(
-            "citadel_server_csr_count",
-            "Signing requests",
-            self.csr_count.clone(),
-        );
+        to.register("weft_xds_streams_refused", refused, self.streams_refused.clone());
+        to.register("citadel_server_csr_count", "Signing requests", self.csr_count.clone());
         to.register(
             "citadel_server_success_cert_issuance_count",
             "Certificates issued",
@@ -145,26 +119,17 @@ impl Metrics {
             "When the first root expires, Unix seconds",
             self.root_expiry.clone(),
         );
-        to.register(
-            "weft_connections",
-            "Open connections",
-            self.connections.clone(),
-        );
+        to.register("weft_connections", "Open connections", self.connections.clone());
         to.register(
             "weft_handshakes_failed",
             "Handshakes that failed or took too long",
             self.handshakes_failed.clone(),
         );
         let build = Family::<BuildLabel, Gauge>::default();
-        let label = BuildLabel {
-            component: "pilot",
-            tag: env!("CARGO_PKG_VERSION"),
-        };
+        let label = BuildLabel { component: "pilot", tag: env!("CARGO_PKG_VERSION") };
         build.get_or_create(&label).set(1);
         to.register("istio_build", "The program's version", build);
-        to.register_collector(Box::new(Process {
-            started: clock::unix_seconds(),
-        }));
+        to.register_collector(Box::new(Process { started: clock::unix_seconds() }));
     }
 
     /// Counts a certificate that was refused.
@@ -205,11 +170,7 @@ impl Collector for Process {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
         };
-        gauge(
-            "process_start_time_seconds",
-            "When the process started",
-            self.started,
-        )?;
+        gauge("process_start_time_seconds", "When the process started", self.started)?;
         if let Some(bytes) = resident_bytes() {
             gauge("process_resident_memory_bytes", "Resident memory", bytes)?;
         }
@@ -223,19 +184,14 @@ impl Collector for Process {
 /// Resident memory of this process, bytes; `None` where the kernel does not tell.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 
 fn open_files() -> Option<u64> {
     // The folder's own descriptor is among those it lists.
-    let count = std::fs::read_dir("/proc/self/fd")
-        .ok()?
-        .count()
-        .saturating_sub(1);
+    let count = std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     u64::try_from(count).ok()
 }
 
@@ -247,14 +203,8 @@ mod tests {
     fn dashboards_find_the_names_that_they_ask_for() {
         let metrics = Metrics::new();
         metrics.clients.inc();
-        metrics
-            .pushes
-            .get_or_create(&TypeLabel { r#type: "address" })
-            .inc();
-        metrics
-            .push_bytes
-            .get_or_create(&TypeLabel { r#type: "address" })
-            .observe(10.0);
+        metrics.pushes.get_or_create(&TypeLabel { r#type: "address" }).inc();
+        metrics.push_bytes.get_or_create(&TypeLabel { r#type: "address" }).observe(10.0);
         metrics.convergence.observe(0.02);
         let text = metrics.render().unwrap();
         for line in [

@@ -36,12 +36,7 @@ impl Nodes {
     /// A service over the given parts.
     pub fn new(tokens: Arc<TokenIssuer>, authority: Arc<Authority>, names: MeshNames) -> Self {
         let joins = Bucket::new(JOINS_PER_SECOND, JOINS_PER_SECOND);
-        Self {
-            tokens,
-            authority,
-            names,
-            joins,
-        }
+        Self { tokens, authority, names, joins }
     }
 
     fn admit(&self, request: &JoinRequest) -> Result<(String, IssuedToken), Status> {
@@ -53,9 +48,7 @@ impl Nodes {
             .map_err(|error| Status::unauthenticated(error.to_string()))?;
         if node != request.node {
             // The token's node is not told: whoever found a token learns nothing from trying names.
-            return Err(Status::permission_denied(
-                "the join token is for another node",
-            ));
+            return Err(Status::permission_denied("the join token is for another node"));
         }
         let issued = self.issue(Component::Agent, &node)?;
         Ok((node, issued))
@@ -93,14 +86,10 @@ impl NodeService for Nodes {
             .and_then(|token| self.tokens.verify(token))
             .map_err(|error| Status::unauthenticated(error.to_string()))?;
         if !caller.is(Component::Agent, &self.names.root_namespace) {
-            return Err(Status::permission_denied(
-                "only a node agent gets tokens for its node",
-            ));
+            return Err(Status::permission_denied("only a node agent gets tokens for its node"));
         }
         let Some(node) = caller.node.as_deref() else {
-            return Err(Status::permission_denied(
-                "the token is not bound to a node",
-            ));
+            return Err(Status::permission_denied("the token is not bound to a node"));
         };
         let component = match AskedComponent::try_from(request.get_ref().component) {
             Ok(AskedComponent::Agent) => Component::Agent,

@@ -24,15 +24,8 @@ struct State {
 impl Bucket {
     /// A full bucket.
     pub(crate) fn new(per_second: f64, burst: f64) -> Self {
-        let state = State {
-            tokens: burst,
-            filled: Instant::now(),
-        };
-        Self {
-            per_second,
-            burst,
-            state: Mutex::new(state),
-        }
+        let state = State { tokens: burst, filled: Instant::now() };
+        Self { per_second, burst, state: Mutex::new(state) }
     }
 
     /// Takes one, or tells how long until there is one.
@@ -46,9 +39,7 @@ impl Bucket {
             state.tokens -= 1.0;
             return Ok(());
         }
-        Err(Duration::from_secs_f64(
-            (1.0 - state.tokens) / self.per_second,
-        ))
+        Err(Duration::from_secs_f64((1.0 - state.tokens) / self.per_second))
     }
 
     /// Takes one and waits for it, if that is no longer than `wait`; else tells how long it would have been.
@@ -84,12 +75,7 @@ pub(crate) struct Buckets {
 impl Buckets {
     /// No keys yet.
     pub(crate) fn new(per_second: f64, burst: f64, keys_max: usize) -> Self {
-        Self {
-            per_second,
-            burst,
-            keys_max,
-            by_key: Mutex::default(),
-        }
+        Self { per_second, burst, keys_max, by_key: Mutex::default() }
     }
 
     /// Takes one from the bucket of `key`, or tells how long until there is one.

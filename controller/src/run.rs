@@ -56,14 +56,7 @@ impl Inputs {
     /// Inputs whose changes come through the returned sender.
     pub fn channel(pods: Arc<dyn LivePods>, model: Arc<dyn ModelStatus>) -> (ChangeSender, Self) {
         let (sender, changes) = mpsc::channel(CHANGE_QUEUE);
-        (
-            sender,
-            Self {
-                changes,
-                pods,
-                model,
-            },
-        )
+        (sender, Self { changes, pods, model })
     }
 
     /// No objects at all.

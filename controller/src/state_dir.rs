@@ -75,22 +75,14 @@ impl StateDir {
                 .create(path)
                 .map_err(|source| io_error("make", path, source))?;
         }
-        let metadata = path
-            .metadata()
-            .map_err(|source| io_error("look at", path, source))?;
+        let metadata = path.metadata().map_err(|source| io_error("look at", path, source))?;
         check_access(path, &metadata, FOLDER_MODE)?;
-        Ok(Self {
-            path: path.to_owned(),
-        })
+        Ok(Self { path: path.to_owned() })
     }
 
     /// Opens the folder if it exists; `None` if it doesn't.
     pub fn open_existing(path: &Path) -> Result<Option<Self>, StateError> {
-        if path.exists() {
-            Self::open(path).map(Some)
-        } else {
-            Ok(None)
-        }
+        if path.exists() { Self::open(path).map(Some) } else { Ok(None) }
     }
 
     /// Where it is.
@@ -101,18 +93,13 @@ impl StateDir {
     /// Reads a file; `None` if there is none.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.path.join(name);
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path);
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path);
         let file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(io_error("open", &path, source)),
         };
-        let metadata = file
-            .metadata()
-            .map_err(|source| io_error("look at", &path, source))?;
+        let metadata = file.metadata().map_err(|source| io_error("look at", &path, source))?;
         check_access(&path, &metadata, FILE_MODE)?;
         read_bounded(&path, file).map(Some)
     }
@@ -160,17 +147,11 @@ pub(crate) fn read_public(path: &Path) -> Result<Vec<u8>, StateError> {
 /// Reads a private file outside the state folder, under the same rules.
 pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, StateError> {
     let file = File::open(path).map_err(|source| io_error("open", path, source))?;
-    let metadata = file
-        .metadata()
-        .map_err(|source| io_error("look at", path, source))?;
+    let metadata = file.metadata().map_err(|source| io_error("look at", path, source))?;
     let mode = metadata.mode() & 0o7777;
     // A mounted Secret is owned by root and readable by a group (fsGroup), so only "others" count here.
     if mode & 0o007 != 0 {
-        return Err(StateError::TooOpen {
-            path: path.to_owned(),
-            mode,
-            wanted: FILE_MODE,
-        });
+        return Err(StateError::TooOpen { path: path.to_owned(), mode, wanted: FILE_MODE });
     }
     read_bounded(path, file)
 }
@@ -181,9 +162,7 @@ fn read_bounded(path: &Path, file: File) -> Result<Vec<u8>, StateError> {
         .read_to_end(&mut content)
         .map_err(|source| io_error("read", path, source))?;
     if u64::try_from(content.len()).unwrap_or(u64::MAX) > STATE_FILE_BYTES_MAX {
-        return Err(StateError::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(StateError::TooLarge { path: path.to_owned() });
     }
     Ok(content)
 }
@@ -191,29 +170,17 @@ fn read_bounded(path: &Path, file: File) -> Result<Vec<u8>, StateError> {
 fn check_access(path: &Path, metadata: &std::fs::Metadata, wanted: u32) -> Result<(), StateError> {
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(StateError::TooOpen {
-            path: path.to_owned(),
-            mode,
-            wanted,
-        });
+        return Err(StateError::TooOpen { path: path.to_owned(), mode, wanted });
     }
     let user = nix::unistd::geteuid().as_raw();
     if metadata.uid() != user {
-        return Err(StateError::Foreign {
-            path: path.to_owned(),
-            owner: metadata.uid(),
-            user,
-        });
+        return Err(StateError::Foreign { path: path.to_owned(), owner: metadata.uid(), user });
     }
     Ok(())
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> StateError {
-    StateError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    StateError::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]
@@ -233,10 +200,7 @@ mod tests {
         state.write("key", b"secret").unwrap();
         assert_eq!(mode_of(state.path()), 0o700);
         assert_eq!(mode_of(&state.path().join("key")), 0o600);
-        assert_eq!(
-            state.read("key").unwrap().as_deref(),
-            Some(b"secret".as_slice())
-        );
+        assert_eq!(state.read("key").unwrap().as_deref(), Some(b"secret".as_slice()));
         assert_eq!(state.read("other").unwrap(), None);
     }
 
@@ -248,16 +212,10 @@ mod tests {
         state.write("key", b"secret").unwrap();
         std::fs::set_permissions(path.join("key"), PermissionsExt::from_mode(0o640)).unwrap();
         let refusal = state.read("key").unwrap_err();
-        assert!(
-            matches!(refusal, StateError::TooOpen { mode: 0o640, .. }),
-            "{refusal}"
-        );
+        assert!(matches!(refusal, StateError::TooOpen { mode: 0o640, .. }), "{refusal}");
         assert!(refusal.to_string().contains("chmod 0600"), "{refusal}");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        assert!(matches!(
-            StateDir::open(&path),
-            Err(StateError::TooOpen { mode: 0o755, .. })
-        ));
+        assert!(matches!(StateDir::open(&path), Err(StateError::TooOpen { mode: 0o755, .. })));
     }
 
     #[test]
@@ -275,10 +233,7 @@ mod tests {
         state.write("key", b"one").unwrap();
         std::fs::write(state.path().join(".key.new"), b"left by a crash").unwrap();
         state.write("key", b"two").unwrap();
-        assert_eq!(
-            state.read("key").unwrap().as_deref(),
-            Some(b"two".as_slice())
-        );
+        assert_eq!(state.read("key").unwrap().as_deref(), Some(b"two".as_slice()));
         assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
     }
 }

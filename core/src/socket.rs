@@ -34,6 +34,8 @@ pub struct ListenSettings {
     pub reuse_port: bool,
     /// Packet mark, inherited by what is accepted. Needs CAP_NET_ADMIN.
     pub mark: Option<u32>,
+    /// An IPv6 wildcard takes IPv4 connections too.
+    pub is_dual_stack: bool,
 }
 
 /// Why a connection was not made.
@@ -105,13 +107,13 @@ pub fn listen(at: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListen
 }
 
 /// A listening socket, in the calling thread's network namespace. An IPv6 one takes IPv6 only, so that both families
-/// can have one on the same port.
+/// can have one on the same port, unless it is to take both.
 pub fn listening_socket(at: SocketAddr, settings: &ListenSettings) -> io::Result<Socket> {
     let socket = new_socket(at.is_ipv6(), Type::STREAM, settings.mark)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(settings.reuse_port)?;
     if at.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(!settings.is_dual_stack)?;
     }
     if settings.is_transparent {
         set_transparent(&socket, at.is_ipv6())?;

@@ -172,7 +172,7 @@ impl MeshBuilder {
             bail!("a mesh has 1 to {NODES_MAX} nodes");
         }
         let folder = self.folder.clone().unwrap_or_else(default_folder);
-        for part in ["manifests", "logs", "pods", "controller"] {
+        for part in ["manifests", "logs", "pods"] {
             let part = folder.join(part);
             fs::create_dir_all(&part).with_context(|| format!("making {}", part.display()))?;
         }

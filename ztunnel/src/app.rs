@@ -7,7 +7,7 @@
 //!
 //! The two don't share a runtime, so that a large push or scrape takes no time from connections.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -23,7 +23,8 @@ use weft_core::telemetry::{
     Build, CertificateMetrics, CertificateStates, DnsMetrics, LogControl, ProxyMetrics, Registry,
     RuntimeMetrics, SocketMetrics, TrafficMetrics, XdsMetrics,
 };
-use weft_core::{clock, socket, xds};
+use weft_core::socket::{self, ListenSettings};
+use weft_core::{clock, xds};
 
 use crate::control;
 use crate::dns::name_servers;
@@ -180,8 +181,14 @@ fn serve(
     address: SocketAddr,
     router: Router,
 ) -> anyhow::Result<()> {
-    let listener = socket::listen(address, &socket::ListenSettings::default())
-        .with_context(|| format!("{name}: listening on {address}"))?;
+    let settings = ListenSettings { is_dual_stack: true, ..ListenSettings::default() };
+    // A kernel without IPv6 has the IPv4 wildcard.
+    let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    let listener = match socket::listen(address, &settings) {
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => socket::listen(v4, &settings),
+        listening => listening,
+    };
+    let listener = listener.with_context(|| format!("{name}: listening on {address}"))?;
     parts.spawn(async move {
         admin::serve(listener, Arc::new(router), std::future::pending()).await;
         name

@@ -19,7 +19,7 @@ pub(crate) async fn open(
     authority: Authority,
     record: &mut Record,
 ) -> Result<TunnelStream, ConnectionError> {
-    let gateway = outbound.tunnel(outer, authority.clone(), record).await?;
+    let gateway = Box::pin(outbound.tunnel(outer, authority.clone(), record)).await?;
     let certificate = outbound.shared.certs.certificate(&outbound.pod.identity).await?;
     let address = outer.address.ip();
     let (io, peer) = tls::connect_to(&certificate, inner, address, gateway.stream)

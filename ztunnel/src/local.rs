@@ -55,8 +55,8 @@ async fn join(
     let shared = outbound.shared;
     let source_identity = &outbound.pod.identity;
     // Without a certificate neither could have met the other on another node.
-    shared.certs.certificate(source_identity).await?;
-    shared.certs.certificate(&destination.identity).await?;
+    Box::pin(shared.certs.certificate(source_identity)).await?;
+    Box::pin(shared.certs.certificate(&destination.identity)).await?;
     let open = |direction| OpenConnection {
         direction,
         source: outbound.from,
@@ -72,10 +72,11 @@ async fn join(
         source_ip: outbound.from.ip(),
         destination: target,
     };
-    let workload = authorise::authorise(&shared.mesh, destination, &connection).await?;
+    let workload =
+        Box::pin(authorise::authorise(&shared.mesh, destination, &connection)).await?;
     inbound.destination.workload = Some(workload);
     let source = destination.spoofed_source(outbound.from.ip(), target);
-    let upstream = destination.sockets.connect(target, source).await?;
+    let upstream = Box::pin(destination.sockets.connect(target, source)).await?;
     let at_source = outbound.pod.connections.track(open(Direction::Outbound), &outbound.drain);
     record.open(&shared.traffic);
     inbound.open(&shared.traffic);

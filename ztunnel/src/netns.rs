@@ -157,7 +157,12 @@ fn make(order: Order, mark: u32) -> io::Result<Vec<Socket>> {
     match order {
         Order::Listen { address, transparent } => {
             let settings =
-                ListenSettings { is_transparent: transparent, reuse_port: true, mark };
+                ListenSettings {
+                is_transparent: transparent,
+                reuse_port: true,
+                mark,
+                is_dual_stack: false,
+            };
             Ok(vec![socket::listening_socket(address, &settings)?])
         }
         Order::Datagram { address } => {
@@ -269,14 +274,6 @@ impl PodSockets {
             .ok_or_else(|| io::Error::other("the namespace broker made no socket"))?;
         stash.spare.lock().append(&mut made);
         Ok(socket)
-    }
-
-    /// Gives spare descriptors back; called when the pod has been quiet.
-    pub(crate) fn shrink(&self) {
-        for stash in [&self.v4, &self.v6] {
-            stash.batch.store(1, Ordering::Relaxed);
-            stash.spare.lock().clear();
-        }
     }
 }
 

@@ -110,9 +110,7 @@ pub async fn serve(
     let app = router(admin).layer(middleware::from_fn(refuse_other_hosts));
     let requests = Arc::new(Semaphore::new(ADMIN_REQUESTS_MAX));
     let app = app.layer(middleware::from_fn_with_state(requests, limit));
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 fn router(admin: Arc<Admin>) -> Router {
@@ -137,18 +135,11 @@ async fn limit(State(requests): State<Arc<Semaphore>>, request: Request, next: N
 }
 
 async fn refuse_other_hosts(request: Request, next: Next) -> Response {
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|host| host.to_str().ok());
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     if host.is_some_and(is_loopback_name) {
         return next.run(request).await;
     }
-    (
-        StatusCode::MISDIRECTED_REQUEST,
-        "ask by localhost or a loopback address",
-    )
-        .into_response()
+    (StatusCode::MISDIRECTED_REQUEST, "ask by localhost or a loopback address").into_response()
 }
 
 fn is_loopback_name(host: &str) -> bool {
@@ -160,20 +151,14 @@ fn is_loopback_name(host: &str) -> bool {
         _ => host,
     };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost"
-        || bare
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     if *admin.is_synced.borrow() {
         return "ready\n".into_response();
     }
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        "not ready: the objects have not been read yet\n",
-    )
+    (StatusCode::SERVICE_UNAVAILABLE, "not ready: the objects have not been read yet\n")
         .into_response()
 }
 
@@ -202,20 +187,11 @@ async fn token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
         Ok(asked) => asked,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    let ttl = asked
-        .ttl_seconds
-        .map_or(JOIN_TOKEN_TTL_DEFAULT, Duration::from_secs);
+    let ttl = asked.ttl_seconds.map_or(JOIN_TOKEN_TTL_DEFAULT, Duration::from_secs);
     match JoinToken::issue(&admin.tokens, admin.authority.anchor(), &asked.node, ttl) {
         Ok(token) => {
-            tracing::info!(
-                node = asked.node,
-                ttl_seconds = ttl.as_secs(),
-                "join token issued"
-            );
-            Json(TokenResponse {
-                token: token.to_string(),
-            })
-            .into_response()
+            tracing::info!(node = asked.node, ttl_seconds = ttl.as_secs(), "join token issued");
+            Json(TokenResponse { token: token.to_string() }).into_response()
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }
@@ -227,24 +203,14 @@ mod tests {
 
     #[test]
     fn only_loopback_names_are_answered() {
-        for host in [
-            "localhost",
-            "localhost:15014",
-            "127.0.0.1",
-            "127.0.0.1:1",
-            "[::1]:15014",
-            "[::1]",
-        ] {
+        for host in
+            ["localhost", "localhost:15014", "127.0.0.1", "127.0.0.1:1", "[::1]:15014", "[::1]"]
+        {
             assert!(is_loopback_name(host), "{host}");
         }
-        for host in [
-            "",
-            "evil.example",
-            "evil.example:15014",
-            "10.0.0.1:80",
-            "localhost.evil",
-            "::2",
-        ] {
+        for host in
+            ["", "evil.example", "evil.example:15014", "10.0.0.1:80", "localhost.evil", "::2"]
+        {
             assert!(!is_loopback_name(host), "{host}");
         }
     }

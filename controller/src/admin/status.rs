@@ -121,9 +121,7 @@ pub(super) fn gather(admin: &Admin) -> ControllerStatus {
 }
 
 fn type_count(type_url: &str, resources: usize, clients: &[ClientStatus]) -> TypeCount {
-    let subscribed = clients
-        .iter()
-        .filter_map(|client| client.types.get(type_url));
+    let subscribed = clients.iter().filter_map(|client| client.types.get(type_url));
     TypeCount {
         type_url: type_url.to_owned(),
         resources,
@@ -134,6 +132,5 @@ fn type_count(type_url: &str, resources: usize, clients: &[ClientStatus]) -> Typ
 
 /// Unix seconds of a time.
 pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -18,11 +18,7 @@ fn entry(client: &ClientStatus) -> Value {
     fields.insert("istio_version".into(), json!(client.version));
     for (type_url, status) in &client.types {
         // `type.googleapis.com/istio.workload.Address` → `address`
-        let name = type_url
-            .rsplit('.')
-            .next()
-            .unwrap_or(type_url)
-            .to_ascii_lowercase();
+        let name = type_url.rsplit('.').next().unwrap_or(type_url).to_ascii_lowercase();
         fields.insert(format!("{name}_sent"), json!(status.nonce_sent));
         fields.insert(format!("{name}_acked"), json!(status.nonce_acked));
     }
@@ -36,25 +32,17 @@ mod tests {
 
     #[test]
     fn entry_has_the_fields_that_istioctl_reads() {
-        let status = TypeStatus {
-            nonce_sent: "2".into(),
-            nonce_acked: "1".into(),
-            ..Default::default()
-        };
+        let status =
+            TypeStatus { nonce_sent: "2".into(), nonce_acked: "1".into(), ..Default::default() };
         let mut client = ClientStatus {
             proxy: "ztunnel-x.istio-system".into(),
             kind: "ztunnel".into(),
             ..Default::default()
         };
-        client
-            .types
-            .insert(weft_proto::contract::type_url::ADDRESS.into(), status);
+        client.types.insert(weft_proto::contract::type_url::ADDRESS.into(), status);
         let entry = entries(&[client]).remove(0);
         assert_eq!(entry["proxy"], "ztunnel-x.istio-system");
         assert_eq!(entry["proxy_type"], "ztunnel");
-        assert_eq!(
-            (&entry["address_sent"], &entry["address_acked"]),
-            (&json!("2"), &json!("1"))
-        );
+        assert_eq!((&entry["address_sent"], &entry["address_acked"]), (&json!("2"), &json!("1")));
     }
 }

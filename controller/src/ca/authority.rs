@@ -61,12 +61,7 @@ impl Authority {
                     .into(),
             ));
         };
-        Ok(Self {
-            root,
-            ttl_default,
-            roots_pem,
-            anchor,
-        })
+        Ok(Self { root, ttl_default, roots_pem, anchor })
     }
 
     /// Signs a workload's certificate: exactly one name, the identity. `None` asks for the default validity.
@@ -76,12 +71,7 @@ impl Authority {
         key: &impl PublicKeyData,
         ttl: Option<Duration>,
     ) -> Result<IssuedChain, CaError> {
-        sign_names(
-            &self.root,
-            vec![uri(identity)?],
-            key,
-            ttl.unwrap_or(self.ttl_default),
-        )
+        sign_names(&self.root, vec![uri(identity)?], key, ttl.unwrap_or(self.ttl_default))
     }
 
     /// Signs a certificate by which the controller itself is recognised, for host names and addresses besides its
@@ -166,14 +156,9 @@ fn sign_names(
     params.not_after = not_after.into();
     params.serial_number = Some(random_serial());
     params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![
-        KeyUsagePurpose::DigitalSignature,
-        KeyUsagePurpose::KeyEncipherment,
-    ];
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let leaf = params.signed_by(key, &root.issuer).map_err(signing)?;
     let mut chain = vec![leaf.der().clone()];
@@ -183,9 +168,7 @@ fn sign_names(
 
 fn trial_leaf(root: &Root) -> Result<IssuedChain, CaError> {
     let key = KeyPair::generate().map_err(signing)?;
-    let names = vec![SanType::DnsName(
-        "trial.invalid".try_into().map_err(signing)?,
-    )];
+    let names = vec![SanType::DnsName("trial.invalid".try_into().map_err(signing)?)];
     sign_names(root, names, &key, LEAF_TTL_DEFAULT)
 }
 
@@ -203,12 +186,8 @@ fn verifies(issued: &IssuedChain, anchor: &CertificateDer<'static>) -> bool {
     let Some((leaf, between)) = issued.chain.split_first() else {
         return false;
     };
-    let since = clock::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    verifier
-        .verify_client_cert(leaf, between, UnixTime::since_unix_epoch(since))
-        .is_ok()
+    let since = clock::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    verifier.verify_client_cert(leaf, between, UnixTime::since_unix_epoch(since)).is_ok()
 }
 
 fn uri(identity: &SpiffeId) -> Result<SanType, CaError> {

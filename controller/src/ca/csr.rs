@@ -38,9 +38,7 @@ pub fn verified_public_key(pem: &str) -> Result<SubjectPublicKeyInfo, CaError> {
     if *algorithm == OID_PKCS1_SHA1WITHRSA || *algorithm == OID_SHA1_WITH_RSA {
         return Err(refusal("is signed with SHA-1"));
     }
-    request
-        .verify_signature()
-        .map_err(|_| refusal("is not signed by its own key"))?;
+    request.verify_signature().map_err(|_| refusal("is not signed by its own key"))?;
     SubjectPublicKeyInfo::from_der(key.raw).map_err(|_| refusal("has a key of an unknown form"))
 }
 
@@ -58,9 +56,7 @@ fn check_key(key: &ParsedKey<'_>) -> Result<(), CaError> {
     if accepted {
         return Ok(());
     }
-    Err(refusal(
-        "must have a P-256, P-384 or Ed25519 key, or RSA of at least 2048 bits",
-    ))
+    Err(refusal("must have a P-256, P-384 or Ed25519 key, or RSA of at least 2048 bits"))
 }
 
 fn refusal(reason: &str) -> CaError {
@@ -80,14 +76,11 @@ mod tests {
 
     #[test]
     fn usual_keys_are_accepted() {
-        let mut keys: Vec<_> = [
-            &rcgen::PKCS_ECDSA_P256_SHA256,
-            &rcgen::PKCS_ECDSA_P384_SHA384,
-            &rcgen::PKCS_ED25519,
-        ]
-        .into_iter()
-        .map(|algorithm| KeyPair::generate_for(algorithm).unwrap())
-        .collect();
+        let mut keys: Vec<_> =
+            [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519]
+                .into_iter()
+                .map(|algorithm| KeyPair::generate_for(algorithm).unwrap())
+                .collect();
         keys.push(KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap());
         for key in keys {
             let accepted = verified_public_key(&request(&key)).unwrap();
@@ -109,10 +102,7 @@ mod tests {
         let params = CertificateParams::new(Vec::new()).unwrap();
         let mut der = params.serialize_request(&mine).unwrap().der().to_vec();
         let own = mine.public_key_raw();
-        let at = der
-            .windows(own.len())
-            .position(|window| window == own)
-            .unwrap();
+        let at = der.windows(own.len()).position(|window| window == own).unwrap();
         der[at..at + own.len()].copy_from_slice(theirs.public_key_raw());
         let refusal = verified_public_key(&to_pem(&der)).unwrap_err();
         assert!(refusal.to_string().contains("own key"), "{refusal}");

@@ -49,27 +49,15 @@ impl Root {
         };
         let path = state.path().join(CERTIFICATE_FILE);
         let kept = state.read(CERTIFICATE_FILE)?;
-        let kept = kept
-            .map(|pem| parse_certificates(&path, &pem))
-            .transpose()?;
+        let kept = kept.map(|pem| parse_certificates(&path, &pem)).transpose()?;
         match kept.and_then(|certificates| certificates.into_iter().next()) {
-            Some(certificate) if !is_ending(&path, &certificate)? => Self::assemble(
-                &path,
-                key,
-                certificate.clone(),
-                Vec::new(),
-                vec![certificate],
-            ),
+            Some(certificate) if !is_ending(&path, &certificate)? => {
+                Self::assemble(&path, key, certificate.clone(), Vec::new(), vec![certificate])
+            }
             _ => {
                 let certificate = self_sign(&key, domain)?;
                 state.write(CERTIFICATE_FILE, pem_of(&certificate).as_bytes())?;
-                Self::assemble(
-                    &path,
-                    key,
-                    certificate.clone(),
-                    Vec::new(),
-                    vec![certificate],
-                )
+                Self::assemble(&path, key, certificate.clone(), Vec::new(), vec![certificate])
             }
         }
     }
@@ -96,11 +84,7 @@ impl Root {
         let read = |name: &str| parse_certificates(&path(name), &read_public(&path(name))?);
         let signers = read(CERTIFICATE_FILE)?;
         let roots = read(ROOT_FILE)?;
-        let chain = if path(CHAIN_FILE).exists() {
-            read(CHAIN_FILE)?
-        } else {
-            Vec::new()
-        };
+        let chain = if path(CHAIN_FILE).exists() { read(CHAIN_FILE)? } else { Vec::new() };
         let Some(signer) = signers.first().cloned() else {
             return Err(material(&path(CERTIFICATE_FILE), "holds no certificate"));
         };
@@ -133,13 +117,7 @@ impl Root {
             signer_not_after = signer_not_after.min(validity_of(path, certificate)?.1);
         }
         let issuer = Issuer::from_ca_cert_der(&signer, key).map_err(signing)?;
-        Ok(Self {
-            issuer,
-            intermediates,
-            roots,
-            signer_not_after,
-            roots_not_after,
-        })
+        Ok(Self { issuer, intermediates, roots, signer_not_after, roots_not_after })
     }
 }
 
@@ -194,10 +172,7 @@ fn check_signer(path: &Path, signer: &CertificateDer<'_>, key: &KeyPair) -> Resu
         return Err(material(path, "does not belong to the key beside it"));
     }
     if !certificate.is_ca() {
-        return Err(material(
-            path,
-            "is not the certificate of an authority (CA:TRUE is missing)",
-        ));
+        return Err(material(path, "is not the certificate of an authority (CA:TRUE is missing)"));
     }
     let usage = certificate.key_usage().ok().flatten();
     if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
@@ -215,10 +190,7 @@ fn validity_of(
         let seconds = u64::try_from(seconds).unwrap_or_default();
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     };
-    Ok((
-        time(validity.not_before.timestamp()),
-        time(validity.not_after.timestamp()),
-    ))
+    Ok((time(validity.not_before.timestamp()), time(validity.not_after.timestamp())))
 }
 
 fn parse<'a>(path: &Path, der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CaError> {
@@ -239,10 +211,7 @@ fn parse_key(path: &Path, pem: &str) -> Result<KeyPair, CaError> {
 }
 
 fn material(path: &Path, reason: &str) -> CaError {
-    CaError::Material {
-        path: PathBuf::from(path),
-        reason: reason.to_owned(),
-    }
+    CaError::Material { path: PathBuf::from(path), reason: reason.to_owned() }
 }
 
 fn signing(error: rcgen::Error) -> CaError {

@@ -44,15 +44,7 @@ impl CertificateService {
     ) -> Self {
         let (trust_domain, root_namespace) = mesh;
         let rates = Buckets::new(CSR_PER_SECOND, CSR_BURST, RATED_NODES_MAX);
-        Self {
-            authority,
-            tokens,
-            pods,
-            metrics,
-            trust_domain,
-            root_namespace,
-            rates,
-        }
+        Self { authority, tokens, pods, metrics, trust_domain, root_namespace, rates }
     }
 
     fn create(&self, request: &Request<IstioCertificateRequest>) -> Result<Vec<String>, Status> {
@@ -65,15 +57,9 @@ impl CertificateService {
         self.limit(&caller)?;
         let message = request.get_ref();
         let identity = self.authorise(&caller, message)?;
-        let ttl = self
-            .authority
-            .validity(message.validity_duration)
-            .map_err(to_status)?;
+        let ttl = self.authority.validity(message.validity_duration).map_err(to_status)?;
         let key = verified_public_key(&message.csr).map_err(to_status)?;
-        let issued = self
-            .authority
-            .sign(&identity, &key, ttl)
-            .map_err(to_status)?;
+        let issued = self.authority.sign(&identity, &key, ttl).map_err(to_status)?;
         tracing::debug!(%identity, node = caller.node.as_deref(), "certificate issued");
         Ok(issued.to_pem(self.authority.roots_pem()))
     }
@@ -154,9 +140,7 @@ fn impersonated(request: &IstioCertificateRequest) -> Result<Option<&str>, Statu
         None => Ok(None),
         Some(value) => match &value.kind {
             Some(Kind::StringValue(identity)) => Ok(Some(identity)),
-            _ => Err(Status::invalid_argument(format!(
-                "{IMPERSONATED_IDENTITY} is not text"
-            ))),
+            _ => Err(Status::invalid_argument(format!("{IMPERSONATED_IDENTITY} is not text"))),
         },
     }
 }

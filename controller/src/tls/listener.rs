@@ -136,13 +136,7 @@ impl Connection {
         permits: (OwnedSemaphorePermit, AddressPermit),
     ) -> Self {
         metrics.connections.inc();
-        Self {
-            stream,
-            replayed: 0,
-            peer,
-            metrics,
-            _permits: permits,
-        }
+        Self { stream, replayed: 0, peer, metrics, _permits: permits }
     }
 }
 
@@ -209,10 +203,7 @@ struct AddressPermit {
 
 impl AddressCounts {
     fn new(max: usize) -> Self {
-        Self {
-            max,
-            counts: Arc::default(),
-        }
+        Self { max, counts: Arc::default() }
     }
 
     fn take(&self, address: IpAddr) -> Option<AddressPermit> {
@@ -222,10 +213,7 @@ impl AddressCounts {
             return None;
         }
         *count += 1;
-        Some(AddressPermit {
-            address,
-            counts: self.counts.clone(),
-        })
+        Some(AddressPermit { address, counts: self.counts.clone() })
     }
 }
 

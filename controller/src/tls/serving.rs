@@ -52,12 +52,7 @@ impl ServingCertificate {
         names: Vec<String>,
     ) -> Result<Arc<Self>, ServingError> {
         let current = ArcSwap::from_pointee(sign(&authority, &identity, &names)?);
-        Ok(Arc::new(Self {
-            authority,
-            identity,
-            names,
-            current,
-        }))
+        Ok(Arc::new(Self { authority, identity, names, current }))
     }
 
     /// TLS as the controller serves it. Clients authenticate by token, so none is asked for a certificate.
@@ -93,13 +88,8 @@ impl ServingCertificate {
 
     fn until_half_life(&self) -> Duration {
         let current = self.current.load();
-        let life = current
-            .not_after
-            .duration_since(current.issued)
-            .unwrap_or_default();
-        let left = (current.issued + life / 2)
-            .duration_since(clock::now())
-            .unwrap_or_default();
+        let life = current.not_after.duration_since(current.issued).unwrap_or_default();
+        let left = (current.issued + life / 2).duration_since(clock::now()).unwrap_or_default();
         left.max(RENEWAL_WAIT_MIN)
     }
 }
@@ -108,9 +98,7 @@ struct Resolver(Arc<ServingCertificate>);
 
 impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Resolver")
-            .field("names", &self.0.names)
-            .finish()
+        f.debug_struct("Resolver").field("names", &self.0.names).finish()
     }
 }
 

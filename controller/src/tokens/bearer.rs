@@ -37,13 +37,7 @@ mod tests {
         };
         assert_eq!(bearer_token(&headers(&["Bearer abc"])).unwrap(), "abc");
         assert_eq!(bearer_token(&headers(&["bearer  abc "])).unwrap(), "abc");
-        for values in [
-            &[][..],
-            &["abc"],
-            &["Basic abc"],
-            &["Bearer "],
-            &["Bearer a", "Bearer b"],
-        ] {
+        for values in [&[][..], &["abc"], &["Basic abc"], &["Bearer "], &["Bearer a", "Bearer b"]] {
             assert!(bearer_token(&headers(values)).is_err(), "{values:?}");
         }
     }

@@ -51,10 +51,7 @@ pub(super) struct Reference {
 impl Reference {
     /// A reference whose uid is derived from the names, so that it is the same after a restart.
     pub(super) fn derived(kind: &str, name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            uid: Some(derived_uid(kind, name)),
-        }
+        Self { name: name.to_owned(), uid: Some(derived_uid(kind, name)) }
     }
 }
 
@@ -97,11 +94,7 @@ impl Caller {
     }
 
     pub(super) fn from_claims(claims: &Claims) -> Result<Self, TokenError> {
-        let account = claims
-            .bound
-            .serviceaccount
-            .as_ref()
-            .map(|account| account.name.as_str());
+        let account = claims.bound.serviceaccount.as_ref().map(|account| account.name.as_str());
         let account = account.ok_or_else(|| invalid("it names no service account"))?;
         let namespace = claims.bound.namespace.as_str();
         if claims.sub != format!("system:serviceaccount:{namespace}:{account}") {
@@ -110,11 +103,7 @@ impl Caller {
         Ok(Self {
             namespace: namespace.into(),
             service_account: account.into(),
-            node: claims
-                .bound
-                .node
-                .as_ref()
-                .map(|node| node.name.as_str().into()),
+            node: claims.bound.node.as_ref().map(|node| node.name.as_str().into()),
             expires_at: claims.exp,
         })
     }
@@ -154,21 +143,11 @@ fn derived_uid(kind: &str, name: &str) -> String {
     digest.update([0]);
     digest.update(name);
     let bytes: [u8; 32] = digest.finalize().into();
-    let value = bytes
-        .iter()
-        .take(16)
-        .fold(0u128, |value, byte| (value << 8) | u128::from(*byte));
+    let value = bytes.iter().take(16).fold(0u128, |value, byte| (value << 8) | u128::from(*byte));
     let value = (value & !(0xf << 76) & !(0x3 << 62)) | (0x8 << 76) | (0x2 << 62);
     let hex = format!("{value:032x}");
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
-    [
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32),
-    ]
-    .join("-")
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 #[cfg(test)]

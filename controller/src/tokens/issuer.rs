@@ -10,7 +10,9 @@ use weft_proto::contract::TOKEN_AUDIENCE;
 
 use super::claims::{Bound, Claims, Reference, check_node_name, check_time, invalid};
 use super::{Caller, Component, TokenError};
-use crate::serving_limits::{JOIN_TOKEN_TTL_MAX, LEAF_TTL_MIN, TOKEN_BYTES_MAX, TOKEN_TTL, AGENT_TOKEN_TTL};
+use crate::serving_limits::{
+    AGENT_TOKEN_TTL, JOIN_TOKEN_TTL_MAX, LEAF_TTL_MIN, TOKEN_BYTES_MAX, TOKEN_TTL,
+};
 use crate::state_dir::StateDir;
 
 const KEY_FILE: &str = "token-key.pem";
@@ -101,10 +103,7 @@ impl TokenIssuer {
         }
         let bound = Bound {
             namespace: self.root_namespace.clone(),
-            node: Some(Reference {
-                name: node.to_owned(),
-                uid: None,
-            }),
+            node: Some(Reference { name: node.to_owned(), uid: None }),
             pod: None,
             serviceaccount: None,
         };
@@ -122,11 +121,7 @@ impl TokenIssuer {
         if claims.sub != JOIN_SUBJECT {
             return Err(invalid("it is no join token"));
         }
-        let node = claims
-            .bound
-            .node
-            .ok_or_else(|| invalid("it names no node"))?
-            .name;
+        let node = claims.bound.node.ok_or_else(|| invalid("it names no node"))?.name;
         check_node_name(&node)?;
         Ok(node)
     }
@@ -151,10 +146,7 @@ impl TokenIssuer {
         };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.encoding)
             .map_err(|e| key_error("can't sign", &e))?;
-        Ok(IssuedToken {
-            token,
-            expires_at: claims.exp,
-        })
+        Ok(IssuedToken { token, expires_at: claims.exp })
     }
 
     fn claims(&self, token: &str, audience: &str) -> Result<Claims, TokenError> {
@@ -205,11 +197,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(&folder.path().join("state")).unwrap();
         let issuer = TokenIssuer::open(&state, "https://mesh.test", "istio-system").unwrap();
-        Fixture {
-            _folder: folder,
-            state,
-            issuer,
-        }
+        Fixture { _folder: folder, state, issuer }
     }
 
     fn claims(now: u64) -> serde_json::Value {
@@ -251,12 +239,7 @@ mod tests {
     fn each_wrong_claim_alone_is_refused() {
         let fixture = fixture();
         let now = clock::unix_seconds();
-        assert!(
-            fixture
-                .issuer
-                .verify(&signed(&fixture, &claims(now)))
-                .is_ok()
-        );
+        assert!(fixture.issuer.verify(&signed(&fixture, &claims(now))).is_ok());
         for (pointer, value) in [
             ("/iss", json!("https://other.test")),
             ("/iss", json!(["https://mesh.test2"])),
@@ -278,10 +261,7 @@ mod tests {
         for claim in ["iss", "sub", "aud", "exp", "nbf"] {
             let mut bad = claims(now);
             bad.as_object_mut().unwrap().remove(claim);
-            assert!(
-                fixture.issuer.verify(&signed(&fixture, &bad)).is_err(),
-                "no {claim}"
-            );
+            assert!(fixture.issuer.verify(&signed(&fixture, &bad)).is_err(), "no {claim}");
         }
     }
 
@@ -294,10 +274,7 @@ mod tests {
             let head = BASE64.encode(json!({"alg": alg, "typ": "JWT"}).to_string());
             for signature in ["", "AAAA"] {
                 let token = format!("{head}.{body}.{signature}");
-                assert!(
-                    fixture.issuer.verify(&token).is_err(),
-                    "{alg:?} was accepted"
-                );
+                assert!(fixture.issuer.verify(&token).is_err(), "{alg:?} was accepted");
             }
         }
         // The classic confusion: the public key, which is no secret, as an HMAC secret.
@@ -311,21 +288,12 @@ mod tests {
     #[test]
     fn damaged_and_oversized_tokens_are_refused() {
         let fixture = fixture();
-        let token = fixture
-            .issuer
-            .issue(Component::Agent, "node1")
-            .unwrap()
-            .token;
+        let token = fixture.issuer.issue(Component::Agent, "node1").unwrap().token;
         for end in [0, 1, token.len() / 2, token.len() - 1] {
             assert!(fixture.issuer.verify(token.get(..end).unwrap()).is_err());
         }
         assert!(fixture.issuer.verify(&format!("{token}A")).is_err());
-        assert!(
-            fixture
-                .issuer
-                .verify(&"a".repeat(TOKEN_BYTES_MAX + 1))
-                .is_err()
-        );
+        assert!(fixture.issuer.verify(&"a".repeat(TOKEN_BYTES_MAX + 1)).is_err());
         assert!(fixture.issuer.verify("..").is_err());
     }
 

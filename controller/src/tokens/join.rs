@@ -43,16 +43,11 @@ impl JoinToken {
         let (Some(PREFIX), Some(hash), Some(token)) = (prefix, hash, token) else {
             return Err(TokenError::JoinShape);
         };
-        let decoded = URL_SAFE_NO_PAD
-            .decode(hash)
-            .map_err(|_| TokenError::JoinShape)?;
+        let decoded = URL_SAFE_NO_PAD.decode(hash).map_err(|_| TokenError::JoinShape)?;
         if hash.len() != HASH_CHARACTERS || decoded.len() != 32 || token.is_empty() {
             return Err(TokenError::JoinShape);
         }
-        Ok(Self {
-            root_hash: hash.to_owned(),
-            token: token.to_owned(),
-        })
+        Ok(Self { root_hash: hash.to_owned(), token: token.to_owned() })
     }
 
     /// Whether `root_der` is the root that the token's issuer meant.
@@ -92,9 +87,7 @@ mod tests {
     #[test]
     fn join_token_pins_its_root_and_names_its_node() {
         let issuer = issuer();
-        let text = JoinToken::issue(&issuer, b"root", "node7", HOUR)
-            .unwrap()
-            .to_string();
+        let text = JoinToken::issue(&issuer, b"root", "node7", HOUR).unwrap().to_string();
         let join = JoinToken::parse(&format!("{text}\n")).unwrap();
         assert!(join.pins(b"root"));
         assert!(!join.pins(b"another root"));
@@ -114,14 +107,8 @@ mod tests {
     #[test]
     fn misshapen_join_tokens_are_refused() {
         let hash = URL_SAFE_NO_PAD.encode([0; 32]);
-        for text in [
-            "",
-            "weft1",
-            "weft1..",
-            "weft2.a.b",
-            &format!("weft1.{hash}."),
-            "weft1.AAAA.x",
-        ] {
+        for text in ["", "weft1", "weft1..", "weft2.a.b", &format!("weft1.{hash}."), "weft1.AAAA.x"]
+        {
             assert!(JoinToken::parse(text).is_err(), "{text:?}");
         }
     }

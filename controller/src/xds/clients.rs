@@ -108,11 +108,7 @@ impl Clients {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let status = Arc::new(Mutex::new(status));
         self.shared.by_id.lock().insert(id, status.clone());
-        Record {
-            id,
-            clients: self.clone(),
-            status,
-        }
+        Record { id, clients: self.clone(), status }
     }
 }
 
@@ -166,8 +162,6 @@ impl ClientStatus {
 
 /// Unix milliseconds.
 pub(super) fn unix_millis() -> u64 {
-    let since = clock::now()
-        .duration_since(std::time::SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = clock::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -48,10 +48,7 @@ impl Encoder for DeltaCodec {
     ) -> Result<(), Status> {
         let frames: usize = response.frames.iter().map(Bytes::len).sum();
         buffer.reserve(response.head.encoded_len() + frames);
-        response
-            .head
-            .encode(buffer)
-            .map_err(|error| Status::internal(error.to_string()))?;
+        response.head.encode(buffer).map_err(|error| Status::internal(error.to_string()))?;
         for frame in &response.frames {
             buffer.put_slice(frame);
         }

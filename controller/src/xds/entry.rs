@@ -53,11 +53,7 @@ impl Entry {
             name: name.to_owned(),
             aliases: facts.aliases.iter().map(ToString::to_string).collect(),
         };
-        Self {
-            version,
-            frame: frame(&resource),
-            facts,
-        }
+        Self { version, frame: frame(&resource), facts }
     }
 
     /// The same resource for who subscribed to workloads alone: the inner message under its own type. Made on each
@@ -123,10 +119,7 @@ fn facts_of(type_url: &str, content: &Bytes) -> Facts {
             None => Facts::default(),
         },
         type_url::ENROLLED_POD => EnrolledPod::decode(content.clone())
-            .map(|pod| Facts {
-                node: some_text(&pod.node),
-                ..Facts::default()
-            })
+            .map(|pod| Facts { node: some_text(&pod.node), ..Facts::default() })
             .unwrap_or_default(),
         _ => Facts::default(),
     }
@@ -137,21 +130,14 @@ fn workload_facts(workload: &Workload) -> Facts {
     Facts {
         node: some_text(&workload.node),
         aliases: workload.addresses.iter().filter_map(key).collect(),
-        services: workload
-            .services
-            .keys()
-            .map(|name| name.as_str().into())
-            .collect(),
+        services: workload.services.keys().map(|name| name.as_str().into()).collect(),
         is_workload: true,
     }
 }
 
 fn service_facts(service: &Service) -> Facts {
     let key = |address: &NetworkAddress| address_key(&address.network, &address.address);
-    Facts {
-        aliases: service.addresses.iter().filter_map(key).collect(),
-        ..Facts::default()
-    }
+    Facts { aliases: service.addresses.iter().filter_map(key).collect(), ..Facts::default() }
 }
 
 fn some_text(text: &str) -> Option<Arc<str>> {
@@ -191,10 +177,7 @@ mod tests {
         assert_eq!(parse_version(&resource.version), Some(entry.version));
         assert_eq!(resource.aliases, ["/10.0.0.1", "/::"]);
         let any = resource.resource.unwrap();
-        assert_eq!(
-            (any.type_url.as_str(), any.value),
-            (type_url::ADDRESS, content.to_vec())
-        );
+        assert_eq!((any.type_url.as_str(), any.value), (type_url::ADDRESS, content.to_vec()));
     }
 
     #[test]
@@ -202,10 +185,7 @@ mod tests {
         let content = workload().encode_to_vec().into();
         let facts = Entry::new(type_url::ADDRESS, "x", content).facts;
         assert_eq!(facts.node.as_deref(), Some("node1"));
-        assert_eq!(
-            facts.services.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
-            ["ns/a.example"]
-        );
+        assert_eq!(facts.services.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["ns/a.example"]);
         assert!(facts.is_workload);
         let broken = Entry::new(type_url::ADDRESS, "x", Bytes::from_static(b"\xff\xff"));
         assert!(broken.facts.node.is_none());
@@ -218,13 +198,8 @@ mod tests {
         let resource = decode(&entry.as_workload().unwrap());
         let any = resource.resource.unwrap();
         assert_eq!(any.type_url, type_url::WORKLOAD);
-        assert_eq!(
-            Workload::decode(any.value.as_slice()).unwrap().uid,
-            "c//Pod/ns/a"
-        );
-        let service = Address {
-            r#type: Some(Type::Service(Service::default())),
-        };
+        assert_eq!(Workload::decode(any.value.as_slice()).unwrap().uid, "c//Pod/ns/a");
+        let service = Address { r#type: Some(Type::Service(Service::default())) };
         let service = Entry::new(type_url::ADDRESS, "s", service.encode_to_vec().into());
         assert!(service.as_workload().is_none());
     }

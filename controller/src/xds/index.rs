@@ -19,40 +19,22 @@ impl Index {
     /// Adds a resource.
     pub(super) fn insert(&mut self, name: &Arc<str>, facts: &Facts) {
         for alias in &facts.aliases {
-            let others = self
-                .by_alias
-                .get(alias)
-                .into_iter()
-                .flat_map(|names| names.iter());
-            let names = others
-                .filter(|other| *other != name)
-                .chain([name])
-                .cloned()
-                .collect();
+            let others = self.by_alias.get(alias).into_iter().flat_map(|names| names.iter());
+            let names = others.filter(|other| *other != name).chain([name]).cloned().collect();
             self.by_alias.insert(alias.clone(), names);
         }
         for service in &facts.services {
-            self.by_service
-                .entry(service.clone())
-                .or_default()
-                .insert(name.clone());
+            self.by_service.entry(service.clone()).or_default().insert(name.clone());
         }
         if let Some(node) = &facts.node {
-            self.by_node
-                .entry(node.clone())
-                .or_default()
-                .insert(name.clone());
+            self.by_node.entry(node.clone()).or_default().insert(name.clone());
         }
     }
 
     /// Takes a resource out again; `facts` are those that it was added with.
     pub(super) fn remove(&mut self, name: &Arc<str>, facts: &Facts) {
         for alias in &facts.aliases {
-            let others = self
-                .by_alias
-                .get(alias)
-                .into_iter()
-                .flat_map(|names| names.iter());
+            let others = self.by_alias.get(alias).into_iter().flat_map(|names| names.iter());
             let names: Arc<[Arc<str>]> = others.filter(|other| *other != name).cloned().collect();
             if names.is_empty() {
                 self.by_alias.remove(alias);
@@ -70,10 +52,7 @@ impl Index {
 
     /// Resources that have `alias`.
     pub(super) fn aliased(&self, alias: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.by_alias
-            .get(alias)
-            .into_iter()
-            .flat_map(|names| names.iter())
+        self.by_alias.get(alias).into_iter().flat_map(|names| names.iter())
     }
 
     /// Endpoints of a service.

@@ -80,9 +80,7 @@ impl Log {
             writer: Mutex::new(()),
             head: watch::Sender::new(0),
         };
-        Self {
-            shared: Arc::new(shared),
-        }
+        Self { shared: Arc::new(shared) }
     }
 
     /// Appends changes as one step: a reader sees all of them or none. A resource whose content is as before makes
@@ -111,11 +109,7 @@ impl Log {
     /// Resources present, by type.
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         let snapshot = self.snapshot();
-        snapshot
-            .types
-            .iter()
-            .map(|(type_url, log)| (*type_url, log.len()))
-            .collect()
+        snapshot.types.iter().map(|(type_url, log)| (*type_url, log.len())).collect()
     }
 
     /// The log as it is now.
@@ -151,9 +145,7 @@ impl TypeLog {
     /// Whether the change made an entry.
     fn apply(&mut self, sequence: u64, at: Instant, change: ResourceChange) -> bool {
         let old_sequence = self.sequence_of.get(&change.name).copied();
-        let old = old_sequence
-            .and_then(|old| self.slots.get(&old))
-            .and_then(|s| s.entry.clone());
+        let old = old_sequence.and_then(|old| self.slots.get(&old)).and_then(|s| s.entry.clone());
         let entry = change
             .resource
             .map(|content| Arc::new(Entry::new(change.type_url, &change.name, content)));
@@ -176,21 +168,10 @@ impl TypeLog {
         } else {
             self.removals.insert(sequence);
         }
-        let node = entry
-            .as_ref()
-            .or(old.as_ref())
-            .and_then(|entry| entry.facts.node.clone());
+        let node = entry.as_ref().or(old.as_ref()).and_then(|entry| entry.facts.node.clone());
         // The mark of a removal keeps its name, so that a return of the name replaces the mark.
         self.sequence_of.insert(change.name.clone(), sequence);
-        self.slots.insert(
-            sequence,
-            Slot {
-                name: change.name,
-                at,
-                node,
-                entry,
-            },
-        );
+        self.slots.insert(sequence, Slot { name: change.name, at, node, entry });
         self.forget_old_removals();
         true
     }
@@ -216,9 +197,7 @@ impl TypeLog {
     /// Changes after `cursor`, oldest first.
     pub(super) fn after(&self, cursor: u64) -> impl Iterator<Item = (u64, &Slot)> {
         let range = (Bound::Excluded(cursor), Bound::Unbounded);
-        self.slots
-            .range(range)
-            .map(|(sequence, slot)| (*sequence, slot))
+        self.slots.range(range).map(|(sequence, slot)| (*sequence, slot))
     }
 
     /// The sequence number of this type's latest change.
@@ -247,10 +226,8 @@ impl TypeLog {
     /// their endpoints too.
     pub(super) fn resolve(&self, key: &str) -> Vec<Arc<str>> {
         let direct = self.get(key).map(|(_, slot, _)| slot.name.clone());
-        let mut names: Vec<Arc<str>> = direct
-            .into_iter()
-            .chain(self.index.aliased(key).cloned())
-            .collect();
+        let mut names: Vec<Arc<str>> =
+            direct.into_iter().chain(self.index.aliased(key).cloned()).collect();
         let endpoints: Vec<_> = [key]
             .into_iter()
             .chain(names.iter().map(AsRef::as_ref))
@@ -270,27 +247,17 @@ mod tests {
 
     fn set(name: &str, content: &'static str) -> ResourceChange {
         let resource = Some(Bytes::from_static(content.as_bytes()));
-        ResourceChange {
-            type_url: TYPE,
-            name: name.into(),
-            resource,
-        }
+        ResourceChange { type_url: TYPE, name: name.into(), resource }
     }
 
     fn remove(name: &str) -> ResourceChange {
-        ResourceChange {
-            type_url: TYPE,
-            name: name.into(),
-            resource: None,
-        }
+        ResourceChange { type_url: TYPE, name: name.into(), resource: None }
     }
 
     fn names_after(log: &Log, cursor: u64) -> Vec<String> {
         let snapshot = log.snapshot();
         let log = snapshot.type_log(TYPE).unwrap();
-        log.after(cursor)
-            .map(|(_, slot)| slot.name.to_string())
-            .collect()
+        log.after(cursor).map(|(_, slot)| slot.name.to_string()).collect()
     }
 
     #[test]

@@ -37,10 +37,7 @@ struct Todo {
 
 impl Todo {
     fn new(name: &Arc<str>) -> Self {
-        Self {
-            name: name.clone(),
-            is_asked: false,
-        }
+        Self { name: name.clone(), is_asked: false }
     }
 }
 
@@ -53,10 +50,8 @@ impl Named {
         is_confined: bool,
         known: HashMap<String, Option<u64>>,
     ) -> Self {
-        let mut todo: VecDeque<_> = known
-            .keys()
-            .map(|name| Todo::new(&Arc::from(name.as_str())))
-            .collect();
+        let mut todo: VecDeque<_> =
+            known.keys().map(|name| Todo::new(&Arc::from(name.as_str()))).collect();
         if let Some(node) = &node {
             todo.extend(log.index().on_node(node).map(Todo::new));
         }
@@ -91,10 +86,7 @@ impl Named {
             self.missing.push_back(key.clone());
         }
         self.followed.extend(names.iter().cloned());
-        self.todo.extend(names.into_iter().map(|name| Todo {
-            name,
-            is_asked: true,
-        }));
+        self.todo.extend(names.into_iter().map(|name| Todo { name, is_asked: true }));
         self.keys.insert(key);
     }
 
@@ -105,10 +97,7 @@ impl Named {
         }
         self.followed = self.keys.iter().flat_map(|key| log.resolve(key)).collect();
         let mut held = std::mem::take(&mut self.held);
-        held.retain(|name, _| {
-            log.get(name)
-                .is_some_and(|(_, _, entry)| self.wants(name, entry))
-        });
+        held.retain(|name, _| log.get(name).is_some_and(|(_, _, entry)| self.wants(name, entry)));
         self.held = held;
     }
 
@@ -126,10 +115,7 @@ impl Named {
             }
             let added = match &slot.entry {
                 Some(entry) if self.wants(&slot.name, entry) => {
-                    let is_news = self
-                        .held
-                        .get(&slot.name)
-                        .is_none_or(|held| *held < sequence);
+                    let is_news = self.held.get(&slot.name).is_none_or(|held| *held < sequence);
                     if is_news && !batch.push(&slot.name, entry) {
                         return Ok(Progress::More);
                     }
@@ -153,11 +139,7 @@ impl Named {
             self.cursor = sequence;
         }
         // A change may have brought a service, and with it endpoints that were there before.
-        Ok(if self.todo.is_empty() {
-            Progress::Complete
-        } else {
-            Progress::More
-        })
+        Ok(if self.todo.is_empty() { Progress::Complete } else { Progress::More })
     }
 
     fn read_todo(&mut self, log: &TypeLog, batch: &mut Batch) -> Progress {

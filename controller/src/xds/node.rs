@@ -30,9 +30,7 @@ impl Description {
     /// Reads a node message and refuses one that contradicts the token.
     pub(super) fn check(node: &Node, caller: &Caller) -> Result<Self, Status> {
         if node.id.is_empty() || node.id.len() > TEXT_BYTES_MAX {
-            return Err(Status::invalid_argument(
-                "the first request must carry a node id",
-            ));
+            return Err(Status::invalid_argument("the first request must carry a node id"));
         }
         let mut parts = node.id.split('~');
         let kind = parts.next().unwrap_or_default();
@@ -40,21 +38,13 @@ impl Description {
         let from_id = proxy.split_once('.').map(|(_, namespace)| namespace);
         let namespace = text(node, "NAMESPACE").or(from_id);
         check("namespace", namespace, Some(&caller.namespace))?;
-        check(
-            "service account",
-            text(node, "SERVICE_ACCOUNT"),
-            Some(&caller.service_account),
-        )?;
+        check("service account", text(node, "SERVICE_ACCOUNT"), Some(&caller.service_account))?;
         check("node", text(node, "NODE_NAME"), caller.node.as_deref())?;
         let own_word = || text(node, "NODE_NAME").map(Arc::from);
         Ok(Self {
             id: node.id.clone(),
             kind: kind.to_owned(),
-            proxy: if proxy.is_empty() {
-                node.id.clone()
-            } else {
-                proxy.to_owned()
-            },
+            proxy: if proxy.is_empty() { node.id.clone() } else { proxy.to_owned() },
             cluster_id: text(node, "CLUSTER_ID").unwrap_or_default().to_owned(),
             version: text(node, "ISTIO_VERSION").unwrap_or_default().to_owned(),
             node: caller.node.clone().or_else(own_word),
@@ -86,13 +76,8 @@ mod tests {
     use super::*;
 
     fn node(id: &str, metadata: &[(&str, &str)]) -> Node {
-        let value = |text: &str| prost_types::Value {
-            kind: Some(Kind::StringValue(text.into())),
-        };
-        let fields = metadata
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), value(v)))
-            .collect();
+        let value = |text: &str| prost_types::Value { kind: Some(Kind::StringValue(text.into())) };
+        let fields = metadata.iter().map(|(k, v)| ((*k).to_owned(), value(v))).collect();
         Node {
             id: id.to_owned(),
             metadata: Some(prost_types::Struct { fields }),
@@ -112,20 +97,13 @@ mod tests {
     #[test]
     fn usual_node_is_read() {
         let id = "ztunnel~10.0.0.1~ztunnel-x.istio-system~istio-system.svc.cluster.local";
-        let metadata = [
-            ("NODE_NAME", "node1"),
-            ("CLUSTER_ID", "c1"),
-            ("ISTIO_VERSION", "1.30"),
-        ];
+        let metadata = [("NODE_NAME", "node1"), ("CLUSTER_ID", "c1"), ("ISTIO_VERSION", "1.30")];
         let read = Description::check(&node(id, &metadata), &caller()).unwrap();
         assert_eq!(
             (read.kind.as_str(), read.proxy.as_str()),
             ("ztunnel", "ztunnel-x.istio-system")
         );
-        assert_eq!(
-            (read.cluster_id.as_str(), read.node.as_deref()),
-            ("c1", Some("node1"))
-        );
+        assert_eq!((read.cluster_id.as_str(), read.node.as_deref()), ("c1", Some("node1")));
     }
 
     #[test]
@@ -138,10 +116,7 @@ mod tests {
             (id, ("SERVICE_ACCOUNT", "admin")),
             (id, ("NODE_NAME", "node2")),
         ] {
-            assert!(
-                Description::check(&node(id, &[metadata]), &caller()).is_err(),
-                "{metadata:?}"
-            );
+            assert!(Description::check(&node(id, &[metadata]), &caller()).is_err(), "{metadata:?}");
         }
         assert!(Description::check(&node(id, &[]), &caller()).is_ok());
         assert!(Description::check(&node("x", &[]), &caller()).is_ok());

@@ -54,13 +54,7 @@ impl Discovery {
     ) -> Self {
         let root_namespace = root_namespace.into();
         Self {
-            sessions: Shared {
-                log,
-                clients,
-                metrics,
-                root_namespace,
-                stop,
-            },
+            sessions: Shared { log, clients, metrics, root_namespace, stop },
             tasks: TaskTracker::new(),
             tokens,
             admission: Bucket::new(STREAMS_PER_SECOND, STREAMS_PER_SECOND),
@@ -88,22 +82,15 @@ impl Discovery {
         request: &Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Caller, Status> {
         if !*self.is_synced.borrow() {
-            return Err(Status::unavailable(
-                "the controller has not read its objects yet",
-            ));
+            return Err(Status::unavailable("the controller has not read its objects yet"));
         }
         let caller = bearer_token(request.metadata().as_ref())
             .and_then(|token| self.tokens.verify(token))
             .map_err(|error| Status::unauthenticated(error.to_string()))?;
-        self.admission
-            .take_within(ADMISSION_WAIT)
-            .await
-            .map_err(|wait| {
-                let wait = wait.as_millis();
-                Status::unavailable(format!(
-                    "many clients come back now; try again in {wait} ms"
-                ))
-            })?;
+        self.admission.take_within(ADMISSION_WAIT).await.map_err(|wait| {
+            let wait = wait.as_millis();
+            Status::unavailable(format!("many clients come back now; try again in {wait} ms"))
+        })?;
         Ok(caller)
     }
 }

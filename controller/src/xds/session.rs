@@ -59,14 +59,7 @@ pub(super) type Responses = mpsc::Sender<Result<PreparedResponse, Status>>;
 impl Session {
     /// A session of an authenticated caller.
     pub(super) fn new(shared: Shared, caller: Caller, peer: Option<std::net::SocketAddr>) -> Self {
-        Self {
-            shared,
-            caller,
-            peer,
-            identified: None,
-            subscriptions: Vec::new(),
-            nonces: 0,
-        }
+        Self { shared, caller, peer, identified: None, subscriptions: Vec::new(), nonces: 0 }
     }
 
     /// Serves until the client leaves, its token expires or the controller stops. An error is told to the client.
@@ -79,10 +72,7 @@ impl Session {
         let ended = self.serve(requests, &responses).await;
         self.shared.metrics.clients.dec();
         if let Err(status) = ended {
-            let proxy = self
-                .identified
-                .as_ref()
-                .map(|known| known.description.proxy.as_str());
+            let proxy = self.identified.as_ref().map(|known| known.description.proxy.as_str());
             tracing::info!(proxy, reason = status.message(), "discovery stream refused");
             // A full queue means that the client does not read; it will see the stream end.
             let _ = responses.try_send(Err(status));
@@ -137,16 +127,11 @@ impl Session {
     }
 
     fn due(&self) -> Option<Instant> {
-        self.subscriptions
-            .iter()
-            .filter_map(Subscription::due)
-            .min()
+        self.subscriptions.iter().filter_map(Subscription::due).min()
     }
 
     fn node(&self) -> Option<&Arc<str>> {
-        self.identified
-            .as_ref()
-            .and_then(|known| known.description.node.as_ref())
+        self.identified.as_ref().and_then(|known| known.description.node.as_ref())
     }
 
     fn notice(&mut self) {
@@ -168,10 +153,7 @@ impl Session {
             return Ok(());
         };
         let snapshot = self.shared.log.snapshot();
-        let known = self
-            .subscriptions
-            .iter_mut()
-            .find(|known| known.view == view);
+        let known = self.subscriptions.iter_mut().find(|known| known.view == view);
         let Some(subscription) = known else {
             return self.subscribe(view, request);
         };
@@ -202,10 +184,7 @@ impl Session {
             "discovery client connected"
         );
         let record = self.shared.clients.enter(status);
-        self.identified = Some(Identified {
-            description,
-            record,
-        });
+        self.identified = Some(Identified { description, record });
         Ok(())
     }
 
@@ -220,22 +199,15 @@ impl Session {
         };
         let snapshot = self.shared.log.snapshot();
         let subscription = Subscription::new(view, request, &snapshot, node)?;
-        let at = self
-            .subscriptions
-            .partition_point(|other| other.view < view);
+        let at = self.subscriptions.partition_point(|other| other.view < view);
         self.subscriptions.insert(at, subscription);
         self.show(view);
         Ok(())
     }
 
     fn node_of_agent(&self) -> Result<Arc<str>, Status> {
-        if !self
-            .caller
-            .is(Component::Agent, &self.shared.root_namespace)
-        {
-            return Err(Status::permission_denied(
-                "only node agents are told a node's pods",
-            ));
+        if !self.caller.is(Component::Agent, &self.shared.root_namespace) {
+            return Err(Status::permission_denied("only node agents are told a node's pods"));
         }
         let node = self.caller.node.clone();
         node.ok_or_else(|| Status::permission_denied("the token is not bound to a node"))
@@ -266,16 +238,10 @@ impl Session {
     }
 
     fn count(&self, view: View, response: &PreparedResponse) {
-        let label = TypeLabel {
-            r#type: view.label(),
-        };
+        let label = TypeLabel { r#type: view.label() };
         let bytes: usize = response.frames.iter().map(bytes::Bytes::len).sum();
         self.shared.metrics.pushes.get_or_create(&label).inc();
-        self.shared
-            .metrics
-            .push_bytes
-            .get_or_create(&label)
-            .observe(bytes as f64);
+        self.shared.metrics.push_bytes.get_or_create(&label).observe(bytes as f64);
         let Some(known) = &self.identified else {
             return;
         };
@@ -293,15 +259,9 @@ impl Session {
         };
         match answer {
             Answer::Unknown => return,
-            Answer::Ack {
-                sent,
-                oldest_change,
-            } => {
+            Answer::Ack { sent, oldest_change } => {
                 if let Some(at) = oldest_change {
-                    self.shared
-                        .metrics
-                        .convergence
-                        .observe(at.elapsed().as_secs_f64());
+                    self.shared.metrics.convergence.observe(at.elapsed().as_secs_f64());
                 }
                 let took = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
                 known.record.update(view.type_url(), |status| {
@@ -312,20 +272,10 @@ impl Session {
             }
             Answer::Nack => {
                 self.shared.metrics.rejects.inc();
-                let reason = request
-                    .error_detail
-                    .as_ref()
-                    .map_or("", |error| &error.message);
+                let reason = request.error_detail.as_ref().map_or("", |error| &error.message);
                 let proxy = &known.description.proxy;
-                tracing::warn!(
-                    proxy,
-                    r#type = view.label(),
-                    reason,
-                    "client refused resources"
-                );
-                known
-                    .record
-                    .update(view.type_url(), |status| status.rejects += 1);
+                tracing::warn!(proxy, r#type = view.label(), reason, "client refused resources");
+                known.record.update(view.type_url(), |status| status.rejects += 1);
             }
         }
         self.show(view);

@@ -1,6 +1,6 @@
 //! One type on one stream: what to read, what is on its way, when to send next.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -122,10 +122,7 @@ impl Subscription {
             return Ok(());
         }
         let empty = TypeLog::default();
-        self.change_names(
-            request,
-            snapshot.type_log(self.view.log_type()).unwrap_or(&empty),
-        )?;
+        self.change_names(request, snapshot.type_log(self.view.log_type()).unwrap_or(&empty))?;
         self.owes_answer = true;
         self.due = Some(Instant::now());
         Ok(())
@@ -169,15 +166,15 @@ impl Subscription {
         let Some(answered) = self.in_flight.pop_front() else {
             return Answer::Unknown;
         };
-        let about: std::collections::HashSet<&str> =
-            answered.names.iter().map(AsRef::as_ref).collect();
-        self.refused
-            .retain(|refusal| !about.contains(refusal.name.as_str()));
+        let about: HashSet<&str> = answered.names.iter().map(AsRef::as_ref).collect();
+        // A refusal that named nothing can only be taken back by the next response that is taken whole.
+        let is_whole = request.error_detail.is_none();
+        self.refused.retain(|refusal| {
+            let name = refusal.name.as_str();
+            !(about.contains(name) || is_whole && name.is_empty())
+        });
         match &request.error_detail {
-            None => Answer::Ack {
-                sent: answered.sent,
-                oldest_change: answered.oldest_change,
-            },
+            None => Answer::Ack { sent: answered.sent, oldest_change: answered.oldest_change },
             Some(error) => {
                 self.note_refusals(&answered.names, &error.message);
                 Answer::Nack
@@ -191,25 +188,12 @@ impl Subscription {
     }
 
     fn note_refusals(&mut self, names: &[Arc<str>], message: &str) {
-        let line_of = |name: &str| message.lines().find(|line| line.contains(name));
-        let before = self.refused.len();
-        for name in names {
-            if self.refused.len() >= REFUSALS_KEPT {
-                break;
-            }
-            if let Some(line) = line_of(name) {
-                self.refused.push(Refusal {
-                    name: name.to_string(),
-                    reason: clip(line),
-                });
-            }
+        let room = REFUSALS_KEPT.saturating_sub(self.refused.len());
+        let mut found = refusals(names, message);
+        if found.is_empty() {
+            found.push(Refusal { name: String::new(), reason: clip(message) });
         }
-        if self.refused.len() == before && before < REFUSALS_KEPT {
-            self.refused.push(Refusal {
-                name: String::new(),
-                reason: clip(message),
-            });
-        }
+        self.refused.extend(found.into_iter().take(room));
     }
 
     /// Looks at what the log has gained, and decides when to send it.
@@ -222,9 +206,7 @@ impl Subscription {
             return;
         }
         let is_own = |node: &Arc<str>| {
-            log.after(self.seen)
-                .take(SCAN_MAX)
-                .any(|(_, slot)| slot.node.as_ref() == Some(node))
+            log.after(self.seen).take(SCAN_MAX).any(|(_, slot)| slot.node.as_ref() == Some(node))
         };
         let is_urgent = match self.view {
             View::Authorization | View::EnrolledPod => true,
@@ -241,8 +223,7 @@ impl Subscription {
 
     /// When there may be something to send and room for it.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
-            .filter(|_| self.in_flight.len() < RESPONSES_IN_FLIGHT_MAX)
+        self.due.filter(|_| self.in_flight.len() < RESPONSES_IN_FLIGHT_MAX)
     }
 
     /// Log position that has been read.
@@ -318,12 +299,22 @@ fn wants_everything(request: &DeltaDiscoveryRequest) -> bool {
     (subscribed.is_empty() || has(subscribed)) && !has(&request.resource_names_unsubscribe)
 }
 
+/// Finds the resources of which a refusal speaks. Clients write `<name>: <reason>` a line, or with semicolons between.
+fn refusals(names: &[Arc<str>], message: &str) -> Vec<Refusal> {
+    let known: HashSet<&str> = names.iter().map(AsRef::as_ref).collect();
+    let parts = message.lines().flat_map(|line| line.split("; "));
+    let named = parts.filter_map(|part| {
+        let (name, reason) = part.trim().split_once(": ")?;
+        let name = known.get(name)?;
+        Some(Refusal { name: (*name).to_owned(), reason: clip(reason) })
+    });
+    named.take(REFUSALS_KEPT).collect()
+}
+
 fn clip(text: &str) -> String {
     let mut end = text.len().min(REFUSAL_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text.split_at_checked(end)
-        .map_or("", |(kept, _)| kept)
-        .to_owned()
+    text.split_at_checked(end).map_or("", |(kept, _)| kept).to_owned()
 }

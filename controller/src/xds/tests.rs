@@ -57,12 +57,7 @@ impl Client {
         let (sender, responses) = mpsc::channel(2);
         let session = Session::new(shared, caller, None);
         tokio::spawn(session.run(ReceiverStream::new(receiver), sender));
-        Self {
-            log,
-            stop,
-            requests,
-            responses,
-        }
+        Self { log, stop, requests, responses }
     }
 
     async fn send(&self, request: DeltaDiscoveryRequest) {
@@ -70,17 +65,9 @@ impl Client {
     }
 
     async fn subscribe(&self, type_url: &str) {
-        let node = Node {
-            id: "ztunnel~1.1.1.1~z.istio-system~d".into(),
-            ..Default::default()
-        };
+        let node = Node { id: "ztunnel~1.1.1.1~z.istio-system~d".into(), ..Default::default() };
         let type_url = type_url.to_owned();
-        self.send(DeltaDiscoveryRequest {
-            node: Some(node),
-            type_url,
-            ..Default::default()
-        })
-        .await;
+        self.send(DeltaDiscoveryRequest { node: Some(node), type_url, ..Default::default() }).await;
     }
 
     async fn next(&mut self) -> DeltaDiscoveryResponse {
@@ -114,10 +101,7 @@ impl Client {
 
 fn decode(prepared: PreparedResponse) -> DeltaDiscoveryResponse {
     let mut bytes = prepared.head.encode_to_vec();
-    prepared
-        .frames
-        .iter()
-        .for_each(|frame| bytes.extend_from_slice(frame));
+    prepared.frames.iter().for_each(|frame| bytes.extend_from_slice(frame));
     DeltaDiscoveryResponse::decode(bytes.as_slice()).unwrap()
 }
 
@@ -128,19 +112,12 @@ fn workload(name: &str, node: &str, revision: &str) -> ResourceChange {
         canonical_revision: revision.into(),
         ..Default::default()
     };
-    let content = Address {
-        r#type: Some(Type::Workload(workload)),
-    }
-    .encode_to_vec();
+    let content = Address { r#type: Some(Type::Workload(workload)) }.encode_to_vec();
     change(type_url::ADDRESS, name, Some(content.into()))
 }
 
 fn change(type_url: &'static str, name: &str, resource: Option<Bytes>) -> ResourceChange {
-    ResourceChange {
-        type_url,
-        name: name.into(),
-        resource,
-    }
+    ResourceChange { type_url, name: name.into(), resource }
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -156,26 +133,17 @@ async fn own_node_is_served_at_once_and_others_together() {
     // …a change here does not…
     let delay = client.delay_of(workload("near", "node1", "1")).await;
     assert_eq!(delay, Duration::ZERO);
-    client
-        .log
-        .apply(vec![change(type_url::ADDRESS, "near", None)]);
+    client.log.apply(vec![change(type_url::ADDRESS, "near", None)]);
     let begun = Instant::now();
     assert_eq!(client.take().await.removed_resources, ["near"]);
     assert_eq!(begun.elapsed(), Duration::ZERO);
     // …and after a quiet while neither does one elsewhere.
     tokio::time::sleep(COALESCE * 2).await;
-    assert_eq!(
-        client.delay_of(workload("far", "node2", "2")).await,
-        Duration::ZERO
-    );
+    assert_eq!(client.delay_of(workload("far", "node2", "2")).await, Duration::ZERO);
     // Many changes elsewhere make one response.
     for revision in 3..50 {
-        client
-            .log
-            .apply(vec![workload("far", "node2", &revision.to_string())]);
-        client
-            .log
-            .apply(vec![workload(&format!("far-{revision}"), "node2", "1")]);
+        client.log.apply(vec![workload("far", "node2", &revision.to_string())]);
+        client.log.apply(vec![workload(&format!("far-{revision}"), "node2", "1")]);
     }
     assert_eq!(client.take().await.resources.len(), 48);
     assert!(timeout(HOUR / 2, client.next()).await.is_err());
@@ -188,9 +156,7 @@ async fn policy_is_sent_at_once() {
     client.take().await;
     for content in ["1", "2", "3"] {
         let content = Some(Bytes::from_static(content.as_bytes()));
-        let delay = client
-            .delay_of(change(type_url::AUTHORIZATION, "ns/a", content))
-            .await;
+        let delay = client.delay_of(change(type_url::AUTHORIZATION, "ns/a", content)).await;
         assert_eq!(delay, Duration::ZERO);
     }
 }
@@ -201,15 +167,11 @@ async fn client_that_acknowledges_nothing_has_few_responses_on_their_way() {
     client.subscribe(type_url::ADDRESS).await;
     let mut last = client.next().await;
     for round in 1..RESPONSES_IN_FLIGHT_MAX {
-        client
-            .log
-            .apply(vec![workload("a", "node1", &round.to_string())]);
+        client.log.apply(vec![workload("a", "node1", &round.to_string())]);
         last = client.next().await;
     }
     for round in 0..100 {
-        client
-            .log
-            .apply(vec![workload("a", "node1", &format!("more {round}"))]);
+        client.log.apply(vec![workload("a", "node1", &format!("more {round}"))]);
     }
     assert!(timeout(HOUR / 2, client.next()).await.is_err());
     // An acknowledgement makes room, and what comes is the latest, once.
@@ -258,18 +220,12 @@ async fn answers_to_nothing_are_ignored() {
     response.nonce = "no such".into();
     client.ack(&response).await;
     client
-        .send(DeltaDiscoveryRequest {
-            type_url: "no.such/Type".into(),
-            ..Default::default()
-        })
+        .send(DeltaDiscoveryRequest { type_url: "no.such/Type".into(), ..Default::default() })
         .await;
     assert!(timeout(HOUR / 2, client.next()).await.is_err());
     // A request that is no answer gets one, even if there is nothing to say.
     client
-        .send(DeltaDiscoveryRequest {
-            type_url: type_url::ADDRESS.into(),
-            ..Default::default()
-        })
+        .send(DeltaDiscoveryRequest { type_url: type_url::ADDRESS.into(), ..Default::default() })
         .await;
     assert!(client.take().await.resources.is_empty());
 }
@@ -302,14 +258,8 @@ fn read_once(reader: &mut Wildcard, log: &Log, held: &mut Held) -> Progress {
     };
     let mut batch = Batch::new(View::Address);
     let progress = reader.read(typed, &mut batch).unwrap();
-    let head = DeltaDiscoveryResponse {
-        removed_resources: batch.removed,
-        ..Default::default()
-    };
-    let response = decode(PreparedResponse {
-        head,
-        frames: batch.frames,
-    });
+    let head = DeltaDiscoveryResponse { removed_resources: batch.removed, ..Default::default() };
+    let response = decode(PreparedResponse { head, frames: batch.frames });
     for resource in response.resources {
         held.insert(resource.name, entry::parse_version(&resource.version));
     }

@@ -21,12 +21,7 @@ pub(super) struct Wildcard {
 impl Wildcard {
     /// A reader for a client that holds `known` (name to version).
     pub(super) fn new(start: u64, known: HashMap<String, Option<u64>>) -> Self {
-        Self {
-            cursor: 0,
-            start,
-            known: Some(known),
-            departed: Vec::new(),
-        }
+        Self { cursor: 0, start, known: Some(known), departed: Vec::new() }
     }
 
     /// How far the log has been read.

@@ -16,46 +16,33 @@ async fn status_tells_who_is_connected_and_in_sync() {
     stream.subscribe(ADDRESS, &Default::default()).await;
     let response = stream.next().await;
     until("the response shows as sent", async || {
-        mesh.status().await.clients.iter().any(|client| {
-            client
-                .types
-                .get(ADDRESS)
-                .is_some_and(|status| status.in_flight == 1)
-        })
+        mesh.status()
+            .await
+            .clients
+            .iter()
+            .any(|client| client.types.get(ADDRESS).is_some_and(|status| status.in_flight == 1))
     })
     .await;
     assert_eq!(mesh.status().await.types[0].in_sync, 0);
     stream.ack(&response).await;
-    until("the client is in sync", async || {
-        mesh.status().await.types[0].in_sync == 1
-    })
-    .await;
+    until("the client is in sync", async || mesh.status().await.types[0].in_sync == 1).await;
 
     let status = mesh.status().await;
     let client = &status.clients[0];
-    assert_eq!(
-        (client.proxy.as_str(), client.node.as_deref()),
-        ("a.istio-system", Some("node1"))
-    );
+    assert_eq!((client.proxy.as_str(), client.node.as_deref()), ("a.istio-system", Some("node1")));
     assert_eq!(
         (client.kind.as_str(), client.account.as_str()),
         ("ztunnel", "istio-system/ztunnel")
     );
     assert_eq!(client.types[type_url::ADDRESS].resources_sent, 1);
-    assert_eq!(
-        (status.trust_domain.as_str(), status.ready),
-        ("cluster", true)
-    );
+    assert_eq!((status.trust_domain.as_str(), status.ready), ("cluster", true));
     assert!(status.root_expires_at > status.now);
     let syncz: serde_json::Value = serde_json::from_str(&mesh.get("/debug/syncz").await.1).unwrap();
     assert_eq!(syncz[0]["address_sent"], syncz[0]["address_acked"]);
     assert!(mesh.get("/metrics").await.1.contains("pilot_xds 1"));
 
     drop(stream);
-    until("the client has left", async || {
-        mesh.status().await.clients.is_empty()
-    })
-    .await;
+    until("the client has left", async || mesh.status().await.clients.is_empty()).await;
 }
 
 #[tokio::test]
@@ -75,16 +62,8 @@ async fn join_token_is_given_only_for_the_admin_token() {
     assert_eq!(post("Authorization: Bearer wrong\r\n", asked).await.0, 401);
     let secret = std::fs::read_to_string(folder.path().join("state/admin-token")).unwrap();
     let authorization = format!("Authorization: Bearer {secret}\r\n");
-    assert_eq!(
-        post(&authorization, r#"{"node":"Not A Node"}"#).await.0,
-        400
-    );
-    assert_eq!(
-        post(&authorization, r#"{"node":"node1","ttl_seconds":1}"#)
-            .await
-            .0,
-        400
-    );
+    assert_eq!(post(&authorization, r#"{"node":"Not A Node"}"#).await.0, 400);
+    assert_eq!(post(&authorization, r#"{"node":"node1","ttl_seconds":1}"#).await.0, 400);
     let (code, body) = post(&authorization, asked).await;
     assert_eq!(code, 200);
     let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -102,13 +81,7 @@ async fn nothing_that_is_shown_holds_a_secret() {
     stream.subscribe(ADDRESS, &Default::default()).await;
     stream.take().await;
     let secret = std::fs::read_to_string(folder.path().join("state/admin-token")).unwrap();
-    for path in [
-        "/weft/status",
-        "/debug/syncz",
-        "/metrics",
-        "/ready",
-        "/version",
-    ] {
+    for path in ["/weft/status", "/debug/syncz", "/metrics", "/ready", "/version"] {
         let (code, body) = mesh.get(path).await;
         assert_eq!(code, 200, "{path}");
         for word in ["PRIVATE KEY", token.as_str(), secret.as_str(), "eyJ"] {

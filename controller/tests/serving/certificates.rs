@@ -25,17 +25,11 @@ fn csr() -> String {
 }
 
 fn request(identity: Option<&str>, seconds: i64) -> IstioCertificateRequest {
-    let value = |text: &str| prost_types::Value {
-        kind: Some(Kind::StringValue(text.into())),
-    };
+    let value = |text: &str| prost_types::Value { kind: Some(Kind::StringValue(text.into())) };
     let metadata = identity.map(|identity| prost_types::Struct {
         fields: [(IMPERSONATED_IDENTITY.to_owned(), value(identity))].into(),
     });
-    IstioCertificateRequest {
-        csr: csr(),
-        validity_duration: seconds,
-        metadata,
-    }
+    IstioCertificateRequest { csr: csr(), validity_duration: seconds, metadata }
 }
 
 async fn ask(
@@ -52,16 +46,12 @@ async fn ask_with(
     request: IstioCertificateRequest,
 ) -> Result<Vec<String>, Status> {
     let mut client = IstioCertificateServiceClient::new(mesh.channel().await);
-    let answer = client
-        .create_certificate(with_token(request, token))
-        .await?;
+    let answer = client.create_certificate(with_token(request, token)).await?;
     Ok(answer.into_inner().cert_chain)
 }
 
 fn der(pem: &str) -> Vec<u8> {
-    CertificateDer::from_pem_slice(pem.as_bytes())
-        .unwrap()
-        .to_vec()
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
 }
 
 /// URI names, and seconds of validity before and after now.
@@ -79,11 +69,7 @@ fn read(pem: &str) -> (Vec<String>, i64, i64) {
     assert!(usage.server_auth && usage.client_auth);
     let now = i64::try_from(weft_core::clock::unix_seconds()).unwrap();
     let validity = certificate.validity();
-    (
-        names.collect(),
-        now - validity.not_before.timestamp(),
-        validity.not_after.timestamp() - now,
-    )
+    (names.collect(), now - validity.not_before.timestamp(), validity.not_after.timestamp() - now)
 }
 
 #[tokio::test]
@@ -91,9 +77,7 @@ async fn proxy_gets_the_identity_of_a_pod_on_its_node() {
     let folder = tempdir().unwrap();
     let mesh = Mesh::start(folder.path(), Vec::new()).await;
     mesh.pods.add("node1", "shop", "payment");
-    let chain = ask(&mesh, (Ztunnel, "node1"), request(Some(PAYMENT), 3600))
-        .await
-        .unwrap();
+    let chain = ask(&mesh, (Ztunnel, "node1"), request(Some(PAYMENT), 3600)).await.unwrap();
     assert_eq!(chain.len(), 2);
     assert_eq!(chain[1], mesh.roots_pem);
     let (names, before, after) = read(&chain[0]);
@@ -104,12 +88,7 @@ async fn proxy_gets_the_identity_of_a_pod_on_its_node() {
     let (_, root) = X509Certificate::from_der(&root).unwrap();
     let (_, leaf) = X509Certificate::from_der(&leaf).unwrap();
     assert!(leaf.verify_signature(Some(root.public_key())).is_ok());
-    assert!(
-        mesh.get("/metrics")
-            .await
-            .1
-            .contains("citadel_server_success_cert_issuance_count 1")
-    );
+    assert!(mesh.get("/metrics").await.1.contains("citadel_server_success_cert_issuance_count 1"));
 }
 
 #[tokio::test]
@@ -119,43 +98,19 @@ async fn node_cannot_obtain_identity_of_a_pod_it_does_not_host() {
     mesh.pods.add("node1", "shop", "payment");
     for (caller, identity, words) in [
         ((Ztunnel, "node2"), PAYMENT, "on node node2"),
-        (
-            (Ztunnel, "node1"),
-            "spiffe://cluster/ns/shop/sa/web",
-            "shop/web on node node1",
-        ),
-        (
-            (Ztunnel, "node1"),
-            "spiffe://cluster/ns/other/sa/payment",
-            "other/payment",
-        ),
-        (
-            (Ztunnel, "node1"),
-            "spiffe://elsewhere/ns/shop/sa/payment",
-            "trust domain",
-        ),
+        ((Ztunnel, "node1"), "spiffe://cluster/ns/shop/sa/web", "shop/web on node node1"),
+        ((Ztunnel, "node1"), "spiffe://cluster/ns/other/sa/payment", "other/payment"),
+        ((Ztunnel, "node1"), "spiffe://elsewhere/ns/shop/sa/payment", "trust domain"),
         ((Agent, "node1"), PAYMENT, "may not ask"),
     ] {
-        let refusal = ask(&mesh, caller, request(Some(identity), 0))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            refusal.code(),
-            Code::PermissionDenied,
-            "{identity}: {refusal:?}"
-        );
+        let refusal = ask(&mesh, caller, request(Some(identity), 0)).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::PermissionDenied, "{identity}: {refusal:?}");
         assert!(refusal.message().contains(words), "{}", refusal.message());
     }
     // The pod goes, and with it the right.
-    assert!(
-        ask(&mesh, (Ztunnel, "node1"), request(Some(PAYMENT), 0))
-            .await
-            .is_ok()
-    );
+    assert!(ask(&mesh, (Ztunnel, "node1"), request(Some(PAYMENT), 0)).await.is_ok());
     mesh.pods.clear();
-    let refusal = ask(&mesh, (Ztunnel, "node1"), request(Some(PAYMENT), 0))
-        .await
-        .unwrap_err();
+    let refusal = ask(&mesh, (Ztunnel, "node1"), request(Some(PAYMENT), 0)).await.unwrap_err();
     assert_eq!(refusal.code(), Code::PermissionDenied);
 }
 
@@ -165,9 +120,7 @@ async fn caller_without_a_good_token_gets_nothing() {
     let mesh = Mesh::start(folder.path(), Vec::new()).await;
     mesh.pods.add("node1", "shop", "payment");
     for token in ["", "x", "eyJhbGciOiJub25lIn0.e30."] {
-        let refusal = ask_with(&mesh, token, request(Some(PAYMENT), 0))
-            .await
-            .unwrap_err();
+        let refusal = ask_with(&mesh, token, request(Some(PAYMENT), 0)).await.unwrap_err();
         assert_eq!(refusal.code(), Code::Unauthenticated);
     }
 }
@@ -176,13 +129,8 @@ async fn caller_without_a_good_token_gets_nothing() {
 async fn component_gets_its_own_identity_and_no_name_of_its_choosing() {
     let folder = tempdir().unwrap();
     let mesh = Mesh::start(folder.path(), Vec::new()).await;
-    let chain = ask(&mesh, (Agent, "node1"), request(None, 0))
-        .await
-        .unwrap();
-    assert_eq!(
-        read(&chain[0]).0,
-        ["spiffe://cluster/ns/istio-system/sa/istio-cni-node"]
-    );
+    let chain = ask(&mesh, (Agent, "node1"), request(None, 0)).await.unwrap();
+    assert_eq!(read(&chain[0]).0, ["spiffe://cluster/ns/istio-system/sa/istio-cni-node"]);
 }
 
 #[tokio::test]
@@ -192,20 +140,13 @@ async fn validity_keeps_to_its_bounds_and_to_the_operators() {
     mesh.pods.add("node1", "shop", "payment");
     let caller = (Ztunnel, "node1");
     for seconds in [-1, 1, 59, 90 * 86_400 + 1, i64::MAX, i64::MIN] {
-        let refusal = ask(&mesh, caller, request(Some(PAYMENT), seconds))
-            .await
-            .unwrap_err();
+        let refusal = ask(&mesh, caller, request(Some(PAYMENT), seconds)).await.unwrap_err();
         assert_eq!(refusal.code(), Code::InvalidArgument, "{seconds}");
     }
     for (seconds, expected) in [(0, 7200), (60, 60), (90 * 86_400, 7200)] {
-        let chain = ask(&mesh, caller, request(Some(PAYMENT), seconds))
-            .await
-            .unwrap();
+        let chain = ask(&mesh, caller, request(Some(PAYMENT), seconds)).await.unwrap();
         let (_, before, after) = read(&chain[0]);
-        assert!(
-            (expected - 10..=expected).contains(&after),
-            "{seconds}: {after}"
-        );
+        assert!((expected - 10..=expected).contains(&after), "{seconds}: {after}");
         // Half of the whole interval must lie ahead, or clients would renew without end.
         assert!(after > before, "{seconds}: {before} before, {after} after");
     }
@@ -220,17 +161,10 @@ async fn damaged_signing_request_is_refused_with_its_reason() {
         "garbage",
         "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
     ] {
-        let message = IstioCertificateRequest {
-            csr: csr.into(),
-            ..Default::default()
-        };
+        let message = IstioCertificateRequest { csr: csr.into(), ..Default::default() };
         let refusal = ask(&mesh, (Agent, "node1"), message).await.unwrap_err();
         assert_eq!(refusal.code(), Code::InvalidArgument);
-        assert!(
-            refusal.message().starts_with("the signing request"),
-            "{}",
-            refusal.message()
-        );
+        assert!(refusal.message().starts_with("the signing request"), "{}", refusal.message());
     }
 }
 
@@ -243,9 +177,7 @@ async fn one_nodes_burst_does_not_use_up_anothers() {
     let message = IstioCertificateRequest::default();
     let mut exhausted = false;
     for _ in 0..2_000 {
-        let answer = client
-            .create_certificate(with_token(message.clone(), &token))
-            .await;
+        let answer = client.create_certificate(with_token(message.clone(), &token)).await;
         exhausted |= answer.unwrap_err().code() == Code::ResourceExhausted;
         if exhausted {
             break;
@@ -263,9 +195,7 @@ mod plugged_in {
     fn authority(name: &str) -> (CertificateParams, KeyPair) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         (params, KeyPair::generate().unwrap())
@@ -283,21 +213,13 @@ mod plugged_in {
             use std::os::unix::fs::OpenOptionsExt;
             let mut options = std::fs::OpenOptions::new();
             let path = folder.join(name);
-            let mut file = options
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(path)
-                .unwrap();
+            let mut file =
+                options.create(true).truncate(true).write(true).mode(0o600).open(path).unwrap();
             std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
         };
         write("ca-cert.pem", &intermediate.pem());
         write("ca-key.pem", &key.serialize_pem());
-        write(
-            "cert-chain.pem",
-            &format!("{}{}", intermediate.pem(), root.pem()),
-        );
+        write("cert-chain.pem", &format!("{}{}", intermediate.pem(), root.pem()));
         write("root-cert.pem", &root.pem());
     }
 
@@ -307,9 +229,7 @@ mod plugged_in {
         files(folder.path());
         let args = ["--ca-dir", folder.path().to_str().unwrap()];
         let mesh = Mesh::start_unfed(folder.path(), &args).await;
-        let chain = ask(&mesh, (Agent, "node1"), request(None, 86_400))
-            .await
-            .unwrap();
+        let chain = ask(&mesh, (Agent, "node1"), request(None, 86_400)).await.unwrap();
         assert_eq!(chain.len(), 3);
         assert!(read(&chain[0]).2 <= 3600);
         assert_eq!(chain[2], mesh.roots_pem);

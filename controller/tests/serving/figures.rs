@@ -20,17 +20,13 @@ async fn first_load_and_changes_of_10_000_workloads() {
     let mesh = Mesh::start(folder.path(), Vec::new()).await;
     let before = resident_bytes().unwrap();
     let node = |index: usize| format!("node{}", index % 100);
-    let mut objects: Vec<_> = (0..WORKLOADS)
-        .map(|i| workload(i, &node(i), "v1"))
-        .collect();
+    let mut objects: Vec<_> = (0..WORKLOADS).map(|i| workload(i, &node(i), "v1")).collect();
     objects.push(service());
     let begun = Instant::now();
     mesh.feed(objects).await;
     let log_filled = async || {
         let types = mesh.status().await.types;
-        types
-            .first()
-            .is_some_and(|count| count.resources > WORKLOADS)
+        types.first().is_some_and(|count| count.resources > WORKLOADS)
     };
     while !log_filled().await {}
     let filled = begun.elapsed();
@@ -88,18 +84,12 @@ async fn measure_changes(mesh: &Mesh) {
         for round in 0..200 {
             tokio::time::sleep(Duration::from_millis(1)).await;
             let begun = Instant::now();
-            mesh.feed(vec![workload(round, node, &format!("{what} {round}"))])
-                .await;
+            mesh.feed(vec![workload(round, node, &format!("{what} {round}"))]).await;
             let mut change = Load::default();
-            stream
-                .take_until(&mut change, |load| !load.resources.is_empty())
-                .await;
+            stream.take_until(&mut change, |load| !load.resources.is_empty()).await;
             delays.push(begun.elapsed());
         }
         delays.sort();
-        eprintln!(
-            "change, {what}: p50 {:?}, p99 {:?}",
-            delays[100], delays[197]
-        );
+        eprintln!("change, {what}: p50 {:?}, p99 {:?}", delays[100], delays[197]);
     }
 }

@@ -40,21 +40,14 @@ pub struct Pods(pub Mutex<HashSet<(String, String, String)>>);
 
 impl LivePods for Pods {
     fn node_hosts(&self, node: &str, namespace: &str, service_account: &str) -> bool {
-        let key = (
-            node.to_owned(),
-            namespace.to_owned(),
-            service_account.to_owned(),
-        );
+        let key = (node.to_owned(), namespace.to_owned(), service_account.to_owned());
         self.0.lock().unwrap().contains(&key)
     }
 }
 
 impl Pods {
     pub fn add(&self, node: &str, namespace: &str, account: &str) {
-        self.0
-            .lock()
-            .unwrap()
-            .insert((node.into(), namespace.into(), account.into()));
+        self.0.lock().unwrap().insert((node.into(), namespace.into(), account.into()));
     }
 
     pub fn clear(&self) {
@@ -87,13 +80,7 @@ impl Mesh {
     pub async fn start_unfed(state: &Path, more: &[&str]) -> Self {
         let state = state.join("state");
         let mut args = vec!["weft-controller", "--listen", "127.0.0.1:0"];
-        args.extend([
-            "--admin",
-            "127.0.0.1:0",
-            "--trust-domain",
-            "cluster",
-            "--state",
-        ]);
+        args.extend(["--admin", "127.0.0.1:0", "--trust-domain", "cluster", "--state"]);
         args.push(state.to_str().unwrap());
         args.extend(more);
         let config = Config::try_from(Cli::try_parse_from(args).unwrap().run).unwrap();
@@ -109,16 +96,7 @@ impl Mesh {
             let stopped = async { drop(stopped.await) };
             controller.run_until(stopped).await.unwrap();
         });
-        Self {
-            controller_address,
-            admin_address,
-            feed,
-            pods,
-            roots_pem,
-            tokens,
-            stop,
-            running,
-        }
+        Self { controller_address, admin_address, feed, pods, roots_pem, tokens, stop, running }
     }
 
     pub async fn feed(&self, changes: Vec<ResourceChange>) {
@@ -126,10 +104,7 @@ impl Mesh {
     }
 
     pub async fn until_ready(&self) {
-        until("the controller is ready", async || {
-            self.get("/ready").await.0 == 200
-        })
-        .await;
+        until("the controller is ready", async || self.get("/ready").await.0 == 200).await;
     }
 
     pub async fn stop(self) {
@@ -139,9 +114,7 @@ impl Mesh {
 
     /// A connection to the controller, by the mesh's roots and one of its names.
     pub async fn tls(&self) -> TlsStream<TcpStream> {
-        tls_connect(self.controller_address, &self.roots_pem)
-            .await
-            .unwrap()
+        tls_connect(self.controller_address, &self.roots_pem).await.unwrap()
     }
 
     /// A channel over one such connection.
@@ -149,11 +122,7 @@ impl Mesh {
         let mut stream = Some(self.tls().await);
         let connector = tower::service_fn(move |_| {
             let stream = stream.take();
-            async move {
-                stream
-                    .map(TokioIo::new)
-                    .ok_or_else(|| std::io::Error::other("closed before"))
-            }
+            async move { stream.map(TokioIo::new).ok_or_else(|| std::io::Error::other("closed before")) }
         });
         Endpoint::from_static("http://weft-controller:15012")
             .initial_connection_window_size(16 * 1024 * 1024)
@@ -174,10 +143,8 @@ impl Mesh {
 
     /// `GET` of the admin server: status code and body.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        self.http(&format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        ))
-        .await
+        self.http(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+            .await
     }
 
     /// Any request to the admin server, verbatim.
@@ -189,10 +156,7 @@ impl Mesh {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (
-            head.split(' ').nth(1).unwrap().parse().unwrap(),
-            body.to_owned(),
-        )
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     /// The controller's status.
@@ -221,16 +185,12 @@ pub async fn tls_connect(
     let name = ServerName::try_from("istiod.istio-system.svc").unwrap();
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
-    TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
-        .await
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
 
 pub fn with_token<T>(message: T, token: &str) -> Request<T> {
     let mut request = Request::new(message);
-    request
-        .metadata_mut()
-        .insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     request
 }
 
@@ -238,10 +198,7 @@ pub fn with_token<T>(message: T, token: &str) -> Request<T> {
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "waited in vain until {what}"
-        );
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -277,56 +234,32 @@ pub fn service() -> ResourceChange {
         name: "svc".into(),
         namespace: "default".into(),
         hostname: "svc.example".into(),
-        addresses: vec![NetworkAddress {
-            address: vec![240, 240, 0, 1],
-            ..Default::default()
-        }],
+        addresses: vec![NetworkAddress { address: vec![240, 240, 0, 1], ..Default::default() }],
         ..Default::default()
     };
     address("default/svc.example".to_owned(), Type::Service(service))
 }
 
 fn address(name: String, inner: Type) -> ResourceChange {
-    let content = Address {
-        r#type: Some(inner),
-    }
-    .encode_to_vec();
+    let content = Address { r#type: Some(inner) }.encode_to_vec();
     change(type_url::ADDRESS, &name, Some(content))
 }
 
 pub fn policy(name: &str) -> ResourceChange {
-    let content = Authorization {
-        name: name.into(),
-        namespace: "default".into(),
-        ..Default::default()
-    };
-    change(
-        type_url::AUTHORIZATION,
-        &format!("default/{name}"),
-        Some(content.encode_to_vec()),
-    )
+    let content =
+        Authorization { name: name.into(), namespace: "default".into(), ..Default::default() };
+    change(type_url::AUTHORIZATION, &format!("default/{name}"), Some(content.encode_to_vec()))
 }
 
 pub fn pod(uid: &str, node: &str) -> ResourceChange {
-    let content = EnrolledPod {
-        uid: uid.into(),
-        node: node.into(),
-        ..Default::default()
-    };
+    let content = EnrolledPod { uid: uid.into(), node: node.into(), ..Default::default() };
     change(type_url::ENROLLED_POD, uid, Some(content.encode_to_vec()))
 }
 
 pub fn removal(change: &ResourceChange) -> ResourceChange {
-    ResourceChange {
-        resource: None,
-        ..change.clone()
-    }
+    ResourceChange { resource: None, ..change.clone() }
 }
 
 pub fn change(type_url: &'static str, name: &str, content: Option<Vec<u8>>) -> ResourceChange {
-    ResourceChange {
-        type_url,
-        name: name.into(),
-        resource: content.map(Bytes::from),
-    }
+    ResourceChange { type_url, name: name.into(), resource: content.map(Bytes::from) }
 }

@@ -26,9 +26,7 @@ pub struct Stream {
 impl Stream {
     /// As the proxy or the agent of `node`.
     pub async fn open(mesh: &Mesh, component: Component, node: &str) -> Self {
-        Self::open_with(mesh, &mesh.token(component, node))
-            .await
-            .unwrap()
+        Self::open_with(mesh, &mesh.token(component, node)).await.unwrap()
     }
 
     /// With any token.
@@ -39,20 +37,13 @@ impl Stream {
             .max_decoding_message_size(256 * 1024 * 1024);
         let call = with_token(ReceiverStream::new(receiver), token);
         let responses = client.delta_aggregated_resources(call).await?.into_inner();
-        Ok(Self {
-            requests,
-            responses,
-            is_identified: false,
-            _channel: channel,
-        })
+        Ok(Self { requests, responses, is_identified: false, _channel: channel })
     }
 
     pub async fn send(&mut self, mut request: DeltaDiscoveryRequest) {
         if !std::mem::replace(&mut self.is_identified, true) {
-            request.node = Some(Node {
-                id: "ztunnel~1.1.1.1~a.istio-system~x".into(),
-                ..Default::default()
-            });
+            request.node =
+                Some(Node { id: "ztunnel~1.1.1.1~a.istio-system~x".into(), ..Default::default() });
         }
         self.send_raw(request).await;
     }
@@ -89,11 +80,7 @@ impl Stream {
     }
 
     pub async fn nack(&mut self, response: &DeltaDiscoveryResponse, reason: &str) {
-        let error = rpc::Status {
-            code: 3,
-            message: reason.to_owned(),
-            ..Default::default()
-        };
+        let error = rpc::Status { code: 3, message: reason.to_owned(), ..Default::default() };
         self.answer(response, Some(error)).await;
     }
 
@@ -114,9 +101,7 @@ impl Stream {
 
     /// The next response, or how the stream ended.
     pub async fn try_next(&mut self) -> Result<Option<DeltaDiscoveryResponse>, Status> {
-        tokio::time::timeout(PATIENCE, self.responses.message())
-            .await
-            .expect("a response in time")
+        tokio::time::timeout(PATIENCE, self.responses.message()).await.expect("a response in time")
     }
 
     /// The next response, acknowledged.
@@ -160,11 +145,7 @@ impl Load {
     pub fn add(&mut self, response: DeltaDiscoveryResponse) {
         self.messages += 1;
         for resource in response.resources {
-            assert!(
-                resource
-                    .resource
-                    .is_some_and(|any| any.type_url == response.type_url)
-            );
+            assert!(resource.resource.is_some_and(|any| any.type_url == response.type_url));
             self.resources.insert(resource.name, resource.version);
         }
         self.removed.extend(response.removed_resources);

@@ -138,7 +138,9 @@ async fn tcp_to_tcp(
             // A pipe has to be earned anew after a pause, and asked for anew if there was none.
             copied = 0;
             if let Some(pipe) = Pipe::take() {
-                match splice::splice(read.as_ref(), write.as_ref(), pipe, moved).await? {
+                // Boxed: most connections never come here, and all would carry its state.
+                let splicing = splice::splice(read.as_ref(), write.as_ref(), pipe, moved);
+                match Box::pin(splicing).await? {
                     Splice::End => break,
                     Splice::Idle => continue,
                 }

@@ -338,7 +338,7 @@ async fn relay_is_small_while_it_waits() {
     let (counters, settings) = (Counters::default(), RelaySettings::default());
     let relay = join(inner, near, &counters, &settings);
     let bytes = size_of_val(&relay);
-    assert!(bytes <= 1536, "{bytes}");
+    assert!(bytes <= 1280, "{bytes}");
     drop(client);
 }
 

@@ -49,6 +49,7 @@ impl FolderState {
             objects: self
                 .counts
                 .iter()
+                .filter(|(_, count)| **count > 0)
                 .map(|(kind, count)| (*kind, *count))
                 .collect(),
             rejections,

@@ -216,6 +216,12 @@ fn misspelt_or_empty_matchers_refuse_the_policy() {
         ),
         ("{rule: []}", "spec.rule"),
         ("{rules: [{from: }]}", "spec.rules[0].from"),
+        ("{rules: [null]}", "spec.rules[0]"),
+        ("{rules: [{from: [null]}]}", "spec.rules[0].from[0]"),
+        (
+            "{rules: [{from: [{source: null}]}]}",
+            "spec.rules[0].from[0].source",
+        ),
         ("{rules: [{from: []}]}", "spec.rules[0].from"),
         (
             "{rules: [{from: [{source: {}}]}]}",
