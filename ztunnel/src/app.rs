@@ -19,11 +19,11 @@ use weft_core::admin::{self, ChangeAccess, Hosts, Router};
 use weft_core::certs::CertStore;
 use weft_core::config::Config;
 use weft_core::mesh::{Store, StoreSettings};
+use weft_core::socket::{self, ListenSettings};
 use weft_core::telemetry::{
     Build, CertificateMetrics, CertificateStates, DnsMetrics, LogControl, ProxyMetrics, Registry,
     RuntimeMetrics, SocketMetrics, TrafficMetrics, XdsMetrics,
 };
-use weft_core::socket::{self, ListenSettings};
 use weft_core::{clock, xds};
 
 use crate::control;
@@ -37,10 +37,8 @@ use crate::zds::{self, AgentState};
 
 /// Runs until a signal or a request ends it. Called on the control runtime; `workers` carries the connections.
 pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Result<()> {
-    let mut registry = Registry::new(&Build {
-        component: "ztunnel".into(),
-        tag: config.version.clone(),
-    });
+    let mut registry =
+        Registry::new(&Build { component: "ztunnel".into(), tag: config.version.clone() });
     RuntimeMetrics::register(&mut registry, workers.clone());
     log.register(&mut registry);
 

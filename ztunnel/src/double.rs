@@ -26,7 +26,8 @@ pub(crate) async fn open(
         .await
         .map_err(|error| ConnectionError::InnerTls(error.into()))?;
     record.destination.identity = Some(peer.identity);
-    let connection = Connection::start(io, KeepaliveSettings::default()).await?;
+    let starting = Connection::start(io, KeepaliveSettings::default());
+    let connection = Box::pin(starting).await?;
     let network = record.source.workload.as_ref().map(|workload| workload.network.to_string());
     let request = TunnelRequest {
         forwarded_network: network.filter(|network| !network.is_empty()),

@@ -28,9 +28,8 @@ pub(crate) async fn serve(
     record: &mut Record,
 ) -> Result<(), ConnectionError> {
     let uid = record.destination.workload.as_ref().map(|workload| workload.uid.clone());
-    let destination = uid
-        .and_then(|uid| outbound.shared.running.find(&uid))
-        .ok_or(ConnectionError::Drained)?;
+    let destination =
+        uid.and_then(|uid| outbound.shared.running.find(&uid)).ok_or(ConnectionError::Drained)?;
     record.security = Security::Local;
     record.destination.address = Some(target);
     record.destination.identity = Some(destination.identity.clone());
@@ -72,8 +71,7 @@ async fn join(
         source_ip: outbound.from.ip(),
         destination: target,
     };
-    let workload =
-        Box::pin(authorise::authorise(&shared.mesh, destination, &connection)).await?;
+    let workload = Box::pin(authorise::authorise(&shared.mesh, destination, &connection)).await?;
     inbound.destination.workload = Some(workload);
     let source = destination.spoofed_source(outbound.from.ip(), target);
     let upstream = Box::pin(destination.sockets.connect(target, source)).await?;

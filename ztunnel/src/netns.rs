@@ -50,10 +50,7 @@ impl PartialEq for Netns {
 #[derive(Debug, Clone, Copy)]
 enum Order {
     /// A listening TCP socket.
-    Listen {
-        address: SocketAddr,
-        transparent: bool,
-    },
+    Listen { address: SocketAddr, transparent: bool },
     /// A bound UDP socket.
     Datagram { address: SocketAddr },
     /// TCP sockets to connect with.
@@ -91,45 +88,35 @@ impl Broker {
         address: SocketAddr,
         transparent: bool,
     ) -> io::Result<TcpListener> {
-        let order = Order::Listen {
-            address,
-            transparent,
-        };
+        let order = Order::Listen { address, transparent };
         TcpListener::from_std(self.one(netns, order).await?.into())
     }
 
     /// Binds a datagram socket in `netns`.
-    pub(crate) async fn datagram(&self, netns: &Netns, address: SocketAddr) -> io::Result<UdpSocket> {
+    pub(crate) async fn datagram(
+        &self,
+        netns: &Netns,
+        address: SocketAddr,
+    ) -> io::Result<UdpSocket> {
         UdpSocket::from_std(self.one(netns, Order::Datagram { address }).await?.into())
     }
 
     async fn one(&self, netns: &Netns, order: Order) -> io::Result<Socket> {
         let mut sockets = self.ask(netns, order).await?;
-        sockets
-            .pop()
-            .ok_or_else(|| io::Error::other("the namespace broker made no socket"))
+        sockets.pop().ok_or_else(|| io::Error::other("the namespace broker made no socket"))
     }
 
     async fn ask(&self, netns: &Netns, order: Order) -> io::Result<Vec<Socket>> {
         let (reply, answer) = oneshot::channel();
-        let request = Request {
-            netns: netns.clone(),
-            order,
-            reply,
-        };
+        let request = Request { netns: netns.clone(), order, reply };
         let gone = || io::Error::other("the namespace broker has ended");
         let exchange = async {
             self.requests.send(request).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())?
         };
-        tokio::time::timeout(limits::BROKER_DEADLINE, exchange)
-            .await
-            .map_err(|_| {
-                io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the namespace broker is overloaded",
-                )
-            })?
+        tokio::time::timeout(limits::BROKER_DEADLINE, exchange).await.map_err(|_| {
+            io::Error::new(io::ErrorKind::TimedOut, "the namespace broker is overloaded")
+        })?
     }
 }
 
@@ -156,8 +143,7 @@ fn make(order: Order, mark: u32) -> io::Result<Vec<Socket>> {
     let mark = Some(mark);
     match order {
         Order::Listen { address, transparent } => {
-            let settings =
-                ListenSettings {
+            let settings = ListenSettings {
                 is_transparent: transparent,
                 reuse_port: true,
                 mark,
@@ -197,22 +183,14 @@ struct Stash {
 
 impl Default for Stash {
     fn default() -> Self {
-        Self {
-            spare: Mutex::default(),
-            batch: AtomicUsize::new(1),
-        }
+        Self { spare: Mutex::default(), batch: AtomicUsize::new(1) }
     }
 }
 
 impl PodSockets {
     /// Sockets of `netns`, made by `broker`.
     pub(crate) fn new(broker: Broker, netns: Netns) -> Self {
-        Self {
-            broker,
-            netns,
-            v4: Stash::default(),
-            v6: Stash::default(),
-        }
+        Self { broker, netns, v4: Stash::default(), v6: Stash::default() }
     }
 
     /// The pod's namespace.
@@ -243,7 +221,11 @@ impl PodSockets {
     }
 
     /// Listens on `port` of every address of the pod, one listener a family that the kernel has.
-    pub(crate) async fn listen_any(&self, port: u16, transparent: bool) -> io::Result<Vec<TcpListener>> {
+    pub(crate) async fn listen_any(
+        &self,
+        port: u16,
+        transparent: bool,
+    ) -> io::Result<Vec<TcpListener>> {
         let mut listeners = Vec::new();
         for ip in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
             let address = SocketAddr::new(ip, port);
@@ -262,16 +244,10 @@ impl PodSockets {
             return Ok(socket);
         }
         let count = stash.batch.load(Ordering::Relaxed);
-        stash
-            .batch
-            .store((count * 2).min(limits::SOCKET_BATCH_MAX), Ordering::Relaxed);
-        let mut made = self
-            .broker
-            .ask(&self.netns, Order::Unconnected { v6, count })
-            .await?;
-        let socket = made
-            .pop()
-            .ok_or_else(|| io::Error::other("the namespace broker made no socket"))?;
+        stash.batch.store((count * 2).min(limits::SOCKET_BATCH_MAX), Ordering::Relaxed);
+        let mut made = self.broker.ask(&self.netns, Order::Unconnected { v6, count }).await?;
+        let socket =
+            made.pop().ok_or_else(|| io::Error::other("the namespace broker made no socket"))?;
         stash.spare.lock().append(&mut made);
         Ok(socket)
     }

@@ -7,9 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use weft_core::hbone::{
-    Authority, Forwarded, OpenedTunnel, PoolKey, TraceParent, TunnelRequest,
-};
+use weft_core::hbone::{Authority, Forwarded, OpenedTunnel, PoolKey, TraceParent, TunnelRequest};
 use weft_core::mesh::Target;
 use weft_core::relay::End as RelayEnd;
 use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};

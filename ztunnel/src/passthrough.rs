@@ -71,8 +71,7 @@ async fn admit_and_relay(
     let (snapshot, workload) = Box::pin(authorise::own_workload(&shared.mesh, pod)).await?;
     record.destination.workload = Some(workload.clone());
     record.source.workload = snapshot.workload_at(&workload.network, from.ip()).cloned();
-    record.service =
-        describe::own_service(&snapshot, &workload, None).map(record::service_labels);
+    record.service = describe::own_service(&snapshot, &workload, None).map(record::service_labels);
     let connection =
         Connection { source_identity: None, source_ip: from.ip(), destination: target };
     Box::pin(authorise::authorise(&shared.mesh, pod, &connection)).await?;

@@ -92,15 +92,8 @@ impl Model {
 
     /// The keys of all objects, in order of namespaces.
     pub fn keys(&self) -> impl Iterator<Item = ObjectKey> + '_ {
-        let nodes = self
-            .nodes
-            .keys()
-            .map(|name| ObjectKey::new(Kind::Node, "", name.clone()));
-        nodes.chain(
-            self.namespaces
-                .iter()
-                .flat_map(|(name, objects)| objects.keys(name)),
-        )
+        let nodes = self.nodes.keys().map(|name| ObjectKey::new(Kind::Node, "", name.clone()));
+        nodes.chain(self.namespaces.iter().flat_map(|(name, objects)| objects.keys(name)))
     }
 
     fn put(&mut self, key: &ObjectKey, object: Option<Object>) -> Option<Object> {
@@ -111,15 +104,8 @@ impl Model {
             };
             return old.map(Object::Node);
         }
-        let home = if key.kind == Kind::Namespace {
-            &key.name
-        } else {
-            &key.namespace
-        };
-        self.namespaces
-            .entry(home.clone())
-            .or_default()
-            .put(key, object)
+        let home = if key.kind == Kind::Namespace { &key.name } else { &key.namespace };
+        self.namespaces.entry(home.clone()).or_default().put(key, object)
     }
 
     fn index(&mut self, object: Option<&Object>, is_there: bool, dns_domain: &str) {
@@ -156,16 +142,8 @@ impl Model {
     }
 
     fn tidy(&mut self, key: &ObjectKey) {
-        let home = if key.kind == Kind::Namespace {
-            &key.name
-        } else {
-            &key.namespace
-        };
-        if self
-            .namespaces
-            .get(home)
-            .is_some_and(NamespaceObjects::is_empty)
-        {
+        let home = if key.kind == Kind::Namespace { &key.name } else { &key.namespace };
+        if self.namespaces.get(home).is_some_and(NamespaceObjects::is_empty) {
             self.namespaces.remove(home);
         }
     }

@@ -65,9 +65,7 @@ impl NamespaceObjects {
             .flatten()
             .collect();
         let services = names.into_iter().filter_map(|name| self.services.get(name));
-        services
-            .filter(|service| service.selector.select(labels))
-            .collect()
+        services.filter(|service| service.selector.select(labels)).collect()
     }
 
     /// Services without a selector that list `pod` among their endpoints, by name.
@@ -83,9 +81,7 @@ impl NamespaceObjects {
             .filter_map(|slice| slice.service.as_ref())
             .collect();
         let services = names.into_iter().filter_map(|name| self.services.get(name));
-        services
-            .filter(|service| service.selector.is_empty())
-            .collect()
+        services.filter(|service| service.selector.is_empty()).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -107,9 +103,7 @@ impl NamespaceObjects {
             home: &'a Arc<str>,
             objects: &'a ByName<T>,
         ) -> impl Iterator<Item = ObjectKey> + 'a {
-            objects
-                .keys()
-                .map(move |name| ObjectKey::new(kind, home.clone(), name.clone()))
+            objects.keys().map(move |name| ObjectKey::new(kind, home.clone(), name.clone()))
         }
         let own = self.namespace.iter();
         own.map(|own| ObjectKey::new(Kind::Namespace, "", own.meta.name.clone()))
@@ -119,16 +113,8 @@ impl NamespaceObjects {
             .chain(of(Kind::EndpointSlice, name, &self.slices))
             .chain(of(Kind::WorkloadEntry, name, &self.workload_entries))
             .chain(of(Kind::ServiceEntry, name, &self.service_entries))
-            .chain(of(
-                Kind::AuthorizationPolicy,
-                name,
-                &self.authorization_policies,
-            ))
-            .chain(of(
-                Kind::PeerAuthentication,
-                name,
-                &self.peer_authentications,
-            ))
+            .chain(of(Kind::AuthorizationPolicy, name, &self.authorization_policies))
+            .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
     }
 
     pub(super) fn object(&self, key: &ObjectKey) -> Option<Object> {
@@ -136,34 +122,22 @@ impl NamespaceObjects {
         match key.kind {
             Kind::Namespace => self.namespace.clone().map(Object::Namespace),
             Kind::Node => None,
-            Kind::ServiceAccount => self
-                .service_accounts
-                .get(name)
-                .cloned()
-                .map(Object::ServiceAccount),
+            Kind::ServiceAccount => {
+                self.service_accounts.get(name).cloned().map(Object::ServiceAccount)
+            }
             Kind::Pod => self.pods.get(name).cloned().map(Object::Pod),
             Kind::Service => self.services.get(name).cloned().map(Object::Service),
             Kind::EndpointSlice => self.slices.get(name).cloned().map(Object::EndpointSlice),
-            Kind::WorkloadEntry => self
-                .workload_entries
-                .get(name)
-                .cloned()
-                .map(Object::WorkloadEntry),
-            Kind::ServiceEntry => self
-                .service_entries
-                .get(name)
-                .cloned()
-                .map(Object::ServiceEntry),
-            Kind::AuthorizationPolicy => self
-                .authorization_policies
-                .get(name)
-                .cloned()
-                .map(Object::AuthorizationPolicy),
-            Kind::PeerAuthentication => self
-                .peer_authentications
-                .get(name)
-                .cloned()
-                .map(Object::PeerAuthentication),
+            Kind::WorkloadEntry => {
+                self.workload_entries.get(name).cloned().map(Object::WorkloadEntry)
+            }
+            Kind::ServiceEntry => self.service_entries.get(name).cloned().map(Object::ServiceEntry),
+            Kind::AuthorizationPolicy => {
+                self.authorization_policies.get(name).cloned().map(Object::AuthorizationPolicy)
+            }
+            Kind::PeerAuthentication => {
+                self.peer_authentications.get(name).cloned().map(Object::PeerAuthentication)
+            }
         }
     }
 
@@ -238,22 +212,14 @@ impl Selectors {
 
 impl SlicesOfPod {
     fn insert(&mut self, slice: &EndpointSlice) {
-        for reference in slice
-            .endpoints
-            .iter()
-            .filter_map(|endpoint| endpoint.pod.as_ref())
-        {
+        for reference in slice.endpoints.iter().filter_map(|endpoint| endpoint.pod.as_ref()) {
             let slices = self.0.entry(reference.index().clone()).or_default();
             slices.insert(slice.meta.name.clone());
         }
     }
 
     fn remove(&mut self, slice: &EndpointSlice) {
-        for reference in slice
-            .endpoints
-            .iter()
-            .filter_map(|endpoint| endpoint.pod.as_ref())
-        {
+        for reference in slice.endpoints.iter().filter_map(|endpoint| endpoint.pod.as_ref()) {
             if let Some(slices) = self.0.get_mut(reference.index()) {
                 slices.remove(&slice.meta.name);
                 if slices.is_empty() {

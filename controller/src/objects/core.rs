@@ -77,10 +77,7 @@ impl Pod {
 
     /// The number of its TCP port called `name`.
     pub fn port(&self, name: &str) -> Option<u16> {
-        self.ports
-            .iter()
-            .find(|(own, _)| &**own == name)
-            .map(|(_, number)| *number)
+        self.ports.iter().find(|(own, _)| &**own == name).map(|(_, number)| *number)
     }
 }
 
@@ -147,9 +144,7 @@ impl TryFrom<String> for Address {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let address: IpAddr = text
-            .parse()
-            .map_err(|_| format!("{text:?} is no address"))?;
+        let address: IpAddr = text.parse().map_err(|_| format!("{text:?} is no address"))?;
         if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
             return Err(format!("{text} is no address of one workload"));
         }
@@ -163,10 +158,7 @@ pub(super) fn pod(
     status: &RawPodStatus,
     pool: &mut Pool,
 ) -> Result<Pod, FieldError> {
-    let account = spec
-        .service_account_name
-        .as_deref()
-        .filter(|name| !name.is_empty());
+    let account = spec.service_account_name.as_deref().filter(|name| !name.is_empty());
     let account = account.unwrap_or("default");
     if !fields::is_dns_subdomain(account) {
         let reason = format!("{account:?} is no service account's name (RFC 1123)");
@@ -183,10 +175,7 @@ pub(super) fn pod(
     {
         addresses.insert(0, first);
     }
-    let ready = status
-        .conditions
-        .iter()
-        .find(|condition| condition.kind == "Ready");
+    let ready = status.conditions.iter().find(|condition| condition.kind == "Ready");
     let is_ready = (!status.conditions.is_empty())
         .then(|| ready.is_some_and(|condition| condition.status == "True"));
     Ok(Pod {
@@ -206,10 +195,7 @@ pub(super) fn pod(
 fn named_ports(spec: &RawPodSpec, pool: &mut Pool) -> Box<[(Arc<str>, u16)]> {
     let is_sidecar =
         |container: &&RawContainer| container.restart_policy.as_deref() == Some("Always");
-    let containers = spec
-        .containers
-        .iter()
-        .chain(spec.init_containers.iter().filter(is_sidecar));
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().filter(is_sidecar));
     let is_tcp = |port: &&RawContainerPort| port.protocol.as_deref().is_none_or(|it| it == "TCP");
     let named = |port: &RawContainerPort| Some((port.name.clone()?, port.container_port.get()));
     containers
@@ -224,12 +210,6 @@ fn derived_uid(meta: &Meta) -> Arc<str> {
     let text = format!("{}/{}", meta.namespace, meta.name);
     let hex = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.as_bytes()));
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    let parts = [
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32),
-    ];
+    let parts = [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)];
     parts.join("-").into()
 }

@@ -18,10 +18,7 @@ pub struct FieldError {
 
 impl FieldError {
     pub(super) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            reason: reason.into(),
-        }
+        Self { field: field.into(), reason: reason.into() }
     }
 }
 
@@ -43,9 +40,7 @@ where
 {
     match Option::deserialize(deserializer)? {
         Some(value) => Ok(Some(value)),
-        None => Err(serde::de::Error::custom(
-            "has no value; leave the field out, or give it one",
-        )),
+        None => Err(serde::de::Error::custom("has no value; leave the field out, or give it one")),
     }
 }
 
@@ -146,10 +141,7 @@ pub(super) fn block_of_text(text: &str) -> Result<IpNet, String> {
     if block.addr() == block.network() {
         Ok(block)
     } else {
-        Err(format!(
-            "{text:?} has bits behind its prefix; write {}",
-            block.trunc()
-        ))
+        Err(format!("{text:?} has bits behind its prefix; write {}", block.trunc()))
     }
 }
 
@@ -172,9 +164,7 @@ impl TryFrom<String> for PortOrName {
         if text.len() <= 15 && is_dns_label(&text) {
             Ok(Self::Name(text))
         } else {
-            Err(format!(
-                "{text:?} is neither a port nor a port's name (15 of [a-z0-9-])"
-            ))
+            Err(format!("{text:?} is neither a port nor a port's name (15 of [a-z0-9-])"))
         }
     }
 }
@@ -185,10 +175,7 @@ mod tests {
 
     #[test]
     fn blocks_are_read_strictly() {
-        assert_eq!(
-            block_of_text("10.1.2.3").unwrap().to_string(),
-            "10.1.2.3/32"
-        );
+        assert_eq!(block_of_text("10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
         assert_eq!(block_of_text("fd00::/8").unwrap().to_string(), "fd00::/8");
         for text in ["10.0.0.1/8", "10.0.0.0/33", "10.0.0", "", "example.com"] {
             assert!(block_of_text(text).is_err(), "{text:?} was accepted");
@@ -210,13 +197,7 @@ mod tests {
         assert!(Port::try_from(0).is_err() && Port::try_from(65536).is_err());
         assert_eq!(Port::try_from(443).unwrap().get(), 443);
         assert!(PortOrName::try_from("70000".to_owned()).is_err());
-        assert_eq!(
-            PortOrName::try_from("80".to_owned()),
-            Ok(PortOrName::Port(80))
-        );
-        assert_eq!(
-            PortOrName::try_from("http".to_owned()),
-            Ok(PortOrName::Name("http".into()))
-        );
+        assert_eq!(PortOrName::try_from("80".to_owned()), Ok(PortOrName::Port(80)));
+        assert_eq!(PortOrName::try_from("http".to_owned()), Ok(PortOrName::Name("http".into())));
     }
 }

@@ -44,10 +44,7 @@ pub struct WorkloadEntrySpec {
 impl WorkloadEntrySpec {
     /// Its number for the port called `name`.
     pub fn port(&self, name: &str) -> Option<u16> {
-        self.ports
-            .iter()
-            .find(|(own, _)| &**own == name)
-            .map(|(_, number)| *number)
+        self.ports.iter().find(|(own, _)| &**own == name).map(|(_, number)| *number)
     }
 }
 
@@ -96,16 +93,10 @@ fn entry_spec(
         Err(_) if fields::is_dns_subdomain(&raw.address.to_ascii_lowercase()) => {
             Ok(Host::Name(raw.address.to_ascii_lowercase().into()))
         }
-        Err(_) => Err(format!(
-            "{:?} is neither an address nor a host's name",
-            raw.address
-        )),
+        Err(_) => Err(format!("{:?} is neither an address nor a host's name", raw.address)),
     };
     let host = host.map_err(|reason| FieldError::new(format!("{field}.address"), reason))?;
-    let account = raw
-        .service_account
-        .as_deref()
-        .filter(|name| !name.is_empty());
+    let account = raw.service_account.as_deref().filter(|name| !name.is_empty());
     if let Some(name) = account.filter(|name| !fields::is_dns_subdomain(name)) {
         let reason = format!("{name:?} is no service account's name (RFC 1123)");
         return Err(FieldError::new(format!("{field}.serviceAccount"), reason));
@@ -116,11 +107,7 @@ fn entry_spec(
     let locality = [part(), part(), part()];
     Ok(WorkloadEntrySpec {
         host,
-        ports: raw
-            .ports
-            .iter()
-            .map(|(name, port)| (pool.text(name), port.get()))
-            .collect(),
+        ports: raw.ports.iter().map(|(name, port)| (pool.text(name), port.get())).collect(),
         labels: pool.labels(labels),
         network: raw.network.as_deref().map(|network| pool.text(network)),
         locality,
@@ -277,11 +264,7 @@ pub(super) fn service_entry(
         resolution: raw.resolution,
         endpoints: endpoints.into(),
         selector,
-        subject_alt_names: raw
-            .subject_alt_names
-            .iter()
-            .map(|name| pool.text(name))
-            .collect(),
+        subject_alt_names: raw.subject_alt_names.iter().map(|name| pool.text(name)).collect(),
         meta,
     })
 }
@@ -309,11 +292,7 @@ fn entry_ports(raw: &[RawEntryPort], pool: &mut Pool) -> Result<Box<[EntryPort]>
     let mut ports: Vec<EntryPort> = Vec::with_capacity(raw.len());
     for (at, port) in raw.iter().enumerate() {
         let number = port.number.get();
-        if port
-            .protocol
-            .as_deref()
-            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("udp"))
-        {
+        if port.protocol.as_deref().is_some_and(|protocol| protocol.eq_ignore_ascii_case("udp")) {
             continue;
         }
         if ports.iter().any(|other| other.port == number) {
@@ -324,10 +303,7 @@ fn entry_ports(raw: &[RawEntryPort], pool: &mut Pool) -> Result<Box<[EntryPort]>
             name: pool.text(&port.name),
             port: number,
             target: port.target_port.map_or(number, Port::get),
-            app_protocol: port
-                .protocol
-                .as_deref()
-                .map_or_else(Default::default, AppProtocol::of),
+            app_protocol: port.protocol.as_deref().map_or_else(Default::default, AppProtocol::of),
         });
     }
     Ok(ports.into())

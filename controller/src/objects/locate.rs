@@ -36,10 +36,7 @@ fn steps(path: &str) -> Vec<Step<'_>> {
             None => Step::Key(text),
         }
     };
-    path.split(['.', '['])
-        .filter(|part| !part.is_empty())
-        .map(step)
-        .collect()
+    path.split(['.', '[']).filter(|part| !part.is_empty()).map(step).collect()
 }
 
 struct Walk<'a>(&'a [Step<'a>]);

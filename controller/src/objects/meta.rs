@@ -21,9 +21,7 @@ impl Labels {
 
     /// Whether every pair of these is among `labels`. Holds for no pairs at all.
     pub fn select(&self, labels: &Labels) -> bool {
-        self.0
-            .iter()
-            .all(|(key, value)| labels.get(key) == Some(value))
+        self.0.iter().all(|(key, value)| labels.get(key) == Some(value))
     }
 
     /// In order of the keys.
@@ -44,11 +42,7 @@ impl Labels {
     }
 
     pub(super) fn of_map(map: &BTreeMap<String, String>, pool: &mut Pool) -> Self {
-        Self::build(
-            map.iter()
-                .map(|(key, value)| (key.as_str(), value.as_str())),
-            pool,
-        )
+        Self::build(map.iter().map(|(key, value)| (key.as_str(), value.as_str())), pool)
     }
 
     /// The labels that a selector asks for. A pair that no label can ever equal is refused, because a selector that
@@ -72,10 +66,8 @@ impl Labels {
     }
 
     fn build<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>, pool: &mut Pool) -> Self {
-        let mut pairs: Vec<_> = pairs
-            .into_iter()
-            .map(|(key, value)| (pool.text(key), pool.text(value)))
-            .collect();
+        let mut pairs: Vec<_> =
+            pairs.into_iter().map(|(key, value)| (pool.text(key), pool.text(value))).collect();
         pairs.sort();
         Self(pairs.into())
     }
@@ -103,19 +95,13 @@ impl TryFrom<String> for Timestamp {
             _ => byte.is_ascii_digit(),
         };
         let tail = text.get(19..).unwrap_or_default();
-        let fraction = tail
-            .strip_suffix('Z')
-            .map(|tail| tail.strip_prefix('.').unwrap_or(tail));
+        let fraction = tail.strip_suffix('Z').map(|tail| tail.strip_prefix('.').unwrap_or(tail));
         let is_utc = fraction.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
         if !is_utc || !text.bytes().take(19).enumerate().all(is_shaped) {
-            return Err(format!(
-                "{text:?} is no moment such as 2026-08-01T12:00:00Z"
-            ));
+            return Err(format!("{text:?} is no moment such as 2026-08-01T12:00:00Z"));
         }
         let digits = text.bytes().take(19).filter(u8::is_ascii_digit);
-        Ok(Self(
-            digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')),
-        ))
+        Ok(Self(digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))))
     }
 }
 
@@ -205,11 +191,7 @@ pub(super) fn checked_names<'a>(
     if kind.is_cluster_scoped() {
         return Ok(("", name));
     }
-    let namespace = if namespace.is_empty() {
-        DEFAULT_NAMESPACE
-    } else {
-        namespace
-    };
+    let namespace = if namespace.is_empty() { DEFAULT_NAMESPACE } else { namespace };
     if fields::is_dns_label(namespace) {
         Ok((namespace, name))
     } else {
@@ -241,33 +223,21 @@ impl RawMeta {
         let (namespace, name) = (text(&self.namespace), text(&self.name));
         let (namespace, name) = checked_names(kind, &namespace, &name)?;
         let labels = Labels::of_map(&self.labels, pool);
-        let is_kept = |key: &str| {
-            ANNOTATION_PREFIXES
-                .iter()
-                .any(|prefix| key.starts_with(prefix))
-        };
+        let is_kept = |key: &str| ANNOTATION_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
         let kept = self.annotations.iter().filter(|(key, _)| is_kept(key));
-        let annotations = Labels::build(
-            kept.map(|(key, value)| (key.as_str(), value.as_str())),
-            pool,
-        );
+        let annotations =
+            Labels::build(kept.map(|(key, value)| (key.as_str(), value.as_str())), pool);
         let owner = self.owner_references.iter().find(|owner| owner.controller);
         Ok(Meta {
             namespace: pool.text(namespace),
             name: name.into(),
-            uid: self
-                .uid
-                .as_deref()
-                .filter(|uid| !uid.is_empty())
-                .map(Into::into),
+            uid: self.uid.as_deref().filter(|uid| !uid.is_empty()).map(Into::into),
             labels: pool.labels(labels),
             annotations: pool.labels(annotations),
             created: self.creation_timestamp.unwrap_or(Timestamp::UNKNOWN),
             is_terminating: self.deletion_timestamp.is_some(),
-            owner: owner.map(|owner| Owner {
-                kind: pool.text(&owner.kind),
-                name: pool.text(&owner.name),
-            }),
+            owner: owner
+                .map(|owner| Owner { kind: pool.text(&owner.kind), name: pool.text(&owner.name) }),
         })
     }
 }
@@ -281,13 +251,7 @@ mod tests {
         let at = |text: &str| Timestamp::try_from(text.to_owned());
         assert!(at("2025-12-31T23:59:59Z").unwrap() < at("2026-01-01T00:00:00.123Z").unwrap());
         assert!(at("2026-01-01T00:00:00Z").unwrap() < Timestamp::UNKNOWN);
-        for text in [
-            "",
-            "2026-01-01",
-            "2026-01-01T00:00:00+02:00",
-            "2026-01-01 00:00:00Z",
-            "ä",
-        ] {
+        for text in ["", "2026-01-01", "2026-01-01T00:00:00+02:00", "2026-01-01 00:00:00Z", "ä"] {
             assert!(at(text).is_err(), "{text:?} was accepted");
         }
     }

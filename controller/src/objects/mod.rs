@@ -88,10 +88,7 @@ impl Kind {
     /// is known is a document that was cut short within the kind's name.
     pub fn is_group_read(api_version: &str) -> bool {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        matches!(
-            group,
-            "" | "discovery.k8s.io" | "networking.istio.io" | "security.istio.io"
-        )
+        matches!(group, "" | "discovery.k8s.io" | "networking.istio.io" | "security.istio.io")
     }
 
     /// Whether objects of this kind live in no namespace.
@@ -126,11 +123,7 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// A key from its parts.
     pub fn new(kind: Kind, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Self {
-            kind,
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { kind, namespace: namespace.into(), name: name.into() }
     }
 }
 

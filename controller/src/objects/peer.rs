@@ -77,16 +77,6 @@ pub(super) fn peer_authentication(
         ports.push((port, mtls.mode.unwrap_or_default()));
     }
     ports.sort_by_key(|(port, _)| *port);
-    let mode = raw
-        .mtls
-        .as_ref()
-        .and_then(|mtls| mtls.mode)
-        .unwrap_or_default();
-    Ok(PeerAuthentication {
-        selector,
-        mode,
-        ports: ports.into(),
-        is_unreadable: false,
-        meta,
-    })
+    let mode = raw.mtls.as_ref().and_then(|mtls| mtls.mode).unwrap_or_default();
+    Ok(PeerAuthentication { selector, mode, ports: ports.into(), is_unreadable: false, meta })
 }

@@ -173,10 +173,7 @@ pub(super) struct RawSelector {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "known fields; the waypoint's translation reads them"
-)]
+#[expect(dead_code, reason = "known fields; the waypoint's translation reads them")]
 struct RawTarget {
     group: Option<String>,
     kind: String,
@@ -194,11 +191,7 @@ struct RawProvider {
 impl RawAuthorizationPolicy {
     /// An explicit empty list is no target, as in Istio.
     fn has_targets(&self) -> bool {
-        self.target_ref.is_some()
-            || self
-                .target_refs
-                .as_ref()
-                .is_some_and(|refs| !refs.is_empty())
+        self.target_ref.is_some() || self.target_refs.as_ref().is_some_and(|refs| !refs.is_empty())
     }
 }
 
@@ -216,11 +209,7 @@ impl RawSelector {
             return Ok(None);
         };
         let labels = Labels::of_selector(labels, field, pool)?;
-        Ok(if labels.is_empty() {
-            None
-        } else {
-            Some(pool.labels(labels))
-        })
+        Ok(if labels.is_empty() { None } else { Some(pool.labels(labels)) })
     }
 }
 
@@ -237,21 +226,13 @@ pub(super) fn authorization_policy(
     let raw_rules = raw.rules.as_deref().unwrap_or_default();
     let mut rules = Vec::with_capacity(raw_rules.len());
     for (at, Given(rule)) in raw_rules.iter().enumerate() {
-        rules.push(policy_rules::rule(
-            rule,
-            &format!("spec.rules[{at}]"),
-            &meta,
-            pool,
-        )?);
+        rules.push(policy_rules::rule(rule, &format!("spec.rules[{at}]"), &meta, pool)?);
     }
     Ok(AuthorizationPolicy {
         selector: RawSelector::build(raw.selector.as_ref(), pool)?,
         has_targets,
         is_dry_run: meta.annotations.get("istio.io/dry-run") == Some("true"),
-        body: PolicyBody::Rules {
-            action: raw.action.unwrap_or_default(),
-            rules: rules.into(),
-        },
+        body: PolicyBody::Rules { action: raw.action.unwrap_or_default(), rules: rules.into() },
         meta,
     })
 }
@@ -273,8 +254,6 @@ impl RawReach {
 
     /// The selector; nothing, that is the whole namespace, where it can't be told.
     pub(super) fn selector(&self, pool: &mut Pool) -> Option<Arc<Labels>> {
-        RawSelector::build(self.selector.as_ref(), pool)
-            .ok()
-            .flatten()
+        RawSelector::build(self.selector.as_ref(), pool).ok().flatten()
     }
 }

@@ -111,10 +111,7 @@ pub(super) fn rule(
     meta: &Meta,
     pool: &mut Pool,
 ) -> Result<Rule, FieldError> {
-    let mut context = Context {
-        pool,
-        namespace: &meta.namespace,
-    };
+    let mut context = Context { pool, namespace: &meta.namespace };
     let mut rule = Rule::default();
     if let Some(from) = &raw.from {
         rule.from = each(from, &format!("{field}.from"), |raw, field| {
@@ -171,10 +168,7 @@ fn source(raw: &RawSource, field: &str, context: &mut Context<'_>) -> Result<Sou
         )?,
     };
     if built == Source::default() {
-        return Err(FieldError::new(
-            field,
-            "says nothing; at least one field is needed",
-        ));
+        return Err(FieldError::new(field, "says nothing; at least one field is needed"));
     }
     let is_given = |both: &Both<Pattern>| !both.0.is_empty() || !both.1.is_empty();
     let has_accounts = raw.service_accounts.is_some() || raw.not_service_accounts.is_some();
@@ -206,10 +200,7 @@ fn operation(raw: &RawOperation, field: &str) -> Result<Operation, FieldError> {
         )?,
     };
     if built == Operation::default() {
-        return Err(FieldError::new(
-            field,
-            "says nothing; at least one field is needed",
-        ));
+        return Err(FieldError::new(field, "says nothing; at least one field is needed"));
     }
     Ok(built)
 }
@@ -267,15 +258,9 @@ fn each<T, U>(
     mut build: impl FnMut(&T, &str) -> Result<U, FieldError>,
 ) -> Result<Box<[U]>, FieldError> {
     if list.is_empty() {
-        return Err(FieldError::new(
-            field,
-            "is empty; leave it out to mean anything",
-        ));
+        return Err(FieldError::new(field, "is empty; leave it out to mean anything"));
     }
-    list.iter()
-        .enumerate()
-        .map(|(at, item)| build(item, &format!("{field}[{at}]")))
-        .collect()
+    list.iter().enumerate().map(|(at, item)| build(item, &format!("{field}[{at}]"))).collect()
 }
 
 fn both<T>(
@@ -325,9 +310,7 @@ fn pattern(text: &str, pool: &mut Pool) -> Result<Pattern, String> {
 fn principal(text: &str, pool: &mut Pool) -> Result<Pattern, String> {
     // It would never match: principals are compared without the scheme.
     if text.contains("://") {
-        return Err(format!(
-            "{text:?}: principals are written without spiffe://"
-        ));
+        return Err(format!("{text:?}: principals are written without spiffe://"));
     }
     pattern(text, pool)
 }
@@ -338,8 +321,5 @@ fn service_account(text: &str, context: &mut Context<'_>) -> Result<ServiceAccou
         return Err(format!("{text:?} is neither <namespace>/<name> nor <name>"));
     }
     let text = |text: &str| Arc::from(text);
-    Ok(ServiceAccountName {
-        namespace: text(namespace),
-        name: text(name),
-    })
+    Ok(ServiceAccountName { namespace: text(namespace), name: text(name) })
 }

@@ -88,19 +88,10 @@ fn header_of(input: Input<'_>) -> Result<Header, ReadError> {
     let required = [("apiVersion", &raw.api_version), ("kind", &raw.kind)];
     if let Some((field, _)) = required.iter().find(|(_, text)| text.is_empty()) {
         let field = Some((*field).to_owned());
-        return Err(ReadError {
-            line: None,
-            field,
-            reason: "is missing".to_owned(),
-        });
+        return Err(ReadError { line: None, field, reason: "is missing".to_owned() });
     }
     let RawNames { namespace, name } = raw.metadata;
-    Ok(Header {
-        api_version: raw.api_version,
-        kind: raw.kind,
-        namespace,
-        name,
-    })
+    Ok(Header { api_version: raw.api_version, kind: raw.kind, namespace, name })
 }
 
 /// Reads a document as an object of `kind`.
@@ -124,11 +115,7 @@ pub fn items(text: &str) -> Result<Vec<(u32, Value)>, ReadError> {
     }
     let raw: RawList = typed(Input::Text(text))?;
     let line = |location: serde_saphyr::Location| u32::try_from(location.line()).unwrap_or(0);
-    Ok(raw
-        .items
-        .into_iter()
-        .map(|item| (line(item.referenced), item.value))
-        .collect())
+    Ok(raw.items.into_iter().map(|item| (line(item.referenced), item.value)).collect())
 }
 
 /// Reads one item of a list: what it says that it is, and if the mesh reads such objects, the object.
@@ -182,9 +169,7 @@ pub fn unreadable(key: &ObjectKey, text: &str, pool: &mut Pool) -> Option<Object
     if !key.kind.is_security() {
         return None;
     }
-    let reach = typed::<RawDocument>(Input::Text(text))
-        .unwrap_or_default()
-        .spec;
+    let reach = typed::<RawDocument>(Input::Text(text)).unwrap_or_default().spec;
     let selector = reach.selector(pool);
     let meta = Meta::bare(key, pool);
     match key.kind {
@@ -318,9 +303,7 @@ fn typed<T: DeserializeOwned>(input: Input<'_>) -> Result<T, ReadError> {
                 T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
             })
             .map_err(|error| {
-                let line = error
-                    .location()
-                    .and_then(|at| u32::try_from(at.line()).ok());
+                let line = error.location().and_then(|at| u32::try_from(at.line()).ok());
                 (line, error.to_string())
             })
         }
@@ -329,27 +312,15 @@ fn typed<T: DeserializeOwned>(input: Input<'_>) -> Result<T, ReadError> {
         let path = track.path().to_string();
         // "." and "?" are how the tracker writes "nowhere in particular".
         let path = path.trim_end_matches(".?");
-        let field = Some(path)
-            .filter(|path| !matches!(*path, "." | "?"))
-            .map(str::to_owned);
+        let field = Some(path).filter(|path| !matches!(*path, "." | "?")).map(str::to_owned);
         // The line is said once, and as that of the file.
-        let reason = reason
-            .rsplit_once(" at line ")
-            .map_or(&*reason, |(reason, _)| reason);
-        ReadError {
-            line,
-            field,
-            reason: reason.to_owned(),
-        }
+        let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason);
+        ReadError { line, field, reason: reason.to_owned() }
     })
 }
 
 impl From<FieldError> for ReadError {
     fn from(error: FieldError) -> Self {
-        Self {
-            line: None,
-            field: Some(error.field),
-            reason: error.reason,
-        }
+        Self { line: None, field: Some(error.field), reason: error.reason }
     }
 }

@@ -141,11 +141,7 @@ pub(super) struct RawServiceSpec {
     kind: Option<String>,
     #[serde(rename = "clusterIP")]
     cluster_ip: Option<String>,
-    #[serde(
-        rename = "clusterIPs",
-        default,
-        deserialize_with = "fields::or_default"
-    )]
+    #[serde(rename = "clusterIPs", default, deserialize_with = "fields::or_default")]
     cluster_ips: Vec<String>,
     #[serde(default, deserialize_with = "fields::or_default")]
     selector: BTreeMap<String, String>,
@@ -185,10 +181,7 @@ pub(super) fn service(
         selector: pool.labels(selector),
         ports: service_ports(&spec.ports, pool)?,
         is_node_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
-        distribution: spec
-            .traffic_distribution
-            .as_deref()
-            .and_then(Distribution::of),
+        distribution: spec.traffic_distribution.as_deref().and_then(Distribution::of),
         publishes_not_ready: spec.publish_not_ready_addresses,
         ip_families: match (has("IPv4"), has("IPv6")) {
             (true, true) => IpFamilies::Dual,
@@ -201,10 +194,7 @@ pub(super) fn service(
 }
 
 fn cluster_addresses(spec: &RawServiceSpec) -> Result<(bool, Box<[IpAddr]>), FieldError> {
-    let single = spec
-        .cluster_ip
-        .iter()
-        .filter(|_| spec.cluster_ips.is_empty());
+    let single = spec.cluster_ip.iter().filter(|_| spec.cluster_ips.is_empty());
     let texts = spec.cluster_ips.iter().chain(single).enumerate();
     let (mut is_headless, mut addresses) = (false, Vec::new());
     for (at, text) in texts {
@@ -233,11 +223,7 @@ fn service_ports(
     let mut built: Vec<ServicePort> = Vec::with_capacity(ports.len());
     for (at, port) in ports.iter().enumerate() {
         // The mesh carries TCP alone. A UDP port of the same number would stand in the TCP port's way.
-        if port
-            .protocol
-            .as_deref()
-            .is_some_and(|protocol| protocol != "TCP")
-        {
+        if port.protocol.as_deref().is_some_and(|protocol| protocol != "TCP") {
             continue;
         }
         if built.iter().any(|other| other.port == port.port.get()) {

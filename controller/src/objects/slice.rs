@@ -33,11 +33,7 @@ pub struct PodReference {
 impl PodReference {
     /// The text to find it by: that which is given.
     pub fn index(&self) -> &Arc<str> {
-        if self.name.is_empty() {
-            &self.uid
-        } else {
-            &self.name
-        }
+        if self.name.is_empty() { &self.uid } else { &self.name }
     }
 }
 
@@ -121,10 +117,7 @@ pub(super) fn endpoint_slice(
     raw: &RawSlice,
     pool: &mut Pool,
 ) -> Result<EndpointSlice, FieldError> {
-    let service = meta
-        .labels
-        .get("kubernetes.io/service-name")
-        .map(|name| pool.text(name));
+    let service = meta.labels.get("kubernetes.io/service-name").map(|name| pool.text(name));
     let mut endpoints = Vec::new();
     // FQDN slices name hosts, which no client of the mesh could be sent to.
     let is_usable = raw.address_type.as_deref() != Some("FQDN");
@@ -137,30 +130,15 @@ pub(super) fn endpoint_slice(
         let is_pod = |target: &&RawTargetRef| target.kind.as_deref() == Some("Pod");
         let pod = endpoint.target_ref.as_ref().filter(is_pod).map(|target| {
             let mut text = |text: &Option<String>| pool.text(text.as_deref().unwrap_or_default());
-            PodReference {
-                name: text(&target.name),
-                uid: text(&target.uid),
-            }
+            PodReference { name: text(&target.name), uid: text(&target.uid) }
         });
         let is_ready = endpoint.conditions.ready.unwrap_or(true);
-        endpoints.push(Endpoint {
-            address: address.0,
-            is_ready,
-            pod,
-        });
+        endpoints.push(Endpoint { address: address.0, is_ready, pod });
     }
     let is_tcp = |port: &&RawSlicePort| port.protocol.as_deref().is_none_or(|it| it == "TCP");
     let ports = raw.ports.iter().filter(is_tcp).filter_map(|port| {
         let name = pool.text(port.name.as_deref().unwrap_or_default());
-        Some(SlicePort {
-            name,
-            port: port.port?.get(),
-        })
+        Some(SlicePort { name, port: port.port?.get() })
     });
-    Ok(EndpointSlice {
-        service,
-        ports: ports.collect(),
-        endpoints: endpoints.into(),
-        meta,
-    })
+    Ok(EndpointSlice { service, ports: ports.collect(), endpoints: endpoints.into(), meta })
 }

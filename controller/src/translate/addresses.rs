@@ -38,10 +38,7 @@ impl Addresses {
             for entry in objects.service_entries.values() {
                 taken.extend(entry.addresses.iter().map(ipnet::IpNet::addr));
                 for host in entry.hosts.iter().filter(|host| entry_wants(entry, host)) {
-                    wanted.insert(
-                        (namespace.clone(), host.clone()),
-                        (true, settings.allocates_v6),
-                    );
+                    wanted.insert((namespace.clone(), host.clone()), (true, settings.allocates_v6));
                 }
             }
         }
@@ -54,29 +51,21 @@ impl Addresses {
             let v4 = has_v4.then(|| pick(v4, &mut taken)).flatten();
             let v6 = has_v6.then(|| pick(v6, &mut taken)).flatten();
             let (namespace, host) = name;
-            given
-                .entry(namespace)
-                .or_default()
-                .insert(host, v4.into_iter().chain(v6).collect());
+            given.entry(namespace).or_default().insert(host, v4.into_iter().chain(v6).collect());
         }
         Self(given)
     }
 
     /// What was given to a host.
     pub fn of(&self, namespace: &str, host: &str) -> &[IpAddr] {
-        self.0
-            .get(namespace)
-            .and_then(|hosts| hosts.get(host))
-            .map_or(&[], Vec::as_slice)
+        self.0.get(namespace).and_then(|hosts| hosts.get(host)).map_or(&[], Vec::as_slice)
     }
 
     /// The hosts whose addresses differ.
     pub(super) fn changed(&self, other: &Self) -> Vec<Arc<str>> {
         let differing = |one: &Self, other: &Self| -> Vec<Arc<str>> {
             let all = one.0.iter().flat_map(|(namespace, hosts)| {
-                hosts
-                    .iter()
-                    .map(move |(host, list)| (namespace, host, list))
+                hosts.iter().map(move |(host, list)| (namespace, host, list))
             });
             all.filter(|(namespace, host, list)| other.of(namespace, host) != list.as_slice())
                 .map(|(_, host, _)| host.clone())
@@ -107,11 +96,8 @@ fn families(service: &Service, settings: &Settings) -> (bool, bool) {
 /// Where clients' own destinations are kept there is nothing to stand in front of, and a wildcard is no name that a
 /// client could look up, unless it is resolved as the client asks for it.
 fn entry_wants(entry: &ServiceEntry, host: &str) -> bool {
-    let is_allowed = entry
-        .meta
-        .labels
-        .get("networking.istio.io/enable-autoallocate-ip")
-        != Some("false");
+    let is_allowed =
+        entry.meta.labels.get("networking.istio.io/enable-autoallocate-ip") != Some("false");
     let is_resolved = match entry.resolution {
         Resolution::None => false,
         Resolution::DynamicDns => true,

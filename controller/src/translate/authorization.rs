@@ -37,9 +37,7 @@ pub fn authorization(policy: &AuthorizationPolicy, settings: &Settings) -> Conve
         PolicyBody::Unreadable => vec![WireRule::default()],
         PolicyBody::Rules { action, rules } => {
             let rules = rules.iter().enumerate();
-            rules
-                .filter_map(|(at, it)| rule(*action, it, at, &mut left_out))
-                .collect()
+            rules.filter_map(|(at, it)| rule(*action, it, at, &mut left_out)).collect()
         }
     };
     let mut built = Authorization {
@@ -55,16 +53,10 @@ pub fn authorization(policy: &AuthorizationPolicy, settings: &Settings) -> Conve
         None => Scope::Namespace,
     });
     built.set_action(match &policy.body {
-        PolicyBody::Rules {
-            action: Action::Allow,
-            ..
-        } => WireAction::Allow,
+        PolicyBody::Rules { action: Action::Allow, .. } => WireAction::Allow,
         _ => WireAction::Deny,
     });
-    Conversion {
-        authorization: is_enforced(policy, settings).then_some(built),
-        left_out,
-    }
+    Conversion { authorization: is_enforced(policy, settings).then_some(built), left_out }
 }
 
 /// Whether node proxies enforce the policy at all.
@@ -79,20 +71,14 @@ pub(super) fn is_enforced(policy: &AuthorizationPolicy, settings: &Settings) -> 
 /// The policies that select a workload: of its own namespace and of the root namespace.
 pub(super) fn selecting(view: &View<'_>, namespace: &str, labels: &Labels) -> Vec<String> {
     let root = &*view.settings.root_namespace;
-    let homes = [
-        Some(namespace),
-        Some(root).filter(|root| *root != namespace),
-    ];
+    let homes = [Some(namespace), Some(root).filter(|root| *root != namespace)];
     let policies = homes
         .into_iter()
         .flatten()
         .filter_map(|home| view.namespace(home))
         .flat_map(|objects| objects.authorization_policies.values());
     let selects = |policy: &&Arc<AuthorizationPolicy>| {
-        policy
-            .selector
-            .as_ref()
-            .is_some_and(|selector| selector.select(labels))
+        policy.selector.as_ref().is_some_and(|selector| selector.select(labels))
             && is_enforced(policy, view.settings)
     };
     let name = |policy: &Arc<AuthorizationPolicy>| {
@@ -114,42 +100,24 @@ fn rule(
     }
     let from = alternatives(rule.from.iter().map(source));
     let to = alternatives(rule.to.iter().map(operation));
-    let when = rule
-        .when
-        .iter()
-        .filter_map(|condition| when_matches(&condition.key));
+    let when = rule.when.iter().filter_map(|condition| when_matches(&condition.key));
     let when = when.map(|it| Clause { matches: vec![it] });
-    Some(WireRule {
-        clauses: from.into_iter().chain(to).chain(when).collect(),
-    })
+    Some(WireRule { clauses: from.into_iter().chain(to).chain(when).collect() })
 }
 
 fn note_l7(rule: &Rule, at: usize, left_out: &mut Vec<(String, String)>) {
     let mut note = |path: String, names: &[&str]| {
-        left_out.extend(
-            names
-                .iter()
-                .map(|name| (format!("{path}.{name}"), (*name).to_owned())),
-        );
+        left_out.extend(names.iter().map(|name| (format!("{path}.{name}"), (*name).to_owned())));
     };
     for (index, source) in rule.from.iter().enumerate() {
-        note(
-            format!("spec.rules[{at}].from[{index}].source"),
-            &source.l7_fields,
-        );
+        note(format!("spec.rules[{at}].from[{index}].source"), &source.l7_fields);
     }
     for (index, operation) in rule.to.iter().enumerate() {
-        note(
-            format!("spec.rules[{at}].to[{index}].operation"),
-            &operation.l7_fields,
-        );
+        note(format!("spec.rules[{at}].to[{index}].operation"), &operation.l7_fields);
     }
     for (index, condition) in rule.when.iter().enumerate() {
         if let WhenKey::L7(key) = &condition.key {
-            left_out.push((
-                format!("spec.rules[{at}].when[{index}].key"),
-                key.to_string(),
-            ));
+            left_out.push((format!("spec.rules[{at}].when[{index}].key"), key.to_string()));
         }
     }
 }
@@ -186,21 +154,15 @@ fn operation(operation: &Operation) -> Match {
 
 fn when_matches(key: &WhenKey) -> Option<Match> {
     Some(match key {
-        WhenKey::SourceIp((yes, no)) => Match {
-            source_ips: blocks(yes),
-            not_source_ips: blocks(no),
-            ..Match::default()
-        },
-        WhenKey::SourceNamespace((yes, no)) => Match {
-            namespaces: strings(yes),
-            not_namespaces: strings(no),
-            ..Match::default()
-        },
-        WhenKey::SourcePrincipal((yes, no)) => Match {
-            principals: strings(yes),
-            not_principals: strings(no),
-            ..Match::default()
-        },
+        WhenKey::SourceIp((yes, no)) => {
+            Match { source_ips: blocks(yes), not_source_ips: blocks(no), ..Match::default() }
+        }
+        WhenKey::SourceNamespace((yes, no)) => {
+            Match { namespaces: strings(yes), not_namespaces: strings(no), ..Match::default() }
+        }
+        WhenKey::SourcePrincipal((yes, no)) => {
+            Match { principals: strings(yes), not_principals: strings(no), ..Match::default() }
+        }
         WhenKey::DestinationIp((yes, no)) => Match {
             destination_ips: blocks(yes),
             not_destination_ips: blocks(no),
@@ -218,9 +180,7 @@ fn when_matches(key: &WhenKey) -> Option<Match> {
 /// Any text at all.
 pub(super) fn presence() -> StringMatch {
     // The generated type of an empty message is the unit.
-    StringMatch {
-        match_type: Some(MatchType::Presence(())),
-    }
+    StringMatch { match_type: Some(MatchType::Presence(())) }
 }
 
 fn strings(patterns: &[Pattern]) -> Vec<StringMatch> {
@@ -230,12 +190,7 @@ fn strings(patterns: &[Pattern]) -> Vec<StringMatch> {
         Pattern::Suffix(text) => MatchType::Suffix(text.to_string()),
         Pattern::Present => MatchType::Presence(()),
     };
-    patterns
-        .iter()
-        .map(|it| StringMatch {
-            match_type: Some(build(it)),
-        })
-        .collect()
+    patterns.iter().map(|it| StringMatch { match_type: Some(build(it)) }).collect()
 }
 
 fn accounts(accounts: &[ServiceAccountName]) -> Vec<ServiceAccountMatch> {

@@ -64,10 +64,8 @@ impl Dirty {
             Object::Service(service) => {
                 self.concerns_addresses = true;
                 self.selector(&key.namespace, &service.selector);
-                self.hosts
-                    .insert(names::service_host(service, settings).into());
-                self.services
-                    .insert((key.namespace.clone(), key.name.clone()));
+                self.hosts.insert(names::service_host(service, settings).into());
+                self.services.insert((key.namespace.clone(), key.name.clone()));
             }
             Object::ServiceEntry(entry) => {
                 self.concerns_addresses = true;
@@ -135,27 +133,17 @@ impl Dirty {
 
     fn selector(&mut self, namespace: &Arc<str>, selector: &Arc<Labels>) {
         if !selector.is_empty() {
-            self.selectors
-                .entry(namespace.clone())
-                .or_default()
-                .push(selector.clone());
+            self.selectors.entry(namespace.clone()).or_default().push(selector.clone());
         }
     }
 
     /// Services and entries of a name decide among themselves which of them speaks; what an entry selects follows.
     fn claimants(&mut self, host: &str, model: &Model) {
         for claim in model.claims(host) {
-            let kind = if claim.is_entry {
-                Kind::ServiceEntry
-            } else {
-                Kind::Service
-            };
+            let kind = if claim.is_entry { Kind::ServiceEntry } else { Kind::Service };
             let (namespace, name) = (&claim.namespace, &claim.name);
-            self.objects
-                .insert(ObjectKey::new(kind, namespace.clone(), name.clone()));
-            let entry = model
-                .service_entry(namespace, name)
-                .filter(|_| claim.is_entry);
+            self.objects.insert(ObjectKey::new(kind, namespace.clone(), name.clone()));
+            let entry = model.service_entry(namespace, name).filter(|_| claim.is_entry);
             if let Some(selector) = entry.and_then(|entry| entry.selector.as_ref()) {
                 self.selector(namespace, selector);
             }
@@ -167,11 +155,7 @@ impl Dirty {
         let Some(objects) = model.namespace(namespace) else {
             return;
         };
-        for slice in objects
-            .slices
-            .values()
-            .filter(|it| it.service.as_ref() == Some(service))
-        {
+        for slice in objects.slices.values().filter(|it| it.service.as_ref() == Some(service)) {
             self.objects.insert(ObjectKey::new(
                 Kind::EndpointSlice,
                 namespace.clone(),
@@ -182,17 +166,12 @@ impl Dirty {
     }
 
     fn pods_of(&mut self, namespace: &Arc<str>, slice: &EndpointSlice) {
-        for pod in slice
-            .endpoints
-            .iter()
-            .filter_map(|endpoint| endpoint.pod.as_ref())
-        {
+        for pod in slice.endpoints.iter().filter_map(|endpoint| endpoint.pod.as_ref()) {
             if pod.name.is_empty() {
                 self.uids.insert(pod.uid.clone());
             } else {
                 let name = pod.name.clone();
-                self.objects
-                    .insert(ObjectKey::new(Kind::Pod, namespace.clone(), name));
+                self.objects.insert(ObjectKey::new(Kind::Pod, namespace.clone(), name));
             }
         }
     }
@@ -206,45 +185,16 @@ fn select(
     found: &mut HashSet<ObjectKey>,
 ) {
     let is_many = own.len() + wide.len() > SELECTORS_MAX;
-    let is_selected = |labels: &Labels| {
-        is_many
-            || own
-                .iter()
-                .chain(wide)
-                .any(|selector| selector.select(labels))
-    };
-    for pod in objects
-        .pods
-        .values()
-        .filter(|pod| is_selected(&pod.meta.labels))
-    {
-        found.insert(ObjectKey::new(
-            Kind::Pod,
-            name.clone(),
-            pod.meta.name.clone(),
-        ));
+    let is_selected =
+        |labels: &Labels| is_many || own.iter().chain(wide).any(|selector| selector.select(labels));
+    for pod in objects.pods.values().filter(|pod| is_selected(&pod.meta.labels)) {
+        found.insert(ObjectKey::new(Kind::Pod, name.clone(), pod.meta.name.clone()));
     }
-    for entry in objects
-        .workload_entries
-        .values()
-        .filter(|entry| is_selected(&entry.spec.labels))
-    {
-        found.insert(ObjectKey::new(
-            Kind::WorkloadEntry,
-            name.clone(),
-            entry.meta.name.clone(),
-        ));
+    for entry in objects.workload_entries.values().filter(|entry| is_selected(&entry.spec.labels)) {
+        found.insert(ObjectKey::new(Kind::WorkloadEntry, name.clone(), entry.meta.name.clone()));
     }
     // Listed endpoints are few, and their labels are merged with their entry's.
-    for entry in objects
-        .service_entries
-        .values()
-        .filter(|entry| !entry.endpoints.is_empty())
-    {
-        found.insert(ObjectKey::new(
-            Kind::ServiceEntry,
-            name.clone(),
-            entry.meta.name.clone(),
-        ));
+    for entry in objects.service_entries.values().filter(|entry| !entry.endpoints.is_empty()) {
+        found.insert(ObjectKey::new(Kind::ServiceEntry, name.clone(), entry.meta.name.clone()));
     }
 }

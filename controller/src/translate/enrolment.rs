@@ -46,9 +46,7 @@ const MODE: &str = "istio.io/dataplane-mode";
 /// Whether a pod belongs to the mesh.
 pub fn enrolment(view: &View<'_>, pod: &Pod) -> Result<(), NotEnrolled> {
     let meta = &pod.meta;
-    let of_namespace = view
-        .namespace(&meta.namespace)
-        .and_then(|objects| objects.label(MODE));
+    let of_namespace = view.namespace(&meta.namespace).and_then(|objects| objects.label(MODE));
     match (meta.labels.get(MODE), of_namespace) {
         (Some("ambient"), _) => {}
         (Some("none"), _) => return Err(NotEnrolled::OptedOut),

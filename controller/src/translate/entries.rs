@@ -42,10 +42,7 @@ pub fn service_entry_workloads(view: &View<'_>, entry: &ServiceEntry) -> Vec<Wor
         let uid = names::service_entry_uid(&entry.meta, &endpoint.host, view.settings);
         let list = ports::of_entry(entry, Target::Entry(endpoint));
         let name = |host: &&Arc<str>| names::resource_name(&entry.meta.namespace, host);
-        let services = hosts
-            .iter()
-            .map(|host| (name(host), list.clone()))
-            .collect();
+        let services = hosts.iter().map(|host| (name(host), list.clone())).collect();
         // An address that is listed twice is one workload; the first says how it is reached.
         built
             .entry(uid.clone())
@@ -67,13 +64,7 @@ fn implicit(view: &View<'_>, entry: &ServiceEntry, host: &Arc<str>) -> Workload 
     let uid = names::service_entry_uid(&entry.meta, &endpoint.host, view.settings);
     let list = ports::of_entry(entry, Target::Entry(&endpoint));
     let name = names::resource_name(&entry.meta.namespace, host);
-    outside(
-        view,
-        &entry.meta,
-        &endpoint,
-        uid,
-        Memberships::from([(name, list)]),
-    )
+    outside(view, &entry.meta, &endpoint, uid, Memberships::from([(name, list)]))
 }
 
 fn outside(
@@ -121,15 +112,9 @@ pub fn slice_workloads(view: &View<'_>, slice: &EndpointSlice) -> Vec<Workload> 
         let of_service = service.ports.iter().find(|own| own.name == port.name)?;
         Some(ports::mapped(of_service.port, port.port))
     });
-    let list = weft_proto::workload::PortList {
-        ports: mapped.collect(),
-    };
+    let list = weft_proto::workload::PortList { ports: mapped.collect() };
     let mut built: BTreeMap<String, Workload> = BTreeMap::new();
-    for endpoint in slice
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.pod.is_none())
-    {
+    for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.pod.is_none()) {
         let uid = names::slice_uid(meta, endpoint.address, view.settings);
         let mut workload = workload::base(view, &meta.namespace, &meta.name, uid.clone());
         workload.addresses = vec![names::address_bytes(endpoint.address)];

@@ -13,25 +13,16 @@ pub fn resource_name(namespace: &str, name: &str) -> String {
 
 /// The full host name of a service.
 pub fn service_host(service: &Service, settings: &Settings) -> String {
-    format!(
-        "{}.{}.svc.{}",
-        service.meta.name, service.meta.namespace, settings.dns_domain
-    )
+    format!("{}.{}.svc.{}", service.meta.name, service.meta.namespace, settings.dns_domain)
 }
 
 pub(super) fn pod_uid(meta: &Meta, settings: &Settings) -> String {
-    format!(
-        "{}//Pod/{}/{}",
-        settings.cluster_id, meta.namespace, meta.name
-    )
+    format!("{}//Pod/{}/{}", settings.cluster_id, meta.namespace, meta.name)
 }
 
 pub(super) fn workload_entry_uid(meta: &Meta, settings: &Settings) -> String {
     let kind = "networking.istio.io/WorkloadEntry";
-    format!(
-        "{}/{kind}/{}/{}",
-        settings.cluster_id, meta.namespace, meta.name
-    )
+    format!("{}/{kind}/{}/{}", settings.cluster_id, meta.namespace, meta.name)
 }
 
 pub(super) fn service_entry_uid(meta: &Meta, host: &Host, settings: &Settings) -> String {
@@ -40,18 +31,12 @@ pub(super) fn service_entry_uid(meta: &Meta, host: &Host, settings: &Settings) -
         Host::Address(address) => address.to_string(),
         Host::Name(name) => name.to_string(),
     };
-    format!(
-        "{}/{kind}/{}/{}/{host}",
-        settings.cluster_id, meta.namespace, meta.name
-    )
+    format!("{}/{kind}/{}/{}/{host}", settings.cluster_id, meta.namespace, meta.name)
 }
 
 pub(super) fn slice_uid(meta: &Meta, address: IpAddr, settings: &Settings) -> String {
     let kind = "discovery.k8s.io/EndpointSlice";
-    format!(
-        "{}/{kind}/{}/{}/{address}",
-        settings.cluster_id, meta.namespace, meta.name
-    )
+    format!("{}/{kind}/{}/{}/{address}", settings.cluster_id, meta.namespace, meta.name)
 }
 
 /// Network order.

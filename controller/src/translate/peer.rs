@@ -21,9 +21,7 @@ pub fn static_strict(view: &View<'_>) -> Option<Authorization> {
     let mut objects = view.model.namespaces().map(|(_, objects)| objects);
     let is_needed = view.settings.default_mtls == DefaultMtls::Strict
         || objects.any(|objects| !objects.peer_authentications.is_empty());
-    let rule = || Rule {
-        clauses: vec![clause(no_identity())],
-    };
+    let rule = || Rule { clauses: vec![clause(no_identity())] };
     is_needed.then(|| deny(&view.settings.root_namespace, STATIC_STRICT, vec![rule()]))
 }
 
@@ -40,24 +38,11 @@ pub fn peer_authorization(view: &View<'_>, peer: &PeerAuthentication) -> Option<
         return None;
     }
     let rules = if is_strict {
-        let elsewhere = Match {
-            not_destination_ports: exceptions,
-            ..Match::default()
-        };
-        vec![Rule {
-            clauses: vec![clause(elsewhere), clause(no_identity())],
-        }]
+        let elsewhere = Match { not_destination_ports: exceptions, ..Match::default() };
+        vec![Rule { clauses: vec![clause(elsewhere), clause(no_identity())] }]
     } else {
-        let of_port = |port| Match {
-            destination_ports: vec![port],
-            ..no_identity()
-        };
-        exceptions
-            .into_iter()
-            .map(|port| Rule {
-                clauses: vec![clause(of_port(port))],
-            })
-            .collect()
+        let of_port = |port| Match { destination_ports: vec![port], ..no_identity() };
+        exceptions.into_iter().map(|port| Rule { clauses: vec![clause(of_port(port))] }).collect()
     };
     Some(deny(namespace, &converted_name(peer), rules))
 }
@@ -66,17 +51,12 @@ pub fn peer_authorization(view: &View<'_>, peer: &PeerAuthentication) -> Option<
 pub(super) fn selecting(view: &View<'_>, namespace: &str, labels: &Labels) -> Option<String> {
     let by_default = is_strict_by_default(view, namespace);
     let root = &*view.settings.root_namespace;
-    let own = view
-        .namespace(namespace)
-        .filter(|_| namespace != root)
-        .and_then(|objects| {
-            let selects = |peer: &&Arc<PeerAuthentication>| {
-                peer.selector
-                    .as_ref()
-                    .is_some_and(|selector| selector.select(labels))
-            };
-            oldest(objects.peer_authentications.values().filter(selects))
-        });
+    let own = view.namespace(namespace).filter(|_| namespace != root).and_then(|objects| {
+        let selects = |peer: &&Arc<PeerAuthentication>| {
+            peer.selector.as_ref().is_some_and(|selector| selector.select(labels))
+        };
+        oldest(objects.peer_authentications.values().filter(selects))
+    });
     let is_strict = own.map_or(by_default, |own| is_strict(own.mode, by_default));
     if let Some(own) = own.filter(|own| !exceptions(own, is_strict).is_empty()) {
         return Some(names::resource_name(namespace, &converted_name(own)));
@@ -91,28 +71,17 @@ pub(super) fn is_strict_by_default(view: &View<'_>, namespace: &str) -> bool {
     let mesh = wide_mode(view, root);
     let default = view.settings.default_mtls == DefaultMtls::Strict;
     let by_mesh = is_strict(mesh, default);
-    if namespace == root {
-        by_mesh
-    } else {
-        is_strict(wide_mode(view, namespace), by_mesh)
-    }
+    if namespace == root { by_mesh } else { is_strict(wide_mode(view, namespace), by_mesh) }
 }
 
 /// The peer authentication that speaks for a whole namespace.
 pub(super) fn wide<'a>(view: &View<'a>, namespace: &str) -> Option<&'a Arc<PeerAuthentication>> {
     let objects = view.namespace(namespace)?;
-    oldest(
-        objects
-            .peer_authentications
-            .values()
-            .filter(|peer| peer.selector.is_none()),
-    )
+    oldest(objects.peer_authentications.values().filter(|peer| peer.selector.is_none()))
 }
 
 fn wide_mode(view: &View<'_>, namespace: &str) -> MtlsMode {
-    wide(view, namespace)
-        .map(|peer| peer.mode)
-        .unwrap_or_default()
+    wide(view, namespace).map(|peer| peer.mode).unwrap_or_default()
 }
 
 /// Of several the oldest counts; without a date, the first by name.
@@ -142,16 +111,11 @@ fn converted_name(peer: &PeerAuthentication) -> String {
 }
 
 fn no_identity() -> Match {
-    Match {
-        not_principals: vec![presence()],
-        ..Match::default()
-    }
+    Match { not_principals: vec![presence()], ..Match::default() }
 }
 
 fn clause(only: Match) -> Clause {
-    Clause {
-        matches: vec![only],
-    }
+    Clause { matches: vec![only] }
 }
 
 fn deny(namespace: &str, name: &str, rules: Vec<Rule>) -> Authorization {

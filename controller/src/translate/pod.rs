@@ -22,11 +22,7 @@ pub fn pod(view: &View<'_>, pod: &Pod) -> Option<Workload> {
     let uid = names::pod_uid(meta, view.settings);
     let mut built = workload::base(view, namespace, &meta.name, uid);
     workload::name_it(&mut built, labels, &owner_name(meta));
-    built.addresses = pod
-        .addresses
-        .iter()
-        .map(|address| names::address_bytes(*address))
-        .collect();
+    built.addresses = pod.addresses.iter().map(|address| names::address_bytes(*address)).collect();
     built.service_account = pod.service_account.to_string();
     built.node = workload::account(pod.node.as_ref());
     built.locality = pod.node.as_ref().and_then(|node| {
@@ -70,10 +66,7 @@ fn owner_name(meta: &Meta) -> String {
     let name = match &*owner.kind {
         "ReplicaSet" => {
             let hash = meta.labels.get("pod-template-hash").unwrap_or_default();
-            let deployment = owner
-                .name
-                .strip_suffix(hash)
-                .and_then(|it| it.strip_suffix('-'));
+            let deployment = owner.name.strip_suffix(hash).and_then(|it| it.strip_suffix('-'));
             deployment.filter(|_| !hash.is_empty())
         }
         // A cron job appends the scheduled minute since 1970 (8 digits now), formerly the second (10).
@@ -84,7 +77,5 @@ fn owner_name(meta: &Meta) -> String {
         }),
         _ => None,
     };
-    name.filter(|name| !name.is_empty())
-        .unwrap_or(&owner.name)
-        .to_owned()
+    name.filter(|name| !name.is_empty()).unwrap_or(&owner.name).to_owned()
 }

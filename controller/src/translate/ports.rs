@@ -34,15 +34,9 @@ pub(super) fn selected(
     if let Target::Pod(pod) = target {
         services.extend(objects.listing(pod));
     }
-    for service in services
-        .into_iter()
-        .filter(|service| !service.is_external_name)
-    {
+    for service in services.into_iter().filter(|service| !service.is_external_name) {
         let host = names::service_host(service, view.settings);
-        found.insert(
-            names::resource_name(namespace, &host),
-            of_service(service, target),
-        );
+        found.insert(names::resource_name(namespace, &host), of_service(service, target));
     }
     for entry in objects.service_entries.values() {
         let is_selected = entry
@@ -51,10 +45,7 @@ pub(super) fn selected(
             .is_some_and(|selector| !selector.is_empty() && selector.select(labels));
         if is_selected {
             for host in view.hosts_won(entry) {
-                found.insert(
-                    names::resource_name(namespace, host),
-                    of_entry(entry, target),
-                );
+                found.insert(names::resource_name(namespace, host), of_entry(entry, target));
             }
         }
     }
@@ -71,9 +62,7 @@ fn of_service(service: &Service, target: Target<'_>) -> PortList {
         };
         Some(mapped(port.port, number))
     });
-    PortList {
-        ports: ports.collect(),
-    }
+    PortList { ports: ports.collect() }
 }
 
 /// A service entry's ports have numbers; a workload entry may have its own number for a port of that name.
@@ -85,9 +74,7 @@ pub(super) fn of_entry(entry: &ServiceEntry, target: Target<'_>) -> PortList {
         };
         mapped(port.port, own.unwrap_or(port.target))
     });
-    PortList {
-        ports: ports.collect(),
-    }
+    PortList { ports: ports.collect() }
 }
 
 pub(super) fn mapped(service_port: u16, target_port: u16) -> Port {

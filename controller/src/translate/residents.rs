@@ -35,9 +35,7 @@ struct Resident {
 impl Residents {
     /// Takes in what [`super::Translator::apply`] returned.
     pub fn apply(&self, changes: &[ResourceChange]) {
-        let changes = changes
-            .iter()
-            .filter(|change| change.type_url == type_url::ENROLLED_POD);
+        let changes = changes.iter().filter(|change| change.type_url == type_url::ENROLLED_POD);
         let mut tables = self.0.write();
         for change in changes {
             let new = change.resource.as_ref().and_then(resident);
@@ -66,12 +64,7 @@ impl Residents {
 
     /// The nodes that pods in the mesh run on.
     pub fn nodes(&self) -> HashSet<String> {
-        self.0
-            .read()
-            .counts
-            .keys()
-            .map(|resident| resident.node.clone())
-            .collect()
+        self.0.read().counts.keys().map(|resident| resident.node.clone()).collect()
     }
 }
 
@@ -88,17 +81,8 @@ impl Tables {
 
 fn resident(bytes: &Bytes) -> Option<Resident> {
     let pod = EnrolledPod::decode(bytes.clone()).ok()?;
-    let EnrolledPod {
-        node,
-        namespace,
-        service_account,
-        ..
-    } = pod;
-    Some(Resident {
-        node,
-        namespace,
-        service_account,
-    })
+    let EnrolledPod { node, namespace, service_account, .. } = pod;
+    Some(Resident { node, namespace, service_account })
 }
 
 #[cfg(test)]

@@ -78,15 +78,9 @@ pub fn service_entry_services(view: &View<'_>, entry: &ServiceEntry) -> Vec<Wire
             name: meta.name.to_string(),
             namespace: meta.namespace.to_string(),
             hostname: host.to_string(),
-            addresses: own
-                .chain(given.iter().map(|address| single(view, *address)))
-                .collect(),
+            addresses: own.chain(given.iter().map(|address| single(view, *address))).collect(),
             ports: ports.clone(),
-            subject_alt_names: entry
-                .subject_alt_names
-                .iter()
-                .map(|it| it.to_string())
-                .collect(),
+            subject_alt_names: entry.subject_alt_names.iter().map(|it| it.to_string()).collect(),
             waypoint: waypoint.clone(),
             load_balancing: entry_load_balancing(view, entry),
             canonical: view.is_canonical(entry, host),
@@ -105,9 +99,7 @@ fn load_balancing(view: &View<'_>, service: &Service) -> Option<LoadBalancing> {
     let mut built = if service.is_node_local {
         scoped(&[Scope::Node], Mode::Strict)
     } else {
-        let distribution = service
-            .distribution
-            .or_else(|| annotated(view, &service.meta));
+        let distribution = service.distribution.or_else(|| annotated(view, &service.meta));
         distribution.map(distributed).unwrap_or_default()
     };
     if service.publishes_not_ready {
@@ -128,26 +120,16 @@ fn entry_load_balancing(view: &View<'_>, entry: &ServiceEntry) -> Option<LoadBal
 fn annotated(view: &View<'_>, meta: &Meta) -> Option<Distribution> {
     const KEY: &str = "networking.istio.io/traffic-distribution";
     let of_namespace = || view.namespace(&meta.namespace)?.annotation(KEY);
-    meta.annotations
-        .get(KEY)
-        .or_else(of_namespace)
-        .and_then(Distribution::of)
+    meta.annotations.get(KEY).or_else(of_namespace).and_then(Distribution::of)
 }
 
 fn distributed(distribution: Distribution) -> LoadBalancing {
     match distribution {
-        Distribution::PreferSameZone => scoped(
-            &[Scope::Network, Scope::Region, Scope::Zone],
-            Mode::Failover,
-        ),
+        Distribution::PreferSameZone => {
+            scoped(&[Scope::Network, Scope::Region, Scope::Zone], Mode::Failover)
+        }
         Distribution::PreferSameNode => {
-            let scopes = [
-                Scope::Network,
-                Scope::Region,
-                Scope::Zone,
-                Scope::Subzone,
-                Scope::Node,
-            ];
+            let scopes = [Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node];
             scoped(&scopes, Mode::Failover)
         }
     }
@@ -179,10 +161,7 @@ fn single(view: &View<'_>, address: IpAddr) -> NetworkAddress {
 /// A block of one address is written as the address.
 fn address(view: &View<'_>, block: IpNet) -> NetworkAddress {
     let length = (block.prefix_len() < block.max_prefix_len()).then(|| block.prefix_len().into());
-    NetworkAddress {
-        length,
-        ..single(view, block.addr())
-    }
+    NetworkAddress { length, ..single(view, block.addr()) }
 }
 
 fn wire_protocol(protocol: AppProtocol) -> WireProtocol {

@@ -72,9 +72,6 @@ impl Settings {
 
     /// The usual settings in Kubernetes.
     pub fn kubernetes() -> Self {
-        Self {
-            is_standalone: false,
-            ..Self::standalone()
-        }
+        Self { is_standalone: false, ..Self::standalone() }
     }
 }

@@ -47,12 +47,10 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
             let waypoint = bound(view, User::Workload(&pod.meta));
             enrolled(view, pod).into_iter().chain(waypoint).collect()
         }
-        Object::Service(service) => bound(view, User::Service(&service.meta))
-            .into_iter()
-            .collect(),
-        Object::WorkloadEntry(entry) => bound(view, User::Workload(&entry.meta))
-            .into_iter()
-            .collect(),
+        Object::Service(service) => bound(view, User::Service(&service.meta)).into_iter().collect(),
+        Object::WorkloadEntry(entry) => {
+            bound(view, User::Workload(&entry.meta)).into_iter().collect()
+        }
         Object::ServiceEntry(entry) => service_entry(view, entry),
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
@@ -61,10 +59,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         | Object::ServiceAccount(_)
         | Object::EndpointSlice(_) => Vec::new(),
     };
-    (!conditions.is_empty()).then(|| ObjectStatus {
-        object: key.clone(),
-        conditions,
-    })
+    (!conditions.is_empty()).then(|| ObjectStatus { object: key.clone(), conditions })
 }
 
 fn condition(
@@ -72,13 +67,7 @@ fn condition(
     (status, reason): (bool, &'static str),
     message: impl Into<String>,
 ) -> ConditionStatus {
-    ConditionStatus {
-        kind,
-        status,
-        reason,
-        message: message.into(),
-        fields: Vec::new(),
-    }
+    ConditionStatus { kind, status, reason, message: message.into(), fields: Vec::new() }
 }
 
 /// A pod that nobody asked to join has nothing to report.
@@ -94,11 +83,7 @@ fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
                 ..condition(KIND, (false, "NoNetworkNamespace"), message)
             })
         }
-        Ok(()) => Some(condition(
-            KIND,
-            (true, "Enrolled"),
-            "the pod belongs to the mesh",
-        )),
+        Ok(()) => Some(condition(KIND, (true, "Enrolled"), "the pod belongs to the mesh")),
         Err(NotEnrolled::NotLabelled) => None,
         Err(reason) => Some(condition(KIND, (false, "NotEnrolled"), reason.to_string())),
     }
@@ -112,34 +97,21 @@ fn bound(view: &View<'_>, user: User<'_>) -> Option<ConditionStatus> {
             let message = format!("Successfully attached to waypoint {name}");
             Some(condition(KIND, (true, "WaypointAccepted"), message))
         }
-        Binding::Refused {
-            reason, message, ..
-        } => Some(condition(KIND, (false, reason), message)),
+        Binding::Refused { reason, message, .. } => Some(condition(KIND, (false, reason), message)),
     }
 }
 
 fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> {
     let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
-    let user = User::ServiceEntry {
-        meta: &entry.meta,
-        is_private,
-    };
+    let user = User::ServiceEntry { meta: &entry.meta, is_private };
     let mut conditions: Vec<_> = bound(view, user).into_iter().collect();
     if view.settings.entry_visibility == EntryVisibility::None {
         let message = "service entries are not published in this mesh";
-        conditions.push(condition(
-            "istio.io/VisibilityApplied",
-            (false, "NotPublished"),
-            message,
-        ));
+        conditions.push(condition("istio.io/VisibilityApplied", (false, "NotPublished"), message));
         return conditions;
     }
     let won: Vec<_> = view.hosts_won(entry).collect();
-    let lost: Vec<_> = entry
-        .hosts
-        .iter()
-        .filter(|host| !won.contains(host))
-        .collect();
+    let lost: Vec<_> = entry.hosts.iter().filter(|host| !won.contains(host)).collect();
     if !lost.is_empty() {
         let hosts: Vec<&str> = lost.iter().map(|host| &***host).collect();
         let message = format!(
@@ -147,11 +119,7 @@ fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> 
             hosts.join(", ")
         );
         let path = |host: &&std::sync::Arc<str>| {
-            let at = entry
-                .hosts
-                .iter()
-                .position(|own| own == *host)
-                .unwrap_or_default();
+            let at = entry.hosts.iter().position(|own| own == *host).unwrap_or_default();
             format!("spec.hosts[{at}]")
         };
         conditions.push(ConditionStatus {
@@ -205,18 +173,13 @@ fn authorization_policy(view: &View<'_>, policy: &AuthorizationPolicy) -> Condit
             ),
         ),
     };
-    ConditionStatus {
-        fields,
-        ..condition(KIND, outcome, message)
-    }
+    ConditionStatus { fields, ..condition(KIND, outcome, message) }
 }
 
 /// Istio reports nothing here; "does it apply?" is a common question all the same.
 fn peer_authentication(view: &View<'_>, peer: &PeerAuthentication) -> ConditionStatus {
     const KIND: &str = "weft.io/ZtunnelAccepted";
-    let Meta {
-        namespace, name, ..
-    } = &peer.meta;
+    let Meta { namespace, name, .. } = &peer.meta;
     if peer.is_unreadable {
         let message = "it can't be read and no earlier version is known, so it counts as STRICT";
         return condition(KIND, (false, "Unreadable"), message);

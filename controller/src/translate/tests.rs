@@ -33,10 +33,7 @@ fn objects(yaml: &str) -> Vec<Object> {
 }
 
 fn added(objects: impl IntoIterator<Item = Object>) -> Vec<ObjectChange> {
-    let change = |object: Object| ObjectChange {
-        key: object.key(),
-        object: Some(object),
-    };
+    let change = |object: Object| ObjectChange { key: object.key(), object: Some(object) };
     objects.into_iter().map(change).collect()
 }
 
@@ -72,14 +69,10 @@ fn decoded(translator: &Translator) -> Decoded {
                 }
             },
             type_url::AUTHORIZATION => {
-                found
-                    .policies
-                    .insert(name, Authorization::decode(bytes).unwrap());
+                found.policies.insert(name, Authorization::decode(bytes).unwrap());
             }
             _ => {
-                found
-                    .enrolled
-                    .insert(name, EnrolledPod::decode(bytes).unwrap());
+                found.enrolled.insert(name, EnrolledPod::decode(bytes).unwrap());
             }
         }
     }
@@ -92,17 +85,10 @@ fn standalone(yaml: &str) -> Decoded {
 
 fn message(translator: &Translator, key: &str) -> String {
     let statuses = translator.statuses();
-    let status = statuses
-        .iter()
-        .find(|status| status.object.to_string() == key);
-    let conditions = status
-        .map(|status| status.conditions.as_slice())
-        .unwrap_or_default();
+    let status = statuses.iter().find(|status| status.object.to_string() == key);
+    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let line = |it: &super::ConditionStatus| {
-        format!(
-            "{}={}/{} {:?} {}",
-            it.kind, it.status, it.reason, it.fields, it.message
-        )
+        format!("{}={}/{} {:?} {}", it.kind, it.status, it.reason, it.fields, it.message)
     };
     conditions.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -158,11 +144,7 @@ status:
 ";
 
 fn port(service_port: u32, target_port: u32) -> Port {
-    Port {
-        service_port,
-        target_port,
-        ..Port::default()
-    }
+    Port { service_port, target_port, ..Port::default() }
 }
 
 fn v4(a: u8, b: u8, c: u8, d: u8) -> Vec<u8> {

@@ -98,9 +98,7 @@ impl Translator {
     /// All resources, by type and name.
     pub fn resources(&self) -> BTreeMap<(&'static str, Arc<str>), Bytes> {
         let resources = self.current.iter();
-        resources
-            .map(|((of, name), bytes)| ((of.url(), name.clone()), bytes.clone()))
-            .collect()
+        resources.map(|((of, name), bytes)| ((of.url(), name.clone()), bytes.clone())).collect()
     }
 
     /// All objects.
@@ -121,19 +119,13 @@ impl Translator {
     /// What became of each object that there is something to say about, in order.
     pub fn statuses(&self) -> Vec<status::ObjectStatus> {
         let view = self.view();
-        self.model
-            .keys()
-            .filter_map(|key| status::object_status(&view, &key))
-            .collect()
+        self.model.keys().filter_map(|key| status::object_status(&view, &key)).collect()
     }
 
     fn translate(&mut self, mut dirty: Dirty) -> Vec<ResourceChange> {
         if dirty.concerns_addresses {
             let addresses = Addresses::allocate(&self.model, &self.settings);
-            addresses
-                .changed(&self.addresses)
-                .into_iter()
-                .for_each(|host| dirty.host(host));
+            addresses.changed(&self.addresses).into_iter().for_each(|host| dirty.host(host));
             self.addresses = addresses;
         }
         let concerns_strict = dirty.concerns_strict;
@@ -165,20 +157,12 @@ impl Translator {
         for ((of, name), bytes) in fresh {
             let old = self.current.insert((of, name.clone()), bytes.clone());
             if old.is_none_or(|old| old != bytes) {
-                changes.push(ResourceChange {
-                    type_url: of.url(),
-                    name,
-                    resource: Some(bytes),
-                });
+                changes.push(ResourceChange { type_url: of.url(), name, resource: Some(bytes) });
             }
         }
         for (of, name) in gone {
             if self.current.remove(&(of, name.clone())).is_some() {
-                changes.push(ResourceChange {
-                    type_url: of.url(),
-                    name,
-                    resource: None,
-                });
+                changes.push(ResourceChange { type_url: of.url(), name, resource: None });
             }
         }
         changes
@@ -193,10 +177,7 @@ fn strict_key(settings: &Settings) -> ObjectKey {
 
 fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
     if *key.name == *peer::STATIC_STRICT {
-        return peer::static_strict(view)
-            .into_iter()
-            .map(policy_resource)
-            .collect();
+        return peer::static_strict(view).into_iter().map(policy_resource).collect();
     }
     match view.model.object(key) {
         Some(Object::Pod(pod)) => {
@@ -207,19 +188,14 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             });
             workload.into_iter().chain(enrolled).collect()
         }
-        Some(Object::Service(service)) => service::service(view, &service)
-            .into_iter()
-            .map(service_resource)
-            .collect(),
+        Some(Object::Service(service)) => {
+            service::service(view, &service).into_iter().map(service_resource).collect()
+        }
         Some(Object::ServiceEntry(entry)) => {
             let services = service::service_entry_services(view, &entry);
             let workloads = entries::service_entry_workloads(view, &entry);
             let workloads = workloads.into_iter().map(workload_resource);
-            services
-                .into_iter()
-                .map(service_resource)
-                .chain(workloads)
-                .collect()
+            services.into_iter().map(service_resource).chain(workloads).collect()
         }
         Some(Object::WorkloadEntry(entry)) => {
             vec![workload_resource(entries::workload_entry(view, &entry))]
@@ -230,16 +206,11 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
         }
         Some(Object::AuthorizationPolicy(policy)) => {
             let converted = authorization(&policy, view.settings);
-            converted
-                .authorization
-                .into_iter()
-                .map(policy_resource)
-                .collect()
+            converted.authorization.into_iter().map(policy_resource).collect()
         }
-        Some(Object::PeerAuthentication(peer)) => peer::peer_authorization(view, &peer)
-            .into_iter()
-            .map(policy_resource)
-            .collect(),
+        Some(Object::PeerAuthentication(peer)) => {
+            peer::peer_authorization(view, &peer).into_iter().map(policy_resource).collect()
+        }
         Some(Object::Namespace(_) | Object::Node(_) | Object::ServiceAccount(_)) | None => {
             Vec::new()
         }
@@ -248,24 +219,17 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
 
 fn workload_resource(workload: Workload) -> (Name, Bytes) {
     let name = (Type::Address, workload.uid.as_str().into());
-    let address = Address {
-        r#type: Some(address::Type::Workload(workload)),
-    };
+    let address = Address { r#type: Some(address::Type::Workload(workload)) };
     (name, address.encode_to_vec().into())
 }
 
 fn service_resource(service: Service) -> (Name, Bytes) {
     let name = names::resource_name(&service.namespace, &service.hostname);
-    let address = Address {
-        r#type: Some(address::Type::Service(service)),
-    };
+    let address = Address { r#type: Some(address::Type::Service(service)) };
     ((Type::Address, name.into()), address.encode_to_vec().into())
 }
 
 fn policy_resource(policy: weft_proto::security::Authorization) -> (Name, Bytes) {
     let name = names::resource_name(&policy.namespace, &policy.name);
-    (
-        (Type::Authorization, name.into()),
-        policy.encode_to_vec().into(),
-    )
+    ((Type::Authorization, name.into()), policy.encode_to_vec().into())
 }

@@ -31,8 +31,7 @@ impl<'a> View<'a> {
     /// The network that the mesh's own workloads are on.
     pub(super) fn network(&self) -> &'a str {
         let root = self.model.namespace(&self.settings.root_namespace);
-        root.and_then(|root| root.label("topology.istio.io/network"))
-            .unwrap_or_default()
+        root.and_then(|root| root.label("topology.istio.io/network")).unwrap_or_default()
     }
 
     /// Empty for the default one, as on the wire.
@@ -47,10 +46,7 @@ impl<'a> View<'a> {
     pub(super) fn hosts_won(&self, entry: &'a ServiceEntry) -> impl Iterator<Item = &'a Arc<str>> {
         let is_published = self.settings.entry_visibility != EntryVisibility::None;
         let view = *self;
-        entry
-            .hosts
-            .iter()
-            .filter(move |host| is_published && view.wins(entry, host))
+        entry.hosts.iter().filter(move |host| is_published && view.wins(entry, host))
     }
 
     fn wins(&self, entry: &ServiceEntry, host: &str) -> bool {

@@ -122,11 +122,7 @@ const UNBOUND: [&str; 2] = ["istio.io-mesh-controller", "istio.io-eastwest-contr
 /// label names and that can't be used is not replaced by the namespace's.
 pub fn resolve(view: &View<'_>, user: User<'_>) -> Binding {
     let meta = user.meta();
-    if meta
-        .labels
-        .get(MANAGED)
-        .is_some_and(|managed| UNBOUND.contains(&managed))
-    {
+    if meta.labels.get(MANAGED).is_some_and(|managed| UNBOUND.contains(&managed)) {
         return Binding::None;
     }
     let of_namespace = namespace_labels(view, meta);
@@ -134,10 +130,7 @@ pub fn resolve(view: &View<'_>, user: User<'_>) -> Binding {
     let Some(labels) = Some(&*meta.labels).filter(|_| is_own).or(of_namespace) else {
         return Binding::None;
     };
-    let Some(name) = labels
-        .get(USE)
-        .filter(|name| *name != "none" && !name.is_empty())
-    else {
+    let Some(name) = labels.get(USE).filter(|name| *name != "none" && !name.is_empty()) else {
         return Binding::None;
     };
     let home: &str = labels.get(USE_NAMESPACE).unwrap_or(&meta.namespace);
@@ -146,11 +139,7 @@ pub fn resolve(view: &View<'_>, user: User<'_>) -> Binding {
         let message = format!(
             "waypoint {full} doesn't exist or has no address yet, so traffic goes without it"
         );
-        return Binding::Refused {
-            name: full,
-            reason: "WaypointIsNotReady",
-            message,
-        };
+        return Binding::Refused { name: full, reason: "WaypointIsNotReady", message };
     };
     if !is_own && !user.fits(waypoint.traffic) {
         return Binding::None;
@@ -158,16 +147,9 @@ pub fn resolve(view: &View<'_>, user: User<'_>) -> Binding {
     match refusal(view, user, home, waypoint) {
         Some((reason, message)) => {
             let message = format!("waypoint {full} {message}");
-            Binding::Refused {
-                name: full,
-                reason,
-                message,
-            }
+            Binding::Refused { name: full, reason, message }
         }
-        None => Binding::Bound {
-            address: address(view, home, &waypoint.host),
-            name: full,
-        },
+        None => Binding::Bound { address: address(view, home, &waypoint.host), name: full },
     }
 }
 
@@ -183,14 +165,7 @@ fn refusal(
         let message = format!("is not for {} (label istio.io/waypoint-for)", user.noun());
         return Some(("UnsupportedTrafficType", message));
     }
-    if matches!(
-        user,
-        User::ServiceEntry {
-            is_private: true,
-            ..
-        }
-    ) && *home != *meta.namespace
-    {
+    if matches!(user, User::ServiceEntry { is_private: true, .. }) && *home != *meta.namespace {
         let message = "is in another namespace, and only its own one sees the entry";
         return Some(("CrossNamespaceWaypointForbidden", message.to_owned()));
     }
@@ -207,10 +182,7 @@ fn refusal(
 
 fn namespace_labels<'a>(view: &View<'a>, meta: &Meta) -> Option<&'a Labels> {
     let objects = view.namespace(&meta.namespace)?;
-    objects
-        .namespace
-        .as_ref()
-        .map(|namespace| &*namespace.meta.labels)
+    objects.namespace.as_ref().map(|namespace| &*namespace.meta.labels)
 }
 
 fn address(view: &View<'_>, namespace: &str, host: &WaypointHost) -> GatewayAddress {
@@ -225,10 +197,7 @@ fn address(view: &View<'_>, namespace: &str, host: &WaypointHost) -> GatewayAddr
             length: None,
         }),
     };
-    GatewayAddress {
-        destination: Some(destination),
-        hbone_mtls_port: port::HBONE.into(),
-    }
+    GatewayAddress { destination: Some(destination), hbone_mtls_port: port::HBONE.into() }
 }
 
 impl<'a> User<'a> {

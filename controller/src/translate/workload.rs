@@ -25,24 +25,14 @@ pub(super) fn base(view: &View<'_>, namespace: &str, name: &str, uid: String) ->
 
 /// Sets what telemetry calls the workload. `fallback` is its owner's name, or its own.
 pub(super) fn name_it(workload: &mut Workload, labels: &Labels, fallback: &str) {
-    let first = |keys: &[&str]| {
-        keys.iter()
-            .find_map(|key| labels.get(key))
-            .map(str::to_owned)
-    };
+    let first = |keys: &[&str]| keys.iter().find_map(|key| labels.get(key)).map(str::to_owned);
     let name = first(&["service.istio.io/workload-name"]).unwrap_or_else(|| fallback.to_owned());
-    workload.canonical_name = first(&[
-        "service.istio.io/canonical-name",
-        "app.kubernetes.io/name",
-        "app",
-    ])
-    .unwrap_or_else(|| name.clone());
-    workload.canonical_revision = first(&[
-        "service.istio.io/canonical-revision",
-        "app.kubernetes.io/version",
-        "version",
-    ])
-    .unwrap_or_else(|| "latest".to_owned());
+    workload.canonical_name =
+        first(&["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"])
+            .unwrap_or_else(|| name.clone());
+    workload.canonical_revision =
+        first(&["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"])
+            .unwrap_or_else(|| "latest".to_owned());
     workload.workload_name = name;
     workload.set_workload_type(WorkloadType::Pod);
 }

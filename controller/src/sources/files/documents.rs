@@ -19,11 +19,7 @@ pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
     let (mut start, mut lines_before, mut line, mut position) = (0, 0, 0, 0);
     for part in text.split_inclusive('\n') {
         if is_marker(part) {
-            push(
-                &mut found,
-                text.get(start..position).unwrap_or_default(),
-                lines_before,
-            );
+            push(&mut found, text.get(start..position).unwrap_or_default(), lines_before);
             // `--- {kind: Pod}`: content may begin on the marker's own line.
             start = position + 3;
             lines_before = line;
@@ -31,11 +27,7 @@ pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
         position += part.len();
         line += 1;
     }
-    push(
-        &mut found,
-        text.get(start..).unwrap_or_default(),
-        lines_before,
-    );
+    push(&mut found, text.get(start..).unwrap_or_default(), lines_before);
     found
 }
 
@@ -51,11 +43,7 @@ fn push<'a>(found: &mut Vec<Document<'a>>, text: &'a str, lines_before: u32) {
     };
     if text.lines().any(is_content) {
         let hash = xxhash_rust::xxh3::xxh3_128(text.as_bytes());
-        found.push(Document {
-            text,
-            lines_before,
-            hash,
-        });
+        found.push(Document { text, lines_before, hash });
     }
 }
 
@@ -64,36 +52,23 @@ mod tests {
     use super::*;
 
     fn cut(text: &str) -> Vec<(String, u32)> {
-        documents(text)
-            .iter()
-            .map(|it| (it.text.trim().to_owned(), it.lines_before))
-            .collect()
+        documents(text).iter().map(|it| (it.text.trim().to_owned(), it.lines_before)).collect()
     }
 
     #[test]
     fn documents_are_cut_at_markers_with_their_lines() {
         assert_eq!(
             cut("# head\n---\na: 1\n--- # two\nb: |\n  ---\n  x\n---\n\n---\nc: 3"),
-            [
-                ("a: 1".into(), 1),
-                ("# two\nb: |\n  ---\n  x".into(), 3),
-                ("c: 3".into(), 9)
-            ]
+            [("a: 1".into(), 1), ("# two\nb: |\n  ---\n  x".into(), 3), ("c: 3".into(), 9)]
         );
-        assert_eq!(
-            cut("%YAML 1.2\n---\r\na: 1\r\n...\r\n"),
-            [("a: 1\r\n...".into(), 1)]
-        );
+        assert_eq!(cut("%YAML 1.2\n---\r\na: 1\r\n...\r\n"), [("a: 1\r\n...".into(), 1)]);
         assert_eq!(cut("---a: 1"), [("---a: 1".into(), 0)]);
         assert!(cut("").is_empty() && cut("# only words\n").is_empty());
     }
 
     #[test]
     fn equal_documents_have_equal_hashes_wherever_they_stand() {
-        let (one, two) = (
-            documents("---\na: 1\n---\nb: 2\n"),
-            documents("---\nx: 0\n---\na: 1\n"),
-        );
+        let (one, two) = (documents("---\na: 1\n---\nb: 2\n"), documents("---\nx: 0\n---\na: 1\n"));
         assert_eq!(one[0].hash, two[1].hash);
         assert_ne!(one[0].hash, one[1].hash);
     }

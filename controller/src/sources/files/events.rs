@@ -42,11 +42,7 @@ impl Watches {
         let watcher = notify::recommended_watcher(handler)
             .inspect_err(|error| tracing::warn!(%error, "folder is only polled"))
             .ok();
-        Self {
-            watcher,
-            watched: BTreeMap::new(),
-            overflow,
-        }
+        Self { watcher, watched: BTreeMap::new(), overflow }
     }
 
     /// Whether events were lost since this was last asked.

@@ -50,10 +50,7 @@ pub struct FolderSettings {
 impl FolderSettings {
     /// With the usual times.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self {
-            folder: folder.into(),
-            rescan: limits::RESCAN,
-        }
+        Self { folder: folder.into(), rescan: limits::RESCAN }
     }
 }
 
@@ -98,10 +95,8 @@ const BATCHES_MAX: usize = 4;
 
 /// Starts to watch a folder.
 pub fn watch_folder(settings: FolderSettings) -> Result<Folder, FolderError> {
-    std::fs::read_dir(&settings.folder).map_err(|source| FolderError::Unreadable {
-        path: settings.folder.clone(),
-        source,
-    })?;
+    std::fs::read_dir(&settings.folder)
+        .map_err(|source| FolderError::Unreadable { path: settings.folder.clone(), source })?;
     let (events_in, events) = mpsc::channel(BATCHES_MAX);
     let (report_in, report) = watch::channel(Arc::default());
     let (signals_in, signals) = sync_channel(limits::EVENTS_MAX);
@@ -110,9 +105,5 @@ pub fn watch_folder(settings: FolderSettings) -> Result<Folder, FolderError> {
         .name("manifests".to_owned())
         .spawn(move || reader.run(&signals))
         .map_err(FolderError::Thread)?;
-    Ok(Folder {
-        events,
-        report,
-        _stop: StopOnDrop(signals_in),
-    })
+    Ok(Folder { events, report, _stop: StopOnDrop(signals_in) })
 }

@@ -36,26 +36,15 @@ pub(super) fn parse(document: &Document<'_>, pool: &mut Pool) -> Parsed {
     let text = document.text;
     let mut parsed = Parsed::default();
     if text.len() > limits::DOCUMENT_BYTES_MAX {
-        let reason = format!(
-            "a document has at most {} bytes",
-            limits::DOCUMENT_BYTES_MAX
-        );
-        let error = ReadError {
-            line: None,
-            field: None,
-            reason,
-        };
-        parsed
-            .faults
-            .push(fault(objects::sniff(text), error, text, pool));
+        let reason = format!("a document has at most {} bytes", limits::DOCUMENT_BYTES_MAX);
+        let error = ReadError { line: None, field: None, reason };
+        parsed.faults.push(fault(objects::sniff(text), error, text, pool));
         return parsed;
     }
     let header = match objects::header(text) {
         Ok(header) => header,
         Err(error) => {
-            parsed
-                .faults
-                .push(fault(objects::sniff(text), error, text, pool));
+            parsed.faults.push(fault(objects::sniff(text), error, text, pool));
             return parsed;
         }
     };
@@ -66,11 +55,7 @@ pub(super) fn parse(document: &Document<'_>, pool: &mut Pool) -> Parsed {
     let Some(kind) = Kind::of(&header.api_version, &header.kind) else {
         if header.name.is_empty() && Kind::is_group_read(&header.api_version) {
             let reason = format!("there is no kind {:?}, and no name", header.kind);
-            let error = ReadError {
-                line: None,
-                field: Some("kind".to_owned()),
-                reason,
-            };
+            let error = ReadError { line: None, field: Some("kind".to_owned()), reason };
             parsed.faults.push(fault(header, error, text, pool));
         } else {
             let line = first_line(text);
@@ -101,17 +86,11 @@ fn list(header: &Header, text: &str, parsed: &mut Parsed, pool: &mut Pool) {
             None => parsed.ignored.push((line, header.api_version, header.kind)),
             Some(Ok(object)) => parsed.objects.push((object.key(), object)),
             Some(Err(error)) => {
-                let field = error.field.map_or(format!("items[{at}]"), |field| {
-                    format!("items[{at}].{field}")
-                });
-                let error = ReadError {
-                    line: Some(line),
-                    field: Some(field),
-                    ..error
-                };
-                parsed
-                    .faults
-                    .push(fault(header, error, &again.to_string(), pool));
+                let field = error
+                    .field
+                    .map_or(format!("items[{at}]"), |field| format!("items[{at}].{field}"));
+                let error = ReadError { line: Some(line), field: Some(field), ..error };
+                parsed.faults.push(fault(header, error, &again.to_string(), pool));
             }
         }
     }
@@ -121,9 +100,7 @@ fn fault(header: Header, error: ReadError, text: &str, pool: &mut Pool) -> Fault
     let key = header.key();
     Fault {
         line: error.line.or(Some(1)),
-        denial: key
-            .as_ref()
-            .and_then(|key| objects::unreadable(key, text, pool)),
+        denial: key.as_ref().and_then(|key| objects::unreadable(key, text, pool)),
         key,
         header,
         field: error.field,

@@ -63,10 +63,7 @@ impl Reader {
             root: settings.folder,
             rescan: settings.rescan,
             watches: Watches::new(signals),
-            happened: Happened {
-                rescan: true,
-                ..Happened::default()
-            },
+            happened: Happened { rescan: true, ..Happened::default() },
             known: BTreeMap::new(),
             pending: BTreeMap::new(),
             folder_faults: Vec::new(),
@@ -90,11 +87,7 @@ impl Reader {
             if !is_partial && self.publish(has_read, is_load_over).is_err() {
                 return;
             }
-            let wake_at = self.wake_at().min(if is_partial {
-                load_until
-            } else {
-                self.rescan_at
-            });
+            let wake_at = self.wake_at().min(if is_partial { load_until } else { self.rescan_at });
             if !self.wait(signals, wake_at) {
                 return;
             }
@@ -136,30 +129,15 @@ impl Reader {
                     if path.is_symlink() {
                         self.happened.rescan = true;
                     }
-                    let unread = Known {
-                        path,
-                        real: None,
-                        stamp: None,
-                    };
+                    let unread = Known { path, real: None, stamp: None };
                     let known = self.known.entry(below.clone()).or_insert(unread);
                     known.stamp = None;
                     let stamp = Some(Stamp::of(&metadata));
-                    self.pending.insert(
-                        below,
-                        Pending {
-                            stamp,
-                            since: now,
-                            sight,
-                        },
-                    );
+                    self.pending.insert(below, Pending { stamp, since: now, sight });
                 }
                 Ok(_) => self.happened.rescan = true,
                 Err(_) if self.known.contains_key(&below) => {
-                    let gone = Pending {
-                        stamp: None,
-                        since: now,
-                        sight: Sight::Changed,
-                    };
+                    let gone = Pending { stamp: None, since: now, sight: Sight::Changed };
                     self.pending.entry(below).or_insert(gone);
                 }
                 Err(_) => {}
@@ -195,11 +173,7 @@ impl Reader {
 
     fn compare_file(&mut self, below: &Arc<str>, file: &scan::Found, now: Instant) {
         let stamp = Stamp::of(&file.metadata);
-        let unread = || Known {
-            path: file.path.clone(),
-            real: None,
-            stamp: None,
-        };
+        let unread = || Known { path: file.path.clone(), real: None, stamp: None };
         let known = self.known.entry(below.clone()).or_insert_with(unread);
         let is_elsewhere = known.real != file.real;
         known.real.clone_from(&file.real);
@@ -207,37 +181,17 @@ impl Reader {
             self.pending.remove(below);
             return;
         }
-        if self
-            .pending
-            .get(below)
-            .is_none_or(|pending| pending.stamp != Some(stamp))
-        {
+        if self.pending.get(below).is_none_or(|pending| pending.stamp != Some(stamp)) {
             let is_whole = !self.state.is_loaded && scan::has_long_been(&file.metadata);
-            let sight = if is_whole {
-                Sight::Moved
-            } else {
-                Sight::Changed
-            };
-            let pending = Pending {
-                stamp: Some(stamp),
-                since: now,
-                sight,
-            };
+            let sight = if is_whole { Sight::Moved } else { Sight::Changed };
+            let pending = Pending { stamp: Some(stamp), since: now, sight };
             self.pending.insert(below.clone(), pending);
         }
     }
 
     fn set_gone(&mut self, below: &Arc<str>, now: Instant) {
-        if self
-            .pending
-            .get(below)
-            .is_none_or(|pending| pending.stamp.is_some())
-        {
-            let gone = Pending {
-                stamp: None,
-                since: now,
-                sight: Sight::Changed,
-            };
+        if self.pending.get(below).is_none_or(|pending| pending.stamp.is_some()) {
+            let gone = Pending { stamp: None, since: now, sight: Sight::Changed };
             self.pending.insert(below.clone(), gone);
         }
     }
@@ -249,10 +203,7 @@ impl Reader {
         let is_written = self.known.get(below).is_some_and(|known| {
             let writing = &self.happened.writing;
             writing.contains(&known.path)
-                || known
-                    .real
-                    .as_ref()
-                    .is_some_and(|real| writing.contains(real))
+                || known.real.as_ref().is_some_and(|real| writing.contains(real))
         });
         let patience = match pending.sight {
             _ if is_written => limits::WRITER_MAX,
@@ -264,10 +215,7 @@ impl Reader {
     }
 
     fn wake_at(&self) -> Instant {
-        let dues = self
-            .pending
-            .iter()
-            .map(|(below, pending)| self.due(below, pending));
+        let dues = self.pending.iter().map(|(below, pending)| self.due(below, pending));
         dues.min().unwrap_or(self.rescan_at).min(self.rescan_at)
     }
 
@@ -275,12 +223,8 @@ impl Reader {
     fn read_settled(&mut self) -> bool {
         let now = Instant::now();
         let is_due = |(below, pending): &(&Arc<str>, &Pending)| self.due(below, pending) <= now;
-        let due: Vec<_> = self
-            .pending
-            .iter()
-            .filter(is_due)
-            .map(|(below, _)| below.clone())
-            .collect();
+        let due: Vec<_> =
+            self.pending.iter().filter(is_due).map(|(below, _)| below.clone()).collect();
         for below in &due {
             self.read(below, now);
         }
@@ -294,18 +238,10 @@ impl Reader {
         let Some(known) = self.known.get_mut(below) else {
             return;
         };
-        let before = std::fs::metadata(&known.path)
-            .ok()
-            .map(|metadata| Stamp::of(&metadata));
+        let before = std::fs::metadata(&known.path).ok().map(|metadata| Stamp::of(&metadata));
         let mut again = |stamp| {
-            self.pending.insert(
-                below.clone(),
-                Pending {
-                    stamp,
-                    since: now,
-                    sight: Sight::Changed,
-                },
-            );
+            self.pending
+                .insert(below.clone(), Pending { stamp, since: now, sight: Sight::Changed });
         };
         if before != pending.stamp {
             return again(before);
@@ -315,9 +251,7 @@ impl Reader {
             return self.state.remove_file(below);
         };
         let content = scan::read_file(&known.path, stamp.bytes);
-        let after = std::fs::metadata(&known.path)
-            .ok()
-            .map(|metadata| Stamp::of(&metadata));
+        let after = std::fs::metadata(&known.path).ok().map(|metadata| Stamp::of(&metadata));
         if after != before {
             return again(after);
         }
@@ -326,8 +260,7 @@ impl Reader {
             Ok(Ok(text)) => self.state.set_file(below, &text),
             Ok(Err(error)) => {
                 let at = error.utf8_error().valid_up_to();
-                self.state
-                    .set_fault(below, format!("is no text: byte {at} is not UTF-8"));
+                self.state.set_fault(below, format!("is no text: byte {at} is not UTF-8"));
             }
             Err(reason) => self.state.set_fault(below, reason),
         }
@@ -362,9 +295,6 @@ impl Reader {
 
 fn is_below_fault(below: &str, found: &Scan) -> bool {
     found.faults.iter().any(|(folder, _)| {
-        **folder == *"."
-            || below
-                .strip_prefix(&**folder)
-                .is_some_and(|rest| rest.starts_with('/'))
+        **folder == *"." || below.strip_prefix(&**folder).is_some_and(|rest| rest.starts_with('/'))
     })
 }

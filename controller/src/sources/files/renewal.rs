@@ -31,41 +31,24 @@ impl Renewal {
         let ends = old.iter().rev().zip(found.iter().rev()).take(rest);
         let end = ends.take_while(same).count();
         let gone = old.splice(start..old.len() - end, []).collect();
-        Self {
-            documents: old,
-            gone,
-            middle: start..found.len() - end,
-            anew: Vec::new(),
-        }
+        Self { documents: old, gone, middle: start..found.len() - end, anew: Vec::new() }
     }
 
     /// Takes over or reads what lies between the two ends.
     pub(super) fn read(&mut self, found: &[Document<'_>], pool: &mut Pool) {
-        let mut known: HashMap<u128, DocumentState> = self
-            .gone
-            .drain(..)
-            .map(|document| (document.hash, document))
-            .collect();
+        let mut known: HashMap<u128, DocumentState> =
+            self.gone.drain(..).map(|document| (document.hash, document)).collect();
         let mut middle = Vec::with_capacity(self.middle.len());
-        for (at, document) in found
-            .iter()
-            .enumerate()
-            .take(self.middle.end)
-            .skip(self.middle.start)
+        for (at, document) in found.iter().enumerate().take(self.middle.end).skip(self.middle.start)
         {
             middle.push(known.remove(&document.hash).unwrap_or_else(|| {
                 self.anew.push(at);
                 let parsed = parse(document, pool);
-                DocumentState {
-                    hash: document.hash,
-                    lines_before: 0,
-                    parsed,
-                }
+                DocumentState { hash: document.hash, lines_before: 0, parsed }
             }));
         }
         self.gone = known.into_values().collect();
-        self.documents
-            .splice(self.middle.start..self.middle.start, middle);
+        self.documents.splice(self.middle.start..self.middle.start, middle);
         for (document, found) in self.documents.iter_mut().zip(found) {
             document.lines_before = found.lines_before;
         }
@@ -80,8 +63,6 @@ impl Renewal {
     pub(super) fn unchanged(&self) -> impl Iterator<Item = &DocumentState> {
         let is_anew = |at: &usize| self.anew.binary_search(at).is_ok();
         let documents = self.documents.iter().enumerate();
-        documents
-            .filter(move |(at, _)| !is_anew(at))
-            .map(|(_, document)| document)
+        documents.filter(move |(at, _)| !is_anew(at)).map(|(_, document)| document)
     }
 }

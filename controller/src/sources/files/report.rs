@@ -36,9 +36,7 @@ impl FolderState {
                 }
             }
         }
-        self.contested
-            .iter()
-            .for_each(|key| self.contest(key, &mut rejections));
+        self.contested.iter().for_each(|key| self.contest(key, &mut rejections));
         rejections.sort();
         let (rejections_total, ignored_total) = (rejections.len(), ignored.len());
         rejections.truncate(REPORTED_MAX);
@@ -60,18 +58,13 @@ impl FolderState {
     }
 
     fn contest(&self, key: &ObjectKey, rejections: &mut Vec<Rejection>) {
-        let Some((first, others)) = self
-            .objects
-            .get(key)
-            .and_then(|entry| entry.claims.split_first())
+        let Some((first, others)) =
+            self.objects.get(key).and_then(|entry| entry.claims.split_first())
         else {
             return;
         };
         // What a file merely used to say is reported with that file's faults.
-        for other in others
-            .iter()
-            .filter(|claim| claim.standing == Standing::Good)
-        {
+        for other in others.iter().filter(|claim| claim.standing == Standing::Good) {
             let file = self.files.get(&other.file);
             rejections.push(Rejection {
                 file: other.file.clone(),
@@ -98,11 +91,7 @@ fn file_rejections(path: &Arc<str>, file: &FileState, rejections: &mut Vec<Rejec
             object: None,
             field: None,
             reason: reason.clone(),
-            instead: if file.kept.is_empty() {
-                Instead::Nothing
-            } else {
-                Instead::LastGood
-            },
+            instead: if file.kept.is_empty() { Instead::Nothing } else { Instead::LastGood },
         });
     }
     let mut named = Vec::new();
@@ -145,10 +134,7 @@ fn file_rejections(path: &Arc<str>, file: &FileState, rejections: &mut Vec<Rejec
 
 fn line_of(file: &FileState, key: &ObjectKey) -> Option<u32> {
     let holds = |objects: &[(ObjectKey, _)]| objects.iter().any(|(own, _)| own == key);
-    let document = file
-        .documents
-        .iter()
-        .find(|document| holds(&document.parsed.objects))?;
+    let document = file.documents.iter().find(|document| holds(&document.parsed.objects))?;
     Some(document.lines_before + 1)
 }
 
@@ -164,15 +150,6 @@ fn name_of_header(header: &Header, key: Option<&ObjectKey>) -> Option<ObjectName
     if let Some(key) = key {
         return Some(name_of(key));
     }
-    let Header {
-        kind,
-        namespace,
-        name,
-        ..
-    } = header.clone();
-    (!kind.is_empty() || !name.is_empty()).then_some(ObjectName {
-        kind,
-        namespace,
-        name,
-    })
+    let Header { kind, namespace, name, .. } = header.clone();
+    (!kind.is_empty() || !name.is_empty()).then_some(ObjectName { kind, namespace, name })
 }

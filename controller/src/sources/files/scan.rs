@@ -52,14 +52,8 @@ pub(super) struct Scan {
 
 /// Whether a file of this name is read.
 pub(super) fn is_manifest(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let suffix = path
-        .extension()
-        .and_then(|suffix| suffix.to_str())
-        .unwrap_or_default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
     !name.starts_with('.') && matches!(suffix, "yaml" | "yml" | "json")
 }
 
@@ -84,19 +78,14 @@ pub(super) fn scan(root: &Path) -> Scan {
 fn folder(root: &Path, path: &Path, above: &mut Vec<(u64, u64)>, found: &mut Scan) {
     let fault = |reason: String, found: &mut Scan| {
         let below = relative(root, path).filter(|below| !below.is_empty());
-        found
-            .faults
-            .push((below.unwrap_or_else(|| ".".into()), reason));
+        found.faults.push((below.unwrap_or_else(|| ".".into()), reason));
     };
     let inode = match fs::metadata(path) {
         Ok(metadata) => (metadata.dev(), metadata.ino()),
         Err(error) => return fault(format!("can't be looked at: {error}"), found),
     };
     if above.contains(&inode) || above.len() > limits::DEPTH_MAX {
-        return fault(
-            "leads back to itself, or is too deep; it is passed over".to_owned(),
-            found,
-        );
+        return fault("leads back to itself, or is too deep; it is passed over".to_owned(), found);
     }
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -113,13 +102,7 @@ fn folder(root: &Path, path: &Path, above: &mut Vec<(u64, u64)>, found: &mut Sca
             }
         };
         if found.files.len() >= limits::FILES_MAX {
-            fault(
-                format!(
-                    "has over {} files; the rest is passed over",
-                    limits::FILES_MAX
-                ),
-                found,
-            );
+            fault(format!("has over {} files; the rest is passed over", limits::FILES_MAX), found);
             break;
         }
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
@@ -142,28 +125,16 @@ fn entry(root: &Path, path: &Path, above: &mut Vec<(u64, u64)>, found: &mut Scan
     else {
         return;
     };
-    let real = path
-        .is_symlink()
-        .then(|| path.canonicalize().ok())
-        .flatten();
+    let real = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
     if let Some(parent) = real.as_deref().and_then(Path::parent) {
         watch(parent, found);
     }
-    found.files.insert(
-        below,
-        Found {
-            path: path.to_owned(),
-            metadata,
-            real,
-        },
-    );
+    found.files.insert(below, Found { path: path.to_owned(), metadata, real });
 }
 
 fn watch(path: &Path, found: &mut Scan) {
     if let Ok(metadata) = fs::metadata(path) {
-        found
-            .folders
-            .insert(path.to_owned(), (metadata.dev(), metadata.ino()));
+        found.folders.insert(path.to_owned(), (metadata.dev(), metadata.ino()));
     }
 }
 
@@ -185,9 +156,5 @@ pub(super) fn read_file(path: &Path, bytes: u64) -> Result<Vec<u8>, String> {
     file.take(limits::FILE_BYTES_MAX + 1)
         .read_to_end(&mut content)
         .map_err(|error| format!("can't be read: {error}"))?;
-    if content.len() as u64 > limits::FILE_BYTES_MAX {
-        Err(too_long())
-    } else {
-        Ok(content)
-    }
+    if content.len() as u64 > limits::FILE_BYTES_MAX { Err(too_long()) } else { Ok(content) }
 }

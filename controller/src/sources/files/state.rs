@@ -75,9 +75,7 @@ type Effective = HashMap<ObjectKey, (Standing, Object)>;
 fn effective<'a>(documents: impl IntoIterator<Item = &'a DocumentState>) -> Effective {
     let mut found = Effective::new();
     for (key, object) in documents.into_iter().flat_map(|it| &it.parsed.objects) {
-        found
-            .entry(key.clone())
-            .or_insert_with(|| (Standing::Good, object.clone()));
+        found.entry(key.clone()).or_insert_with(|| (Standing::Good, object.clone()));
     }
     found
 }
@@ -92,11 +90,7 @@ impl FileState {
     }
 
     fn holds_anything(&self) -> bool {
-        !self.kept.is_empty()
-            || self
-                .documents
-                .iter()
-                .any(|it| !it.parsed.objects.is_empty())
+        !self.kept.is_empty() || self.documents.iter().any(|it| !it.parsed.objects.is_empty())
     }
 
     /// All of it is in force as it stands.
@@ -110,11 +104,7 @@ impl FileState {
 
     pub(super) fn faults(&self) -> impl Iterator<Item = (u32, &Fault)> {
         self.documents.iter().flat_map(|document| {
-            document
-                .parsed
-                .faults
-                .iter()
-                .map(|fault| (document.lines_before, fault))
+            document.parsed.faults.iter().map(|fault| (document.lines_before, fault))
         })
     }
 }
@@ -138,10 +128,7 @@ impl FolderState {
                 let (gone, read) = (effective(&renewal.gone), effective(renewal.read_anew()));
                 self.claim(path, &gone, &read);
                 let documents = renewal.documents;
-                let file = FileState {
-                    documents,
-                    ..FileState::default()
-                };
+                let file = FileState { documents, ..FileState::default() };
                 self.files.insert(path.clone(), file);
             }
             before => {
@@ -149,11 +136,7 @@ impl FolderState {
                     .unwrap_or_else(|| effective(renewal.gone.iter().chain(renewal.unchanged())));
                 let repeated = repeated(&renewal.documents);
                 let documents = renewal.documents;
-                let mut file = FileState {
-                    documents,
-                    repeated,
-                    ..FileState::default()
-                };
+                let mut file = FileState { documents, repeated, ..FileState::default() };
                 if !file.is_wholly_good() {
                     self.keep(&mut file, &before);
                 }
@@ -167,10 +150,7 @@ impl FolderState {
     pub(super) fn set_fault(&mut self, path: &Arc<str>, reason: String) {
         let old = self.files.remove(path).unwrap_or_default();
         let before = old.effective();
-        let mut file = FileState {
-            fault: Some(reason),
-            ..FileState::default()
-        };
+        let mut file = FileState { fault: Some(reason), ..FileState::default() };
         self.keep(&mut file, &before);
         self.replace(path, &before, file);
     }
@@ -219,10 +199,7 @@ impl FolderState {
 
     /// Whether what was read anew is good, and no object stands in the file twice.
     fn is_plain(&self, path: &Arc<str>, renewal: &Renewal) -> bool {
-        let gone = renewal
-            .gone
-            .iter()
-            .flat_map(|document| &document.parsed.objects);
+        let gone = renewal.gone.iter().flat_map(|document| &document.parsed.objects);
         let gone: HashSet<_> = gone.map(|(key, _)| key).collect();
         let mut read = HashSet::new();
         renewal.read_anew().all(|document| {
@@ -271,23 +248,14 @@ impl FolderState {
             }
         }
         for (key, (standing, object)) in now {
-            if before
-                .get(key)
-                .is_some_and(|(old, other)| old == standing && same(other, object))
-            {
+            if before.get(key).is_some_and(|(old, other)| old == standing && same(other, object)) {
                 continue;
             }
             let entry = self.objects.entry(key.clone()).or_default();
             entry.claims.retain(|claim| claim.file != *path);
-            let claim = Claim {
-                standing: *standing,
-                file: path.clone(),
-                object: object.clone(),
-            };
+            let claim = Claim { standing: *standing, file: path.clone(), object: object.clone() };
             entry.claims.push(claim);
-            entry
-                .claims
-                .sort_by(|a, b| (a.standing, &a.file).cmp(&(b.standing, &b.file)));
+            entry.claims.sort_by(|a, b| (a.standing, &a.file).cmp(&(b.standing, &b.file)));
             self.touched.insert(key.clone());
         }
     }

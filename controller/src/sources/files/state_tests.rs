@@ -27,10 +27,7 @@ fn text(documents: &[(u8, u8)]) -> String {
         )
     };
     let head = "# never empty\n".to_owned();
-    documents
-        .iter()
-        .map(document)
-        .fold(head, |text, document| text + "---\n" + &document)
+    documents.iter().map(document).fold(head, |text, document| text + "---\n" + &document)
 }
 
 proptest! {
@@ -97,13 +94,8 @@ fn file_cut_at_every_byte_deletes_nothing_unless_it_reads_well() {
         let policy = world.get(&ObjectKey::new(Kind::AuthorizationPolicy, "shop", "p"));
         if let Some(Object::AuthorizationPolicy(policy)) = policy {
             // Where a cut reads well the policy lets in less or the same: it has lost rules or names.
-            let crate::objects::PolicyBody::Rules { rules, .. } = &policy.body else {
-                panic!()
-            };
-            assert!(
-                rules.iter().all(|rule| !rule.from.is_empty()),
-                "cut at {at}: {cut}"
-            );
+            let crate::objects::PolicyBody::Rules { rules, .. } = &policy.body else { panic!() };
+            assert!(rules.iter().all(|rule| !rule.from.is_empty()), "cut at {at}: {cut}");
         }
     }
 }

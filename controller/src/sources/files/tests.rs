@@ -44,19 +44,11 @@ impl Bench {
         let root = home.path().join("manifests");
         fs::create_dir(&root).unwrap();
         fill(&root);
-        let settings = FolderSettings {
-            rescan: Duration::from_millis(500),
-            ..FolderSettings::new(&root)
-        };
+        let settings =
+            FolderSettings { rescan: Duration::from_millis(500), ..FolderSettings::new(&root) };
         let folder = watch_folder(settings).unwrap();
         let (objects, history) = (BTreeMap::new(), Vec::new());
-        let mut bench = Self {
-            _home: home,
-            root,
-            folder,
-            objects,
-            history,
-        };
+        let mut bench = Self { _home: home, root, folder, objects, history };
         while bench.step().await {}
         bench
     }
@@ -107,10 +99,7 @@ impl Bench {
     async fn stays_as_it_is(&mut self) {
         let before = self.objects.clone();
         let marker = format!("marker-{}", self.history.len());
-        write(
-            &self.root.join(format!("zz-{marker}.yaml")),
-            &account(&marker),
-        );
+        write(&self.root.join(format!("zz-{marker}.yaml")), &account(&marker));
         let key = format!("default/{marker}");
         self.until(|objects| objects.contains_key(&key)).await;
         let file = self.root.join(format!("zz-{marker}.yaml"));
@@ -138,11 +127,7 @@ fn account(name: &str) -> String {
 }
 
 fn accounts(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| account(name))
-        .collect::<Vec<_>>()
-        .join("---\n")
+    names.iter().map(|name| account(name)).collect::<Vec<_>>().join("---\n")
 }
 
 fn policy(name: &str, spec: &str) -> String {
@@ -165,15 +150,10 @@ async fn folder_is_loaded_with_sub_folders_lists_and_json() {
         ("words.yaml", "# nothing yet\n---\n"),
     ])
     .await;
-    assert_eq!(
-        bench.names(),
-        ["default/a", "default/b", "default/c", "default/d"]
-    );
+    assert_eq!(bench.names(), ["default/a", "default/b", "default/c", "default/d"]);
     let report = bench.report(|report| report.is_loaded).await;
     assert_eq!(report.rejections, []);
-    let [ignored] = report.ignored.as_slice() else {
-        panic!("{report:?}")
-    };
+    let [ignored] = report.ignored.as_slice() else { panic!("{report:?}") };
     assert_eq!(
         (&*ignored.file, ignored.line, ignored.kind.as_str()),
         ("deep/er/list.yml", 7, "ConfigMap")
@@ -186,18 +166,12 @@ async fn edits_additions_and_deletions_are_followed() {
     let mut bench = Bench::new(&[("a.yaml", &accounts(&["a", "b"]))]).await;
     bench.history.clear();
     write(&bench.root.join("a.yaml"), &accounts(&["b", "c"]));
-    bench
-        .until(|objects| objects.contains_key("default/c"))
-        .await;
+    bench.until(|objects| objects.contains_key("default/c")).await;
     assert_eq!(bench.history, ["-default/a", "+default/c"]);
     write(&bench.root.join("new/sub/x.yaml"), &account("x"));
-    bench
-        .until(|objects| objects.contains_key("default/x"))
-        .await;
+    bench.until(|objects| objects.contains_key("default/x")).await;
     fs::remove_file(bench.root.join("a.yaml")).unwrap();
-    bench
-        .until(|objects| !objects.contains_key("default/b"))
-        .await;
+    bench.until(|objects| !objects.contains_key("default/b")).await;
     fs::remove_dir_all(bench.root.join("new")).unwrap();
     bench.until(BTreeMap::is_empty).await;
 }
@@ -208,42 +182,22 @@ async fn bad_document_is_named_and_keeps_its_last_good_version() {
     let text = format!("{}---\n{good}", account("a"));
     let mut bench = Bench::new(&[("shop/policy.yaml", &text)]).await;
     let before = bench.objects["default/p"].clone();
-    let bad = text.replace(
-        "  - {}\n",
-        "  - from:\n    - source:\n        principal: [x]\n",
-    );
+    let bad = text.replace("  - {}\n", "  - from:\n    - source:\n        principal: [x]\n");
     write(&bench.root.join("shop/policy.yaml"), &bad);
     let report = bench.report(|report| report.rejections_total == 1).await;
     let rejection = &report.rejections[0];
-    assert_eq!(
-        (&*rejection.file, rejection.line),
-        ("shop/policy.yaml", Some(15))
-    );
+    assert_eq!((&*rejection.file, rejection.line), ("shop/policy.yaml", Some(15)));
     let object = rejection.object.clone().unwrap();
     assert_eq!(
-        (
-            object.kind.as_str(),
-            object.namespace.as_str(),
-            object.name.as_str()
-        ),
+        (object.kind.as_str(), object.namespace.as_str(), object.name.as_str()),
         ("AuthorizationPolicy", "default", "p")
     );
-    assert_eq!(
-        rejection.field.as_deref(),
-        Some("spec.rules[0].from[0].source.principal")
-    );
-    assert!(
-        rejection.reason.contains("unknown field `principal`"),
-        "{}",
-        rejection.reason
-    );
+    assert_eq!(rejection.field.as_deref(), Some("spec.rules[0].from[0].source.principal"));
+    assert!(rejection.reason.contains("unknown field `principal`"), "{}", rejection.reason);
     assert_eq!(rejection.instead, Instead::LastGood);
     bench.stays_as_it_is().await;
     assert_eq!(bench.objects["default/p"], before);
-    write(
-        &bench.root.join("shop/policy.yaml"),
-        &text.replace("DENY", "ALLOW"),
-    );
+    write(&bench.root.join("shop/policy.yaml"), &text.replace("DENY", "ALLOW"));
     bench.until(|objects| objects["default/p"] != before).await;
     bench.report(|report| report.rejections_total == 0).await;
 }
@@ -262,13 +216,8 @@ async fn file_cut_at_any_byte_never_deletes_or_changes_what_it_held() {
     let mut bench = Bench::new(&[("all.yaml", &text)]).await;
     let before = bench.objects.clone();
     // Cut inside a document so that it can't be read. (A cut between documents is an edit like any other.)
-    let cuts = [
-        "princip",
-        "principals: [",
-        "  - from:\n",
-        "kind: Author",
-        "rules:\n  - from:\n    - ",
-    ];
+    let cuts =
+        ["princip", "principals: [", "  - from:\n", "kind: Author", "rules:\n  - from:\n    - "];
     for cut in cuts {
         let at = text.find(cut).unwrap() + cut.len();
         write(&bench.root.join("all.yaml"), text.get(..at).unwrap());
@@ -291,24 +240,16 @@ async fn file_is_not_read_while_its_writer_is_at_it() {
     let mut bench = Bench::new(&[("a.yaml", &accounts(&["a", "b", "c"]))]).await;
     bench.history.clear();
     let path = bench.root.join("a.yaml");
-    let mut writer = OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open(&path)
-        .unwrap();
+    let mut writer = OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
     // Each part alone would be a good file.
     for part in [account("a"), "---\n".to_owned() + &account("b")] {
         writer.write_all(part.as_bytes()).unwrap();
         bench.stays_as_it_is().await;
     }
     bench.history.clear();
-    writer
-        .write_all(format!("---\n{}", account("d")).as_bytes())
-        .unwrap();
+    writer.write_all(format!("---\n{}", account("d")).as_bytes()).unwrap();
     drop(writer);
-    bench
-        .until(|objects| objects.contains_key("default/d"))
-        .await;
+    bench.until(|objects| objects.contains_key("default/d")).await;
     assert_eq!(bench.history, ["-default/c", "+default/d"]);
 }
 
@@ -318,17 +259,13 @@ async fn file_moved_over_another_replaces_it_in_one_step() {
     bench.history.clear();
     write(&bench.root.join(".a.tmp"), &accounts(&["b", "c"]));
     fs::rename(bench.root.join(".a.tmp"), bench.root.join("a.yaml")).unwrap();
-    bench
-        .until(|objects| objects.contains_key("default/c"))
-        .await;
+    bench.until(|objects| objects.contains_key("default/c")).await;
     assert_eq!(bench.history, ["-default/a", "+default/c"]);
     // As editors with a back-up file write: the old file is moved away first.
     bench.history.clear();
     fs::rename(bench.root.join("a.yaml"), bench.root.join("a.yaml~")).unwrap();
     write(&bench.root.join("a.yaml"), &accounts(&["b", "d"]));
-    bench
-        .until(|objects| objects.contains_key("default/d"))
-        .await;
+    bench.until(|objects| objects.contains_key("default/d")).await;
     assert_eq!(bench.history, ["-default/c", "+default/d"]);
 }
 
@@ -337,15 +274,9 @@ async fn renamed_file_keeps_its_objects() {
     let mut bench = Bench::new(&[("a.yaml", &accounts(&["a", "b"]))]).await;
     bench.history.clear();
     fs::rename(bench.root.join("a.yaml"), bench.root.join("b.yaml")).unwrap();
-    bench
-        .report(|report| report.files == 1 && report.rejections_total == 0)
-        .await;
+    bench.report(|report| report.files == 1 && report.rejections_total == 0).await;
     bench.stays_as_it_is().await;
-    assert!(
-        !bench.history.contains(&"-default/a".to_owned()),
-        "{:?}",
-        bench.history
-    );
+    assert!(!bench.history.contains(&"-default/a".to_owned()), "{:?}", bench.history);
 }
 
 #[tokio::test]
@@ -363,9 +294,7 @@ async fn mounted_config_map_is_swapped_as_a_whole() {
     symlink("..2026_2", root.join("..data_tmp")).unwrap();
     fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
     fs::remove_dir_all(root.join("..2026_1")).unwrap();
-    bench
-        .until(|objects| objects.contains_key("default/b"))
-        .await;
+    bench.until(|objects| objects.contains_key("default/b")).await;
     assert_eq!(bench.history, ["-default/a", "+default/b"]);
 }
 
@@ -379,9 +308,7 @@ async fn linked_folder_is_followed_when_it_points_elsewhere() {
     assert_eq!(bench.names(), ["default/a"]);
     fs::remove_file(bench.root.join("apps")).unwrap();
     symlink(&two, bench.root.join("apps")).unwrap();
-    bench
-        .until(|objects| objects.contains_key("default/b"))
-        .await;
+    bench.until(|objects| objects.contains_key("default/b")).await;
     write(&two.join("c.yaml"), &account("c"));
     bench.until(|objects| objects.len() == 2).await;
     symlink(bench.root.clone(), bench.root.join("loop")).unwrap();
@@ -392,19 +319,11 @@ async fn linked_folder_is_followed_when_it_points_elsewhere() {
 #[tokio::test]
 async fn object_in_two_files_is_that_of_the_first_by_path() {
     let labelled = |label: &str| {
-        account("a").replace(
-            "  name: a\n",
-            &format!("  name: a\n  labels: {{l: {label}}}\n"),
-        )
+        account("a").replace("  name: a\n", &format!("  name: a\n  labels: {{l: {label}}}\n"))
     };
     let mut bench = Bench::new(&[("b.yaml", &labelled("b"))]).await;
     let label = |objects: &BTreeMap<String, Object>| {
-        objects["default/a"]
-            .meta()
-            .labels
-            .get("l")
-            .unwrap()
-            .to_owned()
+        objects["default/a"].meta().labels.get("l").unwrap().to_owned()
     };
     write(&bench.root.join("a.yaml"), &labelled("a"));
     bench.until(|objects| label(objects) == "a").await;
@@ -418,15 +337,9 @@ async fn object_in_two_files_is_that_of_the_first_by_path() {
     fs::remove_file(bench.root.join("a.yaml")).unwrap();
     bench.until(|objects| label(objects) == "b").await;
     bench.report(|report| report.rejections_total == 0).await;
-    write(
-        &bench.root.join("b.yaml"),
-        &format!("{}---\n{}", labelled("b"), labelled("c")),
-    );
+    write(&bench.root.join("b.yaml"), &format!("{}---\n{}", labelled("b"), labelled("c")));
     let report = bench.report(|report| report.rejections_total == 1).await;
-    assert_eq!(
-        (report.rejections[0].line, label(&bench.objects)),
-        (Some(6), "b".to_owned())
-    );
+    assert_eq!((report.rejections[0].line, label(&bench.objects)), (Some(6), "b".to_owned()));
 }
 
 #[tokio::test]
@@ -435,28 +348,14 @@ async fn policy_unreadable_at_the_start_denies_and_a_new_one_is_left_out() {
     let mut bench =
         Bench::new(&[("p.yaml", &bad), ("q.yaml", &policy("q", "  action: [\n"))]).await;
     let report = bench.report(|report| report.is_loaded).await;
-    assert!(
-        report
-            .rejections
-            .iter()
-            .all(|rejection| rejection.instead == Instead::Denial)
-    );
-    let Object::AuthorizationPolicy(denial) = &bench.objects["default/p"] else {
-        panic!()
-    };
+    assert!(report.rejections.iter().all(|rejection| rejection.instead == Instead::Denial));
+    let Object::AuthorizationPolicy(denial) = &bench.objects["default/p"] else { panic!() };
     assert_eq!(denial.body, crate::objects::PolicyBody::Unreadable);
     assert!(denial.selector.is_some());
     assert!(bench.objects.contains_key("default/q"));
     // Another mistake doesn't open it either.
     write(&bench.root.join("p.yaml"), &bad.replace("ruls", "rulez"));
-    bench
-        .report(|report| {
-            report
-                .rejections
-                .iter()
-                .any(|it| it.reason.contains("rulez"))
-        })
-        .await;
+    bench.report(|report| report.rejections.iter().any(|it| it.reason.contains("rulez"))).await;
     bench.stays_as_it_is().await;
     write(&bench.root.join("p.yaml"), &bad.replace("ruls", "rules"));
     bench.until(|objects| matches!(&objects["default/p"], Object::AuthorizationPolicy(it) if it.body != crate::objects::PolicyBody::Unreadable)).await;
@@ -471,22 +370,12 @@ async fn binary_and_oversized_files_are_reported_and_keep_what_was() {
     let mut bench = Bench::new(&[("a.yaml", &account("a"))]).await;
     fs::write(bench.root.join("a.yaml"), [0x61, 0xff, 0xfe]).unwrap();
     let report = bench.report(|report| report.rejections_total == 1).await;
-    assert!(
-        report.rejections[0].reason.contains("byte 1 is not UTF-8"),
-        "{report:?}"
-    );
+    assert!(report.rejections[0].reason.contains("byte 1 is not UTF-8"), "{report:?}");
     bench.stays_as_it_is().await;
     let file = fs::File::create(bench.root.join("a.yaml")).unwrap();
     file.set_len(limits::FILE_BYTES_MAX + 1).unwrap();
     drop(file);
-    bench
-        .report(|report| {
-            report
-                .rejections
-                .iter()
-                .any(|it| it.reason.contains("bytes"))
-        })
-        .await;
+    bench.report(|report| report.rejections.iter().any(|it| it.reason.contains("bytes"))).await;
     bench.stays_as_it_is().await;
 }
 
@@ -499,9 +388,7 @@ async fn vanished_folder_keeps_everything() {
     assert_eq!(&*report.rejections[0].file, ".");
     write(&aside.join("b.yaml"), &account("b"));
     fs::rename(&aside, &bench.root).unwrap();
-    bench
-        .until(|objects| objects.contains_key("default/b"))
-        .await;
+    bench.until(|objects| objects.contains_key("default/b")).await;
     assert_eq!(bench.history, ["+default/a", "+default/b"]);
 }
 
@@ -517,9 +404,7 @@ async fn one_change_among_ten_thousand_documents_is_read_alone() {
     let text = accounts(&edited);
     let start = Instant::now();
     write(&bench.root.join("big.yaml"), &text);
-    bench
-        .until(|objects| objects.contains_key("default/other"))
-        .await;
+    bench.until(|objects| objects.contains_key("default/other")).await;
     println!("acted on after {:?}", start.elapsed());
     assert_eq!(bench.history, ["-default/a5000", "+default/other"]);
 }

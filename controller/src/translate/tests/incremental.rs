@@ -60,11 +60,9 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
         }
         4 => {
             let service = ["a", "b"][variant % 2];
-            let target = [
-                "targetRef: {kind: Pod, name: a, uid: u1}",
-                "targetRef: {kind: Pod, uid: u2}",
-                "",
-            ][variant % 3];
+            let target =
+                ["targetRef: {kind: Pod, name: a, uid: u1}", "targetRef: {kind: Pod, uid: u2}", ""]
+                    [variant % 3];
             head(
                 "discovery.k8s.io/v1",
                 "EndpointSlice",
@@ -75,21 +73,12 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             )
         }
         5 => {
-            head(
-                "networking.istio.io/v1",
-                "WorkloadEntry",
-                &format!("labels: {{app: {app}}}"),
-            ) + &format!(
-                "spec: {{address: 10.2.0.{}, ports: {{web: 8081}}}}\n",
-                1 + variant
-            )
+            head("networking.istio.io/v1", "WorkloadEntry", &format!("labels: {{app: {app}}}"))
+                + &format!("spec: {{address: 10.2.0.{}, ports: {{web: 8081}}}}\n", 1 + variant)
         }
         6 => {
-            let host = [
-                "one.example.com",
-                "two.example.com",
-                "a.shop.svc.cluster.local",
-            ][variant % 3];
+            let host =
+                ["one.example.com", "two.example.com", "a.shop.svc.cluster.local"][variant % 3];
             let more = [
                 "resolution: DNS",
                 "resolution: STATIC, workloadSelector: {labels: {app: x}}",
@@ -102,11 +91,9 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 )
         }
         7 => {
-            let selector = [
-                "",
-                "selector: {matchLabels: {app: x}},",
-                "selector: {matchLabels: {app: y}},",
-            ][variant % 3];
+            let selector =
+                ["", "selector: {matchLabels: {app: x}},", "selector: {matchLabels: {app: y}},"]
+                    [variant % 3];
             let action = ["ALLOW", "DENY", "AUDIT"][variant % 3];
             head("security.istio.io/v1", "AuthorizationPolicy", "")
                 + &format!("spec: {{{selector} action: {action}, rules: [{{}}]}}\n")
@@ -131,10 +118,7 @@ fn edit() -> impl Strategy<Value = ObjectChange> {
     (0_usize..10, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
         |(kind, namespace, name, variant, fate)| {
             let object = objects(&document(kind, namespace, name, variant)).remove(0);
-            ObjectChange {
-                key: object.key(),
-                object: (fate > 0).then_some(object),
-            }
+            ObjectChange { key: object.key(), object: (fate > 0).then_some(object) }
         },
     )
 }
@@ -197,23 +181,12 @@ fn policies_are_sent_before_the_workloads_that_name_them_and_leave_after() {
     let yaml = [document(2, 0, 0, 0), document(8, 0, 0, 0)].join("---\n");
     let mut translator = Translator::new(Settings::standalone());
     let kinds = |changes: Vec<crate::xds::ResourceChange>| -> Vec<_> {
-        changes
-            .into_iter()
-            .map(|it| it.type_url.rsplit('.').next().unwrap())
-            .collect()
+        changes.into_iter().map(|it| it.type_url.rsplit('.').next().unwrap()).collect()
     };
-    assert_eq!(
-        kinds(translator.apply(added(objects(&yaml)))),
-        ["Authorization", "Address"]
-    );
-    let gone = objects(&yaml).into_iter().map(|object| ObjectChange {
-        key: object.key(),
-        object: None,
-    });
-    assert_eq!(
-        kinds(translator.apply(gone.collect())),
-        ["Address", "Authorization"]
-    );
+    assert_eq!(kinds(translator.apply(added(objects(&yaml)))), ["Authorization", "Address"]);
+    let gone =
+        objects(&yaml).into_iter().map(|object| ObjectChange { key: object.key(), object: None });
+    assert_eq!(kinds(translator.apply(gone.collect())), ["Address", "Authorization"]);
 }
 
 #[test]
@@ -222,13 +195,7 @@ fn name_that_changes_hands_is_never_said_to_be_gone() {
     let mut translator = Translator::new(Settings::standalone());
     let [first, second] = ["e1", "e2"].map(|name| objects(&entry.replace("NAME", name)).remove(0));
     translator.apply(added([first.clone(), second]));
-    let changes = translator.apply(vec![ObjectChange {
-        key: first.key(),
-        object: None,
-    }]);
-    let service = changes
-        .iter()
-        .find(|change| &*change.name == "shop/a.example.com")
-        .unwrap();
+    let changes = translator.apply(vec![ObjectChange { key: first.key(), object: None }]);
+    let service = changes.iter().find(|change| &*change.name == "shop/a.example.com").unwrap();
     assert!(service.resource.is_some());
 }

@@ -11,10 +11,7 @@ use super::{MESH, decoded, message, pod, port, standalone, translated, v4};
 const AMBIENT: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}\n---\n";
 
 fn one(settings: Settings, yaml: &str) -> Option<Workload> {
-    decoded(&translated(settings, yaml))
-        .workloads
-        .into_values()
-        .next()
+    decoded(&translated(settings, yaml)).workloads.into_values().next()
 }
 
 #[test]
@@ -26,11 +23,7 @@ fn pod_becomes_a_workload_with_all_its_fields() {
         namespace: "shop".into(),
         addresses: vec![
             v4(10, 44, 1, 10),
-            "fd00::a"
-                .parse::<std::net::Ipv6Addr>()
-                .unwrap()
-                .octets()
-                .to_vec(),
+            "fd00::a".parse::<std::net::Ipv6Addr>().unwrap().octets().to_vec(),
         ],
         network: "net1".into(),
         service_account: "web-sa".into(),
@@ -41,16 +34,10 @@ fn pod_becomes_a_workload_with_all_its_fields() {
         cluster_id: "Kubernetes".into(),
         services: [(
             "shop/web.shop.svc.cluster.local".to_owned(),
-            PortList {
-                ports: vec![port(80, 8080), port(81, 9001)],
-            },
+            PortList { ports: vec![port(80, 8080), port(81, 9001)] },
         )]
         .into(),
-        locality: Some(Locality {
-            region: "eu".into(),
-            zone: "eu-1".into(),
-            subzone: "r1".into(),
-        }),
+        locality: Some(Locality { region: "eu".into(), zone: "eu-1".into(), subzone: "r1".into() }),
         ..Workload::default()
     };
     expected.set_workload_type(WorkloadType::Pod);
@@ -62,10 +49,7 @@ fn pod_becomes_a_workload_with_all_its_fields() {
 fn enrolled_pod_is_told_to_its_agent() {
     let found = standalone(MESH);
     let pod = &found.enrolled["uid-1"];
-    assert_eq!(
-        (pod.netns.as_str(), pod.node.as_str()),
-        ("pod-web", "node1")
-    );
+    assert_eq!((pod.netns.as_str(), pod.node.as_str()), ("pod-web", "node1"));
     assert_eq!(pod.addresses, ["10.44.1.10", "fd00::a"]);
     assert!(pod.bypass_dns_capture && !pod.bypass_inbound_capture);
     assert_eq!(pod.service_account, "web-sa");
@@ -77,14 +61,8 @@ fn health_follows_readiness_and_deletion() {
     let ready = "conditions: [{type: Ready, status: 'True'}]";
     let (healthy, unhealthy) = (WorkloadStatus::Healthy, WorkloadStatus::Unhealthy);
     assert_eq!(status(Settings::kubernetes(), "", ready), healthy);
-    assert_eq!(
-        status(Settings::kubernetes(), "", "phase: Pending"),
-        unhealthy
-    );
-    assert_eq!(
-        status(Settings::standalone(), "", "phase: Running"),
-        healthy
-    );
+    assert_eq!(status(Settings::kubernetes(), "", "phase: Pending"), unhealthy);
+    assert_eq!(status(Settings::standalone(), "", "phase: Running"), healthy);
     let unready = "conditions: [{type: Ready, status: 'False'}]";
     assert_eq!(status(Settings::standalone(), "", unready), unhealthy);
     let deleted = "deletionTimestamp: '2026-01-01T00:00:00Z'";
@@ -95,10 +73,7 @@ fn health_follows_readiness_and_deletion() {
 fn ended_pods_and_pods_without_an_address_are_no_workloads() {
     for phase in ["Succeeded", "Failed"] {
         assert_eq!(
-            one(
-                Settings::standalone(),
-                &pod("a", "", "", &format!("phase: {phase}"))
-            ),
+            one(Settings::standalone(), &pod("a", "", "", &format!("phase: {phase}"))),
             None
         );
     }
@@ -110,18 +85,11 @@ fn ended_pods_and_pods_without_an_address_are_no_workloads() {
 fn tunnel_protocol_follows_enrolment() {
     let tunnel = |settings: Settings, meta, spec| {
         let built = one(settings, &format!("{AMBIENT}{}", pod("a", meta, spec, ""))).unwrap();
-        (
-            built.tunnel_protocol(),
-            built.native_tunnel,
-            built.network_mode(),
-        )
+        (built.tunnel_protocol(), built.native_tunnel, built.network_mode())
     };
     let (files, kubernetes) = (Settings::standalone, Settings::kubernetes);
-    let (none, hbone, standard) = (
-        TunnelProtocol::None,
-        TunnelProtocol::Hbone,
-        NetworkMode::Standard,
-    );
+    let (none, hbone, standard) =
+        (TunnelProtocol::None, TunnelProtocol::Hbone, NetworkMode::Standard);
     assert_eq!(tunnel(files(), "", ""), (hbone, false, standard));
     assert_eq!(
         tunnel(files(), "labels: {istio.io/dataplane-mode: none}", ""),
@@ -131,17 +99,11 @@ fn tunnel_protocol_follows_enrolment() {
         tunnel(files(), "annotations: {sidecar.istio.io/status: '{}'}", ""),
         (none, false, standard)
     );
-    assert_eq!(
-        tunnel(files(), "", "hostNetwork: true"),
-        (none, false, NetworkMode::HostNetwork)
-    );
+    assert_eq!(tunnel(files(), "", "hostNetwork: true"), (none, false, NetworkMode::HostNetwork));
     // In Kubernetes the agent's annotation counts, not the wish.
     assert_eq!(tunnel(kubernetes(), "", ""), (none, false, standard));
     let redirected = "annotations: {ambient.istio.io/redirection: enabled}";
-    assert_eq!(
-        tunnel(kubernetes(), redirected, ""),
-        (hbone, false, standard)
-    );
+    assert_eq!(tunnel(kubernetes(), redirected, ""), (hbone, false, standard));
     let native = "labels: {networking.istio.io/tunnel: http}";
     assert_eq!(tunnel(kubernetes(), native, ""), (hbone, true, standard));
     assert_eq!(
@@ -154,12 +116,7 @@ fn tunnel_protocol_follows_enrolment() {
 fn excluded_pods_are_not_enrolled() {
     let is_enrolled = |yaml: &str| !standalone(yaml).enrolled.is_empty();
     assert!(is_enrolled(&format!("{AMBIENT}{}", pod("a", "", "", ""))));
-    assert!(is_enrolled(&pod(
-        "a",
-        "labels: {istio.io/dataplane-mode: ambient}",
-        "",
-        ""
-    )));
+    assert!(is_enrolled(&pod("a", "labels: {istio.io/dataplane-mode: ambient}", "", "")));
     assert!(!is_enrolled(&pod("a", "", "", "")));
     let system = AMBIENT.replace("shop", "kube-system");
     assert!(!is_enrolled(&format!(
@@ -177,11 +134,8 @@ fn excluded_pods_are_not_enrolled() {
 
 #[test]
 fn of_two_pods_with_one_uid_only_the_first_joins() {
-    let yaml = format!(
-        "{AMBIENT}{}{}",
-        pod("b", "uid: same", "", ""),
-        pod("a", "uid: same", "", "")
-    );
+    let yaml =
+        format!("{AMBIENT}{}{}", pod("b", "uid: same", "", ""), pod("a", "uid: same", "", ""));
     let translator = translated(Settings::standalone(), &yaml);
     assert_eq!(decoded(&translator).enrolled["same"].name, "a");
     assert!(message(&translator, "Pod shop/b").contains("another pod has the same metadata.uid"));
@@ -191,11 +145,7 @@ fn of_two_pods_with_one_uid_only_the_first_joins() {
 fn names_of_owners_follow_their_kind() {
     let name = |meta: &str| {
         let built = one(Settings::standalone(), &pod("p", meta, "", "")).unwrap();
-        (
-            built.workload_name,
-            built.canonical_name,
-            built.canonical_revision,
-        )
+        (built.workload_name, built.canonical_name, built.canonical_revision)
     };
     let owned = |kind: &str, name: &str| {
         format!("ownerReferences: [{{kind: {kind}, name: {name}, controller: true}}]")
@@ -217,9 +167,6 @@ fn trust_domain_and_cluster_are_on_the_wire_when_they_differ() {
         ..Settings::standalone()
     };
     let built = one(settings, &pod("a", "", "", "")).unwrap();
-    assert_eq!(
-        (built.trust_domain.as_str(), built.uid.as_str()),
-        ("cluster", "east//Pod/shop/a")
-    );
+    assert_eq!((built.trust_domain.as_str(), built.uid.as_str()), ("cluster", "east//Pod/shop/a"));
     assert_eq!(built.cluster_id, "east");
 }

@@ -14,16 +14,11 @@ fn policy(namespace: &str, spec: &str) -> String {
 }
 
 fn converted(spec: &str) -> Option<Authorization> {
-    standalone(&policy("shop", spec))
-        .policies
-        .into_values()
-        .next()
+    standalone(&policy("shop", spec)).policies.into_values().next()
 }
 
 fn text(match_type: MatchType) -> StringMatch {
-    StringMatch {
-        match_type: Some(match_type),
-    }
+    StringMatch { match_type: Some(match_type) }
 }
 
 fn rules(spec: &str) -> Vec<Rule> {
@@ -31,37 +26,22 @@ fn rules(spec: &str) -> Vec<Rule> {
 }
 
 fn clauses(clauses: impl IntoIterator<Item = Vec<Match>>) -> Rule {
-    Rule {
-        clauses: clauses
-            .into_iter()
-            .map(|matches| Clause { matches })
-            .collect(),
-    }
+    Rule { clauses: clauses.into_iter().map(|matches| Clause { matches }).collect() }
 }
 
 #[test]
 fn scope_and_action_follow_selector_and_namespace() {
     let of = |namespace: &str, spec: &str| {
-        let found = standalone(&policy(namespace, spec))
-            .policies
-            .into_values()
-            .next()
-            .unwrap();
+        let found = standalone(&policy(namespace, spec)).policies.into_values().next().unwrap();
         (found.scope(), found.action())
     };
     assert_eq!(of("shop", "{}"), (Scope::Namespace, Action::Allow));
-    assert_eq!(
-        of("istio-system", "{action: DENY}"),
-        (Scope::Global, Action::Deny)
-    );
+    assert_eq!(of("istio-system", "{action: DENY}"), (Scope::Global, Action::Deny));
     assert_eq!(
         of("shop", "{selector: {matchLabels: {a: b}}}"),
         (Scope::WorkloadSelector, Action::Allow)
     );
-    assert_eq!(
-        of("shop", "{selector: {}}"),
-        (Scope::Namespace, Action::Allow)
-    );
+    assert_eq!(of("shop", "{selector: {}}"), (Scope::Namespace, Action::Allow));
 }
 
 #[test]
@@ -88,12 +68,7 @@ fn every_l4_field_is_converted() {
         service_account: name.into(),
     };
     let block = |address: Vec<u8>, length| weft_proto::security::Address { address, length };
-    let v6 = |text: &str| {
-        text.parse::<std::net::Ipv6Addr>()
-            .unwrap()
-            .octets()
-            .to_vec()
-    };
+    let v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets().to_vec();
     let from = vec![
         Match {
             principals: vec![
@@ -121,10 +96,7 @@ fn every_l4_field_is_converted() {
         not_source_ips: vec![block(v6("fd00::1"), 128)],
         ..Match::default()
     }];
-    let port = vec![Match {
-        destination_ports: vec![80],
-        ..Match::default()
-    }];
+    let port = vec![Match { destination_ports: vec![80], ..Match::default() }];
     assert_eq!(built, [clauses([from, to, ip, port])]);
 }
 
@@ -143,30 +115,18 @@ fn allow_loses_the_whole_rule_that_asks_for_l7() {
   - from: [{source: {namespaces: [b]}}]
   - when: [{key: "request.headers[x]", values: [y]}]
 "#;
-    let b = Match {
-        namespaces: vec![text(MatchType::Exact("b".into()))],
-        ..Match::default()
-    };
+    let b = Match { namespaces: vec![text(MatchType::Exact("b".into()))], ..Match::default() };
     assert_eq!(rules(spec), [clauses([vec![b]])]);
     let translator = translated(Settings::standalone(), &policy("shop", spec));
     let message = message(&translator, "AuthorizationPolicy shop/p");
-    assert!(
-        message.contains("ZtunnelAccepted=false/UnsupportedValue"),
-        "{message}"
-    );
-    assert!(
-        message.contains("spec.rules[0].to[0].operation.methods"),
-        "{message}"
-    );
+    assert!(message.contains("ZtunnelAccepted=false/UnsupportedValue"), "{message}");
+    assert!(message.contains("spec.rules[0].to[0].operation.methods"), "{message}");
     assert!(message.contains("spec.rules[2].when[0].key"), "{message}");
 }
 
 #[test]
 fn deny_loses_only_the_l7_part_and_never_denies_less() {
-    let a = Match {
-        namespaces: vec![text(MatchType::Exact("a".into()))],
-        ..Match::default()
-    };
+    let a = Match { namespaces: vec![text(MatchType::Exact("a".into()))], ..Match::default() };
     let mixed = r#"
   action: DENY
   rules:
@@ -195,15 +155,10 @@ fn policies_that_l4_cannot_carry_out_are_not_sent() {
     ] {
         assert_eq!(converted(spec), None, "{spec}");
     }
-    let dry = policy("shop", "{}").replace(
-        "{name: p,",
-        "{name: p, annotations: {istio.io/dry-run: 'true'},",
-    );
+    let dry = policy("shop", "{}")
+        .replace("{name: p,", "{name: p, annotations: {istio.io/dry-run: 'true'},");
     assert!(standalone(&dry).policies.is_empty());
-    let sends = Settings {
-        sends_dry_run: true,
-        ..Settings::standalone()
-    };
+    let sends = Settings { sends_dry_run: true, ..Settings::standalone() };
     assert!(decoded(&translated(sends, &dry)).policies["shop/p"].dry_run);
 }
 
@@ -218,19 +173,10 @@ fn misspelt_or_empty_matchers_refuse_the_policy() {
         ("{rules: [{from: }]}", "spec.rules[0].from"),
         ("{rules: [null]}", "spec.rules[0]"),
         ("{rules: [{from: [null]}]}", "spec.rules[0].from[0]"),
-        (
-            "{rules: [{from: [{source: null}]}]}",
-            "spec.rules[0].from[0].source",
-        ),
+        ("{rules: [{from: [{source: null}]}]}", "spec.rules[0].from[0].source"),
         ("{rules: [{from: []}]}", "spec.rules[0].from"),
-        (
-            "{rules: [{from: [{source: {}}]}]}",
-            "spec.rules[0].from[0].source",
-        ),
-        (
-            "{rules: [{to: [{operation: {ports: []}}]}]}",
-            "spec.rules[0].to[0].operation.ports",
-        ),
+        ("{rules: [{from: [{source: {}}]}]}", "spec.rules[0].from[0].source"),
+        ("{rules: [{to: [{operation: {ports: []}}]}]}", "spec.rules[0].to[0].operation.ports"),
         (
             "{rules: [{to: [{operation: {ports: ['0']}}]}]}",
             "spec.rules[0].to[0].operation.ports[0]",
@@ -251,23 +197,11 @@ fn misspelt_or_empty_matchers_refuse_the_policy() {
             "{rules: [{from: [{source: {serviceAccounts: [a/b/c]}}]}]}",
             "spec.rules[0].from[0].source.serviceAccounts[0]",
         ),
-        (
-            "{rules: [{when: [{key: source.prinzipal, values: [a]}]}]}",
-            "spec.rules[0].when[0].key",
-        ),
-        (
-            "{rules: [{when: [{key: source.ip}]}]}",
-            "spec.rules[0].when[0]",
-        ),
+        ("{rules: [{when: [{key: source.prinzipal, values: [a]}]}]}", "spec.rules[0].when[0].key"),
+        ("{rules: [{when: [{key: source.ip}]}]}", "spec.rules[0].when[0]"),
         ("{selector: }", "spec.selector"),
-        (
-            "{selector: {matchLabels: {'a b': c}}}",
-            "spec.selector.matchLabels.a b",
-        ),
-        (
-            "{selector: {matchExpressions: []}}",
-            "spec.selector.matchExpressions",
-        ),
+        ("{selector: {matchLabels: {'a b': c}}}", "spec.selector.matchLabels.a b"),
+        ("{selector: {matchExpressions: []}}", "spec.selector.matchExpressions"),
         ("{action: PERMIT}", "spec.action"),
         ("", "spec"),
     ] {
@@ -296,25 +230,13 @@ fn peer(name: &str, namespace: &str, spec: &str) -> String {
 
 /// The policies that the pod lists, and the converted policy if there is one.
 fn listed(default_mtls: DefaultMtls, peers: &str) -> (Vec<String>, Option<Vec<Rule>>) {
-    let settings = Settings {
-        default_mtls,
-        ..Settings::standalone()
-    };
+    let settings = Settings { default_mtls, ..Settings::standalone() };
     let mut found = decoded(&translated(settings, &format!("{POD}{peers}")));
-    let listed = found
-        .workloads
-        .remove("Kubernetes//Pod/shop/web")
-        .unwrap()
-        .authorization_policies;
+    let listed = found.workloads.remove("Kubernetes//Pod/shop/web").unwrap().authorization_policies;
     for name in &listed {
-        assert!(
-            found.policies.contains_key(name),
-            "{name} is listed and not sent"
-        );
+        assert!(found.policies.contains_key(name), "{name} is listed and not sent");
     }
-    let own = found
-        .policies
-        .remove("shop/converted_peer_authentication_own");
+    let own = found.policies.remove("shop/converted_peer_authentication_own");
     (listed, own.map(|policy| policy.rules))
 }
 
@@ -365,16 +287,8 @@ fn narrower_peer_authentication_wins() {
         (peer("e", "elsewhere", strict), false),
     ];
     for (peers, is_strict) in cases {
-        let expected = if is_strict {
-            vec![STATIC.to_owned()]
-        } else {
-            vec![]
-        };
-        assert_eq!(
-            listed(DefaultMtls::Permissive, &peers),
-            (expected, None),
-            "{peers}"
-        );
+        let expected = if is_strict { vec![STATIC.to_owned()] } else { vec![] };
+        assert_eq!(listed(DefaultMtls::Permissive, &peers), (expected, None), "{peers}");
     }
 }
 
@@ -382,12 +296,7 @@ fn narrower_peer_authentication_wins() {
 fn default_mode_of_the_mesh_holds_where_nothing_is_said() {
     assert_eq!(listed(DefaultMtls::Strict, "").0, [STATIC]);
     assert!(
-        listed(
-            DefaultMtls::Strict,
-            &peer("ns", "shop", "{mtls: {mode: PERMISSIVE}}")
-        )
-        .0
-        .is_empty()
+        listed(DefaultMtls::Strict, &peer("ns", "shop", "{mtls: {mode: PERMISSIVE}}")).0.is_empty()
     );
     assert!(listed(DefaultMtls::Permissive, "").0.is_empty());
 }
@@ -395,17 +304,12 @@ fn default_mode_of_the_mesh_holds_where_nothing_is_said() {
 #[test]
 fn oldest_peer_authentication_of_a_level_wins() {
     let dated = |name: &str, date: &str, mode: &str| {
-        peer(name, "shop", &format!("{{mtls: {{mode: {mode}}}}}")).replace(
-            "metadata: {",
-            &format!("metadata: {{creationTimestamp: '{date}', "),
-        )
+        peer(name, "shop", &format!("{{mtls: {{mode: {mode}}}}}"))
+            .replace("metadata: {", &format!("metadata: {{creationTimestamp: '{date}', "))
     };
     let newer = dated("a", "2026-02-01T00:00:00Z", "PERMISSIVE");
     let older = dated("b", "2026-01-01T00:00:00Z", "STRICT");
-    assert_eq!(
-        listed(DefaultMtls::Permissive, &format!("{newer}{older}")).0,
-        [STATIC]
-    );
+    assert_eq!(listed(DefaultMtls::Permissive, &format!("{newer}{older}")).0, [STATIC]);
     let translator = translated(Settings::standalone(), &format!("{newer}{older}"));
     assert!(message(&translator, "PeerAuthentication shop/a").contains("false/Conflict"));
     assert!(message(&translator, "PeerAuthentication shop/b").contains("true/Accepted"));
@@ -413,10 +317,8 @@ fn oldest_peer_authentication_of_a_level_wins() {
 
 #[test]
 fn single_ports_make_a_policy_of_their_own() {
-    let no_identity = Match {
-        not_principals: vec![text(MatchType::Presence(()))],
-        ..Match::default()
-    };
+    let no_identity =
+        Match { not_principals: vec![text(MatchType::Presence(()))], ..Match::default() };
     let spec = |mode: &str, ports: &str| {
         peer(
             "own",
@@ -427,21 +329,13 @@ fn single_ports_make_a_policy_of_their_own() {
         )
     };
     let ports = "8080: {mode: STRICT}, 9090: {mode: STRICT}, 7070: {mode: PERMISSIVE}, 6060: {}";
-    let port = |port| {
-        vec![Match {
-            destination_ports: vec![port],
-            ..no_identity.clone()
-        }]
-    };
+    let port = |port| vec![Match { destination_ports: vec![port], ..no_identity.clone() }];
     let per_port = vec![clauses([port(8080)]), clauses([port(9090)])];
     assert_eq!(
         listed(DefaultMtls::Permissive, &spec("PERMISSIVE", ports)),
         (vec![OWN.to_owned()], Some(per_port.clone()))
     );
-    let elsewhere = vec![Match {
-        not_destination_ports: vec![7070],
-        ..Match::default()
-    }];
+    let elsewhere = vec![Match { not_destination_ports: vec![7070], ..Match::default() }];
     let except = vec![clauses([elsewhere, vec![no_identity.clone()]])];
     assert_eq!(
         listed(DefaultMtls::Permissive, &spec("STRICT", ports)),
@@ -450,10 +344,7 @@ fn single_ports_make_a_policy_of_their_own() {
     // Without a word of its own it goes by the namespace's.
     let strict = peer("ns", "shop", "{mtls: {mode: STRICT}}");
     assert_eq!(
-        listed(
-            DefaultMtls::Permissive,
-            &(strict.clone() + &spec("UNSET", ports))
-        ),
+        listed(DefaultMtls::Permissive, &(strict.clone() + &spec("UNSET", ports))),
         (vec![OWN.to_owned()], Some(except))
     );
     assert_eq!(
@@ -462,25 +353,15 @@ fn single_ports_make_a_policy_of_their_own() {
     );
     // Ports that say what holds anyway need no policy.
     assert_eq!(
-        listed(
-            DefaultMtls::Permissive,
-            &(strict + &spec("STRICT", "8080: {mode: STRICT}"))
-        ),
+        listed(DefaultMtls::Permissive, &(strict + &spec("STRICT", "8080: {mode: STRICT}"))),
         (vec![STATIC.to_owned()], None)
     );
 }
 
 #[test]
 fn ports_without_selector_are_refused() {
-    let error = refused(&peer(
-        "p",
-        "shop",
-        "{portLevelMtls: {8080: {mode: STRICT}}}",
-    ));
-    assert_eq!(
-        (error.field.as_deref(), error.line),
-        (Some("spec.portLevelMtls"), Some(4))
-    );
+    let error = refused(&peer("p", "shop", "{portLevelMtls: {8080: {mode: STRICT}}}"));
+    assert_eq!((error.field.as_deref(), error.line), (Some("spec.portLevelMtls"), Some(4)));
 }
 
 #[test]
@@ -488,8 +369,5 @@ fn static_policy_is_sent_with_the_first_peer_authentication() {
     assert!(standalone(POD).policies.is_empty());
     let found = standalone(&peer("ns", "elsewhere", "{mtls: {mode: PERMISSIVE}}"));
     let policy = &found.policies[STATIC];
-    assert_eq!(
-        (policy.scope(), policy.action()),
-        (Scope::WorkloadSelector, Action::Deny)
-    );
+    assert_eq!((policy.scope(), policy.action()), (Scope::WorkloadSelector, Action::Deny));
 }

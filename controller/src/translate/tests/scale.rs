@@ -54,11 +54,8 @@ fn ten_thousand_pods_are_translated_at_once_and_a_change_costs_little() {
     let changes = translator.apply(world);
     let full = start.elapsed();
     assert_eq!(changes.len(), 2 * PODS + SERVICES);
-    let bytes: usize = changes
-        .iter()
-        .filter_map(|it| it.resource.as_ref())
-        .map(|it| it.len())
-        .sum();
+    let bytes: usize =
+        changes.iter().filter_map(|it| it.resource.as_ref()).map(|it| it.len()).sum();
     drop(changes);
 
     let moved = objects(&pod(5, 8080).replace("10.1.0.5", "10.200.0.5")).remove(0);
@@ -74,23 +71,14 @@ fn ten_thousand_pods_are_translated_at_once_and_a_change_costs_little() {
     assert_eq!(changes.len(), 11);
 
     let start = Instant::now();
-    let gone = ObjectChange {
-        key: service.key(),
-        object: None,
-    };
+    let gone = ObjectChange { key: service.key(), object: None };
     assert_eq!(translator.apply(vec![gone]).len(), 11);
     println!(
         "full {full:?}, {bytes} bytes; pod {single:?}; service {of_service:?}, its end {:?}",
         start.elapsed()
     );
 
-    assert!(
-        full < bound(1_000, 20_000),
-        "full translation took {full:?}"
-    );
+    assert!(full < bound(1_000, 20_000), "full translation took {full:?}");
     assert!(single < bound(5, 100), "one pod took {single:?}");
-    assert!(
-        of_service < bound(50, 1_000),
-        "one service took {of_service:?}"
-    );
+    assert!(of_service < bound(50, 1_000), "one service took {of_service:?}");
 }

@@ -22,24 +22,15 @@ fn service_is_published_with_addresses_and_ports() {
             length: None,
         }],
         ports: vec![
-            Port {
-                app_protocol: AppProtocol::Http11.into(),
-                ..port(80, 0)
-            },
-            Port {
-                app_protocol: AppProtocol::Grpc.into(),
-                ..port(81, 9001)
-            },
+            Port { app_protocol: AppProtocol::Http11.into(), ..port(80, 0) },
+            Port { app_protocol: AppProtocol::Grpc.into(), ..port(81, 9001) },
             port(82, 0),
         ],
         canonical: true,
         ..Service::default()
     };
     expected.set_ip_families(IpFamilies::Automatic);
-    assert_eq!(
-        standalone(MESH).services["shop/web.shop.svc.cluster.local"],
-        expected
-    );
+    assert_eq!(standalone(MESH).services["shop/web.shop.svc.cluster.local"], expected);
 }
 #[test]
 fn listed_pod_belongs_to_the_service_without_selector() {
@@ -61,17 +52,8 @@ ports: [{name: sql, port: 6432, protocol: TCP}, {name: other, port: 1}, {name: s
 ---
 ";
     let found = standalone(&format!("{yaml}{}", pod("a", "uid: u", "", "")));
-    let list = |ports| {
-        [(
-            "shop/db.shop.svc.cluster.local".to_owned(),
-            PortList { ports },
-        )]
-        .into()
-    };
-    assert_eq!(
-        found.workloads["Kubernetes//Pod/shop/a"].services,
-        list(vec![port(5432, 5432)])
-    );
+    let list = |ports| [("shop/db.shop.svc.cluster.local".to_owned(), PortList { ports })].into();
+    assert_eq!(found.workloads["Kubernetes//Pod/shop/a"].services, list(vec![port(5432, 5432)]));
     let slow = &found.workloads["Kubernetes/discovery.k8s.io/EndpointSlice/shop/db-1/10.9.9.9"];
     assert_eq!(slow.status(), WorkloadStatus::Unhealthy);
     let other = &found.workloads["Kubernetes/discovery.k8s.io/EndpointSlice/shop/db-1/10.9.9.11"];
@@ -119,20 +101,12 @@ fn workload_entry_joins_services_and_entries() {
     let vm = &found.workloads["Kubernetes/networking.istio.io/WorkloadEntry/shop/vm1"];
     assert_eq!(vm.addresses, [v4(10, 8, 0, 1)]);
     assert_eq!(
-        (
-            vm.network.as_str(),
-            vm.capacity,
-            vm.service_account.as_str()
-        ),
+        (vm.network.as_str(), vm.capacity, vm.service_account.as_str()),
         ("vms", Some(3), "vm")
     );
     assert_eq!(
         vm.locality,
-        Some(Locality {
-            region: "eu".into(),
-            zone: "eu-2".into(),
-            subzone: String::new()
-        })
+        Some(Locality { region: "eu".into(), zone: "eu-2".into(), subzone: String::new() })
     );
     assert_eq!(vm.canonical_name, "web");
     assert_eq!(
@@ -140,24 +114,16 @@ fn workload_entry_joins_services_and_entries() {
         [
             (
                 "shop/outside.example.com".to_owned(),
-                PortList {
-                    ports: vec![port(443, 8443), port(444, 4444)]
-                }
+                PortList { ports: vec![port(443, 8443), port(444, 4444)] }
             ),
             (
                 "shop/web.shop.svc.cluster.local".to_owned(),
-                PortList {
-                    ports: vec![port(80, 8088)]
-                }
+                PortList { ports: vec![port(80, 8088)] }
             ),
         ]
         .into()
     );
-    assert!(
-        found.services["shop/web.shop.svc.cluster.local"]
-            .addresses
-            .is_empty()
-    );
+    assert!(found.services["shop/web.shop.svc.cluster.local"].addresses.is_empty());
 }
 
 fn entry(name: &str, host: &str, more: &str) -> String {
@@ -176,10 +142,7 @@ fn service_entry_is_resolved_as_it_says() {
     let implicit =
         &found.workloads["Kubernetes/networking.istio.io/ServiceEntry/shop/api/api.example.com"];
     assert_eq!(implicit.hostname, "api.example.com");
-    assert_eq!(
-        implicit.services["shop/api.example.com"].ports,
-        [port(443, 443)]
-    );
+    assert_eq!(implicit.services["shop/api.example.com"].ports, [port(443, 443)]);
 
     let blocks = "  resolution: NONE\n  addresses: [198.51.100.0/24, 203.0.113.7]\n  subjectAltNames: [spiffe://x]";
     let found = standalone(&entry("net", "net.example.com", blocks));
@@ -195,11 +158,7 @@ fn service_entry_is_resolved_as_it_says() {
 
     let listed = "  resolution: STATIC\n  endpoints: [{address: 10.7.0.1, ports: {tls: 8443}}, {address: vm.example.com}]";
     let found = standalone(&entry("vm", "vm.example.com", listed));
-    let uids: Vec<_> = found
-        .workloads
-        .keys()
-        .map(|uid| uid.rsplit('/').next().unwrap())
-        .collect();
+    let uids: Vec<_> = found.workloads.keys().map(|uid| uid.rsplit('/').next().unwrap()).collect();
     assert_eq!(uids, ["10.7.0.1", "vm.example.com"]);
     assert_eq!(
         found.workloads.values().next().unwrap().services["shop/vm.example.com"].ports,
@@ -220,11 +179,8 @@ fn of_two_entries_of_one_host_the_older_speaks() {
             &format!("{{name: {name}, creationTimestamp: '{date}', "),
         )
     };
-    let yaml = format!(
-        "{}{}",
-        dated("a", "2026-02-01T00:00:00Z"),
-        dated("b", "2026-01-01T00:00:00Z")
-    );
+    let yaml =
+        format!("{}{}", dated("a", "2026-02-01T00:00:00Z"), dated("b", "2026-01-01T00:00:00Z"));
     let translator = translated(Settings::standalone(), &yaml);
     let found = decoded(&translator);
     assert_eq!(found.services["shop/a.example.com"].name, "b");
@@ -241,10 +197,7 @@ fn kubernetes_service_speaks_before_an_entry() {
     let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {clusterIP: 10.96.0.1}\n---\n";
     let own = entry("e", "web.shop.svc.cluster.local", "  resolution: DNS");
     let found = standalone(&format!("{service}{own}"));
-    assert_eq!(
-        found.services["shop/web.shop.svc.cluster.local"].name,
-        "web"
-    );
+    assert_eq!(found.services["shop/web.shop.svc.cluster.local"].name, "web");
     assert!(found.workloads.is_empty());
     // Another namespace's entry is published there, but speaks for nobody else.
     let other = own.replace("namespace: shop", "namespace: evil");
@@ -255,21 +208,12 @@ fn kubernetes_service_speaks_before_an_entry() {
 #[test]
 fn visibility_of_entries_follows_the_mesh() {
     let of = |entry_visibility| {
-        let settings = Settings {
-            entry_visibility,
-            ..Settings::standalone()
-        };
-        decoded(&translated(
-            settings,
-            &entry("api", "api.example.com", "  resolution: DNS"),
-        ))
+        let settings = Settings { entry_visibility, ..Settings::standalone() };
+        decoded(&translated(settings, &entry("api", "api.example.com", "  resolution: DNS")))
     };
     let private = of(EntryVisibility::Namespace);
     let service = &private.services["shop/api.example.com"];
-    assert_eq!(
-        (service.visibility(), service.canonical),
-        (Visibility::Namespace, false)
-    );
+    assert_eq!((service.visibility(), service.canonical), (Visibility::Namespace, false));
     let none = of(EntryVisibility::None);
     assert!(none.services.is_empty() && none.workloads.is_empty());
 }
@@ -279,62 +223,31 @@ fn balancing(namespace: &str, meta: &str, spec: &str) -> Option<LoadBalancing> {
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, {namespace}}}\n---\n\
          apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop, {meta}}}\nspec: {{{spec}}}\n"
     );
-    standalone(&yaml).services["shop/web.shop.svc.cluster.local"]
-        .load_balancing
-        .clone()
+    standalone(&yaml).services["shop/web.shop.svc.cluster.local"].load_balancing.clone()
 }
 
 #[test]
 fn load_balancing_follows_service_then_namespace() {
     let of = |scopes: &[Scope], mode: Mode| {
         let routing_preference = scopes.iter().map(|scope| (*scope).into()).collect();
-        Some(LoadBalancing {
-            routing_preference,
-            mode: mode.into(),
-            health_policy: 0,
-        })
+        Some(LoadBalancing { routing_preference, mode: mode.into(), health_policy: 0 })
     };
-    let zone = of(
-        &[Scope::Network, Scope::Region, Scope::Zone],
-        Mode::Failover,
-    );
+    let zone = of(&[Scope::Network, Scope::Region, Scope::Zone], Mode::Failover);
     let node = of(
-        &[
-            Scope::Network,
-            Scope::Region,
-            Scope::Zone,
-            Scope::Subzone,
-            Scope::Node,
-        ],
+        &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node],
         Mode::Failover,
     );
     let annotation =
         |value: &str| format!("annotations: {{networking.istio.io/traffic-distribution: {value}}}");
     assert_eq!(balancing("", "", ""), None);
-    assert_eq!(
-        balancing("", "", "internalTrafficPolicy: Local"),
-        of(&[Scope::Node], Mode::Strict)
-    );
+    assert_eq!(balancing("", "", "internalTrafficPolicy: Local"), of(&[Scope::Node], Mode::Strict));
     assert_eq!(balancing("", "", "trafficDistribution: PreferClose"), zone);
-    assert_eq!(
-        balancing("", "", "trafficDistribution: PreferSameNode"),
-        node
-    );
+    assert_eq!(balancing("", "", "trafficDistribution: PreferSameNode"), node);
     assert_eq!(balancing("", &annotation("PreferSameZone"), ""), zone);
     assert_eq!(balancing(&annotation("PreferSameNode"), "", ""), node);
-    assert_eq!(
-        balancing(
-            &annotation("PreferSameNode"),
-            &annotation("PreferClose"),
-            ""
-        ),
-        zone
-    );
+    assert_eq!(balancing(&annotation("PreferSameNode"), &annotation("PreferClose"), ""), zone);
     let all = balancing("", "", "publishNotReadyAddresses: true").unwrap();
-    assert_eq!(
-        (all.health_policy(), all.mode()),
-        (HealthPolicy::AllowAll, Mode::UnspecifiedMode)
-    );
+    assert_eq!((all.health_policy(), all.mode()), (HealthPolicy::AllowAll, Mode::UnspecifiedMode));
 }
 
 #[test]
@@ -359,19 +272,12 @@ fn service_without_an_address_is_given_the_same_one_every_time() {
     let address = |found: Decoded| found.services.into_values().next().unwrap().addresses;
     let first = address(standalone(yaml));
     assert_eq!(first[0].address[..2], [240, 240]);
-    let more: String = (0..50)
-        .map(|at| format!("---\n{}", yaml.replace("web", &format!("z{at}"))))
-        .collect();
+    let more: String =
+        (0..50).map(|at| format!("---\n{}", yaml.replace("web", &format!("z{at}")))).collect();
     let many = standalone(&format!("{yaml}{more}"));
-    assert_eq!(
-        many.services["default/web.default.svc.cluster.local"].addresses,
-        first
-    );
-    let all: std::collections::BTreeSet<_> = many
-        .services
-        .values()
-        .map(|service| service.addresses[0].address.clone())
-        .collect();
+    assert_eq!(many.services["default/web.default.svc.cluster.local"].addresses, first);
+    let all: std::collections::BTreeSet<_> =
+        many.services.values().map(|service| service.addresses[0].address.clone()).collect();
     assert_eq!(all.len(), 51);
     assert!(address(decoded(&translated(Settings::kubernetes(), yaml))).is_empty());
     let headless = yaml.replace("spec: {", "spec: {clusterIP: None, ");

@@ -22,21 +22,8 @@ fn binding(
     let mut translator = translated(Settings::standalone(), &yaml);
     let host = WaypointHost::Name("wp.shop.svc.cluster.local".into());
     let name: (Arc<str>, Arc<str>) = ("shop".into(), "wp".into());
-    translator.set_waypoints(Waypoints(
-        [(
-            name,
-            Waypoint {
-                host,
-                traffic,
-                admission,
-            },
-        )]
-        .into(),
-    ));
-    let service = decoded(&translator)
-        .services
-        .remove("app/web.app.svc.cluster.local")
-        .unwrap();
+    translator.set_waypoints(Waypoints([(name, Waypoint { host, traffic, admission })].into()));
+    let service = decoded(&translator).services.remove("app/web.app.svc.cluster.local").unwrap();
     (service.waypoint, message(&translator, "Service app/web"))
 }
 
@@ -56,25 +43,10 @@ fn waypoint_is_found_by_label_and_refused_with_a_reason() {
     assert_eq!(address, bound);
     assert!(message.contains("istio.io/WaypointBound=true/WaypointAccepted"));
     assert_eq!(binding(WP, "", service, all()).0, bound);
-    assert_eq!(
-        binding(WP, "istio.io/use-waypoint: none", service, all()),
-        (None, String::new())
-    );
+    assert_eq!(binding(WP, "istio.io/use-waypoint: none", service, all()), (None, String::new()));
     let cases = [
-        (
-            "",
-            "istio.io/use-waypoint: wp",
-            service,
-            all(),
-            "WaypointIsNotReady",
-        ),
-        (
-            WP,
-            "istio.io/use-waypoint: other",
-            service,
-            all(),
-            "WaypointIsNotReady",
-        ),
+        ("", "istio.io/use-waypoint: wp", service, all(), "WaypointIsNotReady"),
+        (WP, "istio.io/use-waypoint: other", service, all(), "WaypointIsNotReady"),
         ("", WP, Traffic::Workload, all(), "UnsupportedTrafficType"),
         ("", WP, service, Admission::Same, "AttachmentDenied"),
     ];
@@ -84,10 +56,7 @@ fn waypoint_is_found_by_label_and_refused_with_a_reason() {
         assert!(message.contains(&format!("false/{reason}")), "{message}");
     }
     // Inherited from the namespace, another kind of traffic is no mistake.
-    assert_eq!(
-        binding(WP, "", Traffic::Workload, all()),
-        (None, String::new())
-    );
+    assert_eq!(binding(WP, "", Traffic::Workload, all()), (None, String::new()));
     let managed = format!("{WP}, gateway.istio.io/managed: istio.io-mesh-controller");
     assert_eq!(binding("", &managed, service, all()), (None, String::new()));
 }
