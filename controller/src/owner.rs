@@ -2,19 +2,15 @@
 //!
 //! ```text
 //!  source ──SourceEvent──▶ owner ──ResourceChange──▶ log
-//!                            ├──▶ Hosted   (which service accounts live on which node; asked by the CA)
+//!                            ├──▶ Residents (which service accounts live on which node; asked by the CA)
 //!                            └──▶ Objects  (counts, refusals and statuses; asked by the admin server)
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
-use prost::Message;
+use parking_lot::Mutex;
 use tokio::sync::watch;
-use weft_proto::contract::type_url;
-use weft_proto::node::EnrolledPod;
 
 use crate::admin::{ModelStatus, RejectedDocument};
 use crate::ca::LivePods;
@@ -22,8 +18,7 @@ use crate::config::{Config, DefaultMtls};
 use crate::run::{ChangeSender, Inputs};
 use crate::sources::files::Folder;
 use crate::sources::{Instead, Rejection, SourceEvent, SourceReport};
-use crate::translate::{self, ObjectStatus, Settings, Translator};
-use crate::xds::ResourceChange;
+use crate::translate::{self, ObjectStatus, Residents, Settings, Translator};
 
 /// The settings of translation that the operator's configuration gives.
 pub fn settings(config: &Config) -> Settings {
@@ -42,10 +37,10 @@ pub fn settings(config: &Config) -> Settings {
 /// Starts the owner of `folder`'s objects; what it gives is the controller's input.
 pub fn spawn(folder: Folder, settings: Settings) -> Inputs {
     let translator = Arc::new(Mutex::new(Translator::new(settings)));
-    let hosted = Arc::new(Hosted::default());
+    let residents = Residents::default();
     let objects = Objects { report: folder.report.clone(), translator: translator.clone() };
-    let (changes, inputs) = Inputs::channel(hosted.clone(), Arc::new(objects));
-    tokio::spawn(own(folder, translator, hosted, changes));
+    let (changes, inputs) = Inputs::channel(Arc::new(residents.clone()), Arc::new(objects));
+    tokio::spawn(own(folder, translator, residents, changes));
     inputs
 }
 
@@ -53,7 +48,7 @@ pub fn spawn(folder: Folder, settings: Settings) -> Inputs {
 async fn own(
     mut folder: Folder,
     translator: Arc<Mutex<Translator>>,
-    hosted: Arc<Hosted>,
+    residents: Residents,
     log: ChangeSender,
 ) {
     // The first batch has to be all that there is, so that nobody is served half of the mesh.
@@ -70,67 +65,16 @@ async fn own(
             SourceEvent::Loaded => initial.take().unwrap_or_default(),
         };
         let resources = translator.lock().apply(changes);
-        hosted.apply(&resources);
+        residents.apply(&resources);
         if log.send(resources).await.is_err() {
             return;
         }
     }
 }
 
-/// Which service accounts have a live pod on which node.
-#[derive(Default)]
-struct Hosted(RwLock<Places>);
-
-#[derive(Default)]
-struct Places {
-    by_uid: HashMap<Arc<str>, Place>,
-    pods: HashMap<Place, usize>,
-}
-
-/// Node, namespace, service account.
-type Place = (Arc<str>, Arc<str>, Arc<str>);
-
-impl Hosted {
-    fn apply(&self, resources: &[ResourceChange]) {
-        let enrolled = |it: &&ResourceChange| it.type_url == type_url::ENROLLED_POD;
-        let mut places = self.0.write();
-        for change in resources.iter().filter(enrolled) {
-            let place = change.resource.as_ref().and_then(place_of);
-            places.put(&change.name, place);
-        }
-    }
-}
-
-/// Translation encoded it, so it decodes; if it did not, nobody would be vouched for.
-fn place_of(resource: &Bytes) -> Option<Place> {
-    let pod = EnrolledPod::decode(resource.clone()).ok()?;
-    Some((pod.node.into(), pod.namespace.into(), pod.service_account.into()))
-}
-
-impl Places {
-    fn put(&mut self, uid: &Arc<str>, place: Option<Place>) {
-        let before = match &place {
-            Some(place) => self.by_uid.insert(uid.clone(), place.clone()),
-            None => self.by_uid.remove(uid),
-        };
-        if let Some(place) = place {
-            *self.pods.entry(place).or_default() += 1;
-        }
-        if let Some(before) = before
-            && let Some(count) = self.pods.get_mut(&before)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.pods.remove(&before);
-            }
-        }
-    }
-}
-
-impl LivePods for Hosted {
+impl LivePods for Residents {
     fn node_hosts(&self, node: &str, namespace: &str, service_account: &str) -> bool {
-        let place = (node.into(), namespace.into(), service_account.into());
-        self.0.read().pods.contains_key(&place)
+        self.is_on_node(node, namespace, service_account)
     }
 }
 
@@ -165,37 +109,5 @@ fn rejected(rejection: &Rejection) -> RejectedDocument {
         field: rejection.field.clone().unwrap_or_default(),
         reason: rejection.reason.clone(),
         has_last_good: rejection.instead == Instead::LastGood,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pod(uid: &str, node: &str, account: &str) -> ResourceChange {
-        let pod = EnrolledPod {
-            uid: uid.into(),
-            namespace: "shop".into(),
-            service_account: account.into(),
-            node: node.into(),
-            ..EnrolledPod::default()
-        };
-        let resource = Some(pod.encode_to_vec().into());
-        ResourceChange { type_url: type_url::ENROLLED_POD, name: uid.into(), resource }
-    }
-
-    #[test]
-    fn account_is_hosted_until_its_last_pod_leaves_the_node() {
-        let hosted = Hosted::default();
-        hosted.apply(&[pod("a", "node1", "web"), pod("b", "node1", "web")]);
-        assert!(hosted.node_hosts("node1", "shop", "web"));
-        assert!(!hosted.node_hosts("node2", "shop", "web"));
-        hosted.apply(&[pod("a", "node2", "web")]);
-        assert!(
-            hosted.node_hosts("node1", "shop", "web") && hosted.node_hosts("node2", "shop", "web")
-        );
-        let gone = ResourceChange { resource: None, ..pod("b", "", "") };
-        hosted.apply(&[gone]);
-        assert!(!hosted.node_hosts("node1", "shop", "web"));
     }
 }

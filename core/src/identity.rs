@@ -79,10 +79,7 @@ pub struct TrustDomains {
 impl TrustDomains {
     /// `own` is what this mesh issues; `aliases` are accepted besides it.
     pub fn new(own: TrustDomain, aliases: impl IntoIterator<Item = TrustDomain>) -> Self {
-        Self {
-            own,
-            aliases: aliases.into_iter().collect(),
-        }
+        Self { own, aliases: aliases.into_iter().collect() }
     }
 
     /// What this mesh issues.
@@ -140,10 +137,7 @@ impl SpiffeId {
 
     /// The URI without its scheme, as policies write it.
     pub fn principal(&self) -> &str {
-        self.parts
-            .uri
-            .strip_prefix(SCHEME)
-            .unwrap_or(&self.parts.uri)
+        self.parts.uri.strip_prefix(SCHEME).unwrap_or(&self.parts.uri)
     }
 
     /// The trust domain.
@@ -200,11 +194,7 @@ impl ExpectedPeers {
         let mut identities: Vec<_> = identities.into_iter().collect();
         identities.sort();
         identities.dedup();
-        if identities.is_empty() {
-            None
-        } else {
-            Some(Self(identities.into()))
-        }
+        if identities.is_empty() { None } else { Some(Self(identities.into())) }
     }
 
     /// Exactly one identity.
@@ -240,19 +230,11 @@ mod tests {
 
     #[test]
     fn well_formed_identity_is_read_into_its_parts() {
-        let id: SpiffeId = "spiffe://cluster/ns/default/sa/payment-service"
-            .parse()
-            .unwrap();
+        let id: SpiffeId = "spiffe://cluster/ns/default/sa/payment-service".parse().unwrap();
         assert_eq!(id.trust_domain().as_str(), "cluster");
-        assert_eq!(
-            (id.namespace(), id.service_account()),
-            ("default", "payment-service")
-        );
+        assert_eq!((id.namespace(), id.service_account()), ("default", "payment-service"));
         assert_eq!(id.principal(), "cluster/ns/default/sa/payment-service");
-        assert_eq!(
-            id.to_string(),
-            "spiffe://cluster/ns/default/sa/payment-service"
-        );
+        assert_eq!(id.to_string(), "spiffe://cluster/ns/default/sa/payment-service");
     }
 
     #[test]

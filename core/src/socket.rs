@@ -4,10 +4,9 @@
 //! make them inside another network namespace, where they then stay; nothing here changes a namespace.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -35,8 +34,8 @@ pub struct ListenSettings {
     pub reuse_port: bool,
     /// Packet mark, inherited by what is accepted. Needs CAP_NET_ADMIN.
     pub mark: Option<u32>,
-    /// On `[::]`, takes IPv4 as well.
-    pub takes_ipv4: bool,
+    /// An IPv6 wildcard takes IPv4 connections too.
+    pub is_dual_stack: bool,
 }
 
 /// Why a connection was not made.
@@ -107,31 +106,14 @@ pub fn listen(at: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListen
     TcpListener::from_std(listening_socket(at, settings)?.into())
 }
 
-/// Listens on all addresses of both families, or of IPv4 where the kernel has no IPv6.
-pub fn listen_everywhere(port: u16) -> io::Result<TcpListener> {
-    let both = ListenSettings { takes_ipv4: true, ..ListenSettings::default() };
-    match listen((Ipv6Addr::UNSPECIFIED, port).into(), &both) {
-        Err(error) if is_without_family(&error) => {
-            listen((Ipv4Addr::UNSPECIFIED, port).into(), &ListenSettings::default())
-        }
-        listening => listening,
-    }
-}
-
-/// IPv6 is not built in, or is switched off (`ipv6.disable=1`, `disable_ipv6`).
-fn is_without_family(error: &io::Error) -> bool {
-    let absent = Errno::EAFNOSUPPORT as i32;
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(absent)
-}
-
-/// A listening socket, in the calling thread's network namespace. An IPv6 one takes IPv6 only unless asked for both, so
-/// that both families can have one on the same port.
+/// A listening socket, in the calling thread's network namespace. An IPv6 one takes IPv6 only, so that both families
+/// can have one on the same port, unless it is to take both.
 pub fn listening_socket(at: SocketAddr, settings: &ListenSettings) -> io::Result<Socket> {
     let socket = new_socket(at.is_ipv6(), Type::STREAM, settings.mark)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(settings.reuse_port)?;
     if at.is_ipv6() {
-        socket.set_only_v6(!settings.takes_ipv4)?;
+        socket.set_only_v6(!settings.is_dual_stack)?;
     }
     if settings.is_transparent {
         set_transparent(&socket, at.is_ipv6())?;
@@ -216,9 +198,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn listening_everywhere_takes_both_families() {
-        let port = listen_everywhere(0).unwrap().local_addr().unwrap().port();
-        let listener = listen_everywhere(port).unwrap();
+    async fn wildcard_takes_both_families_if_asked_to() {
+        let settings = ListenSettings { is_dual_stack: true, ..ListenSettings::default() };
+        let listener = listen("[::]:0".parse().unwrap(), &settings).unwrap();
+        let port = listener.local_addr().unwrap().port();
         for host in ["127.0.0.1", "::1"] {
             let to = SocketAddr::new(host.parse().unwrap(), port);
             let socket = stream_socket(to, &StreamSettings::default()).unwrap();

@@ -55,26 +55,14 @@ pub struct Leaf {
 impl Leaf {
     /// A workload's certificate as a mesh CA issues it: an hour from now, dated back two minutes.
     pub fn of(identity: &SpiffeId) -> Self {
-        Self {
-            uris: vec![identity.to_string()],
-            ..Self::nameless()
-        }
+        Self { uris: vec![identity.to_string()], ..Self::nameless() }
     }
 
     /// A controller's certificate for `localhost`, 127.0.0.1 and `names`.
     pub fn of_controller(names: &[&str]) -> Self {
-        let names = names
-            .iter()
-            .copied()
-            .chain(["localhost"])
-            .map(str::to_owned)
-            .collect();
+        let names = names.iter().copied().chain(["localhost"]).map(str::to_owned).collect();
         let addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-        Self {
-            dns_names: names,
-            addresses,
-            ..Self::nameless()
-        }
+        Self { dns_names: names, addresses, ..Self::nameless() }
     }
 
     /// Valid between these.
@@ -93,10 +81,7 @@ impl Leaf {
             not_after: clock::now() + Duration::from_secs(3600),
             is_ca: false,
             key_usages: vec![KeyUsagePurpose::DigitalSignature],
-            usages: vec![
-                ExtendedKeyUsagePurpose::ServerAuth,
-                ExtendedKeyUsagePurpose::ClientAuth,
-            ],
+            usages: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
             extensions: Vec::new(),
         }
     }
@@ -146,12 +131,7 @@ impl TestCa {
         let (params, key) = Self::params(name);
         let certificate = params.self_signed(&key).expect("self-signed");
         let root = certificate.der().clone();
-        Self {
-            issuer: Issuer::new(params, key),
-            certificate,
-            intermediates: Vec::new(),
-            root,
-        }
+        Self { issuer: Issuer::new(params, key), certificate, intermediates: Vec::new(), root }
     }
 
     /// A CA below this one.
@@ -161,12 +141,7 @@ impl TestCa {
         let mut intermediates = vec![certificate.der().clone()];
         intermediates.extend(self.intermediates.iter().cloned());
         let issuer = Issuer::new(params, key);
-        Self {
-            issuer,
-            certificate,
-            intermediates,
-            root: self.root.clone(),
-        }
+        Self { issuer, certificate, intermediates, root: self.root.clone() }
     }
 
     /// The root of its chain.
@@ -200,19 +175,13 @@ impl TestCa {
 
     /// A forgery: this CA signs `signer`, a workload, which in turn signs `leaf`.
     pub fn sign_as_workload(&self, signer: &Leaf, leaf: &Leaf) -> Issued {
-        let (signer_key, key) = (
-            KeyPair::generate().expect("key"),
-            KeyPair::generate().expect("key"),
-        );
+        let (signer_key, key) =
+            (KeyPair::generate().expect("key"), KeyPair::generate().expect("key"));
         let mut params = signer.params();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "workload");
+        params.distinguished_name.push(DnType::CommonName, "workload");
         let certificate = params.signed_by(&signer_key, &self.issuer).expect("signed");
-        let forged = leaf
-            .params()
-            .signed_by(&key, &Issuer::new(params, signer_key))
-            .expect("signed");
+        let forged =
+            leaf.params().signed_by(&key, &Issuer::new(params, signer_key)).expect("signed");
         let mut issued = self.with_chain(&forged, &key);
         issued.chain.insert(1, certificate.der().clone());
         issued
@@ -244,10 +213,7 @@ impl TestCa {
     fn with_chain(&self, certificate: &Certificate, key: &KeyPair) -> Issued {
         let mut chain = vec![certificate.der().clone()];
         chain.extend(self.intermediates.iter().cloned());
-        Issued {
-            chain,
-            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        }
+        Issued { chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() }
     }
 }
 
@@ -325,10 +291,7 @@ impl TestAuthority {
                     let now = (self.wall)();
                     let leaf = Leaf::of(&identity).valid(now - self.backdate, now + ttl);
                     let chain = self.ca.sign_request(&csr_pem, &leaf);
-                    return Ok(SignedChain {
-                        chain,
-                        roots: vec![self.ca.root_der()],
-                    });
+                    return Ok(SignedChain { chain, roots: vec![self.ca.root_der()] });
                 }
             }
         }

@@ -89,9 +89,7 @@ fn check_usage(certificate: &X509Certificate<'_>) -> Result<(), CertificateError
     if constraints.is_some_and(|extension| extension.value.ca) {
         return Err(CertificateError::Authority);
     }
-    let usage = certificate
-        .key_usage()
-        .map_err(|_| CertificateError::Malformed("key usage"))?;
+    let usage = certificate.key_usage().map_err(|_| CertificateError::Malformed("key usage"))?;
     if let Some(usage) = usage {
         if usage.value.key_cert_sign() || usage.value.crl_sign() {
             return Err(CertificateError::Authority);
@@ -152,13 +150,11 @@ fn system_time(time: ASN1Time) -> Result<SystemTime, CertificateError> {
 fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
 
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

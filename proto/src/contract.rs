@@ -57,9 +57,8 @@ pub mod probe {
     /// Probes over IPv4.
     pub const V4: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 127);
     /// Probes over IPv6.
-    pub const V6: Ipv6Addr = Ipv6Addr::new(
-        0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff,
-    );
+    pub const V6: Ipv6Addr =
+        Ipv6Addr::new(0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff);
 }
 
 /// Where the node agent listens for the node proxy.

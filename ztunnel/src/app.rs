@@ -7,7 +7,7 @@
 //!
 //! The two don't share a runtime, so that a large push or scrape takes no time from connections.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -19,11 +19,12 @@ use weft_core::admin::{self, ChangeAccess, Hosts, Router};
 use weft_core::certs::CertStore;
 use weft_core::config::Config;
 use weft_core::mesh::{Store, StoreSettings};
+use weft_core::socket::{self, ListenSettings};
 use weft_core::telemetry::{
     Build, CertificateMetrics, CertificateStates, DnsMetrics, LogControl, ProxyMetrics, Registry,
     RuntimeMetrics, SocketMetrics, TrafficMetrics, XdsMetrics,
 };
-use weft_core::{clock, socket, xds};
+use weft_core::{clock, xds};
 
 use crate::control;
 use crate::dns::name_servers;
@@ -178,10 +179,12 @@ fn serve(
     address: SocketAddr,
     router: Router,
 ) -> anyhow::Result<()> {
-    let listener = match address.ip() {
-        // Kubelets and Prometheus come by whichever family the node has.
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => socket::listen_everywhere(address.port()),
-        _ => socket::listen(address, &socket::ListenSettings::default()),
+    let settings = ListenSettings { is_dual_stack: true, ..ListenSettings::default() };
+    // A kernel without IPv6 has the IPv4 wildcard.
+    let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    let listener = match socket::listen(address, &settings) {
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => socket::listen(v4, &settings),
+        listening => listening,
     };
     let listener = listener.with_context(|| format!("{name}: listening on {address}"))?;
     parts.spawn(async move {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -110,11 +110,8 @@ impl Connections {
         connection: OpenConnection,
         forced: &CancellationToken,
     ) -> Tracked {
-        let entry = Arc::new(Entry {
-            connection,
-            cut: forced.child_token(),
-            reason: OnceLock::new(),
-        });
+        let entry =
+            Arc::new(Entry { connection, cut: forced.child_token(), reason: OnceLock::new() });
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         self.open.lock().insert(key, entry.clone());
         Tracked { connections: self.clone(), key, entry }

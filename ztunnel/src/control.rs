@@ -71,9 +71,7 @@ fn node(config: &Config) -> NodeSettings {
         namespace: own.map_or_else(|| SYSTEM_NAMESPACE.into(), |own| own.namespace.clone()),
         node_name: config.mesh.node.as_deref().unwrap_or_default().into(),
         cluster_domain: config.mesh.cluster_domain.to_string(),
-        metadata: metadata
-            .chain(json.map(|(key, value)| (key.clone(), value.clone())))
-            .collect(),
+        metadata: metadata.chain(json.map(|(key, value)| (key.clone(), value.clone()))).collect(),
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use weft_core::certs::CertStore;
 use weft_core::hbone::{Connect, ConnectError, Established, PoolKey};
-use weft_core::x509::PeerCertificate;
 use weft_core::socket::ConnectFailure;
 use weft_core::tls;
+use weft_core::x509::PeerCertificate;
 
 use crate::netns::PodSockets;
 
@@ -40,9 +40,7 @@ impl Connect for PodConnector {
             ConnectFailure::Io { to, error } => {
                 ConnectError::Tcp { address: to, error: Arc::new(error) }
             }
-            ConnectFailure::Timeout { to, waited } => {
-                ConnectError::Timeout { address: to, waited }
-            }
+            ConnectFailure::Timeout { to, waited } => ConnectError::Timeout { address: to, waited },
         })?;
         let (io, peer) = tls::connect(&certificate, &key.expected, tcp)
             .await

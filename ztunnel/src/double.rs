@@ -19,14 +19,15 @@ pub(crate) async fn open(
     authority: Authority,
     record: &mut Record,
 ) -> Result<TunnelStream, ConnectionError> {
-    let gateway = outbound.tunnel(outer, authority.clone(), record).await?;
+    let gateway = Box::pin(outbound.tunnel(outer, authority.clone(), record)).await?;
     let certificate = outbound.shared.certs.certificate(&outbound.pod.identity).await?;
     let address = outer.address.ip();
     let (io, peer) = tls::connect_to(&certificate, inner, address, gateway.stream)
         .await
         .map_err(|error| ConnectionError::InnerTls(error.into()))?;
     record.destination.identity = Some(peer.identity);
-    let connection = Connection::start(io, KeepaliveSettings::default()).await?;
+    let starting = Connection::start(io, KeepaliveSettings::default());
+    let connection = Box::pin(starting).await?;
     let network = record.source.workload.as_ref().map(|workload| workload.network.to_string());
     let request = TunnelRequest {
         forwarded_network: network.filter(|network| !network.is_empty()),

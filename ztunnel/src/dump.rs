@@ -133,11 +133,8 @@ fn gateway(gateway: &GatewayAddress) -> json::GatewayAddress {
 fn policy(entry: &PolicyEntry) -> json::Policy {
     let full_name = entry.name().as_str();
     let (namespace, name) = full_name.split_once('/').unwrap_or(("", full_name));
-    let base = json::Policy {
-        name: name.into(),
-        namespace: namespace.into(),
-        ..json::Policy::default()
-    };
+    let base =
+        json::Policy { name: name.into(), namespace: namespace.into(), ..json::Policy::default() };
     match entry {
         PolicyEntry::Policy(policy) => json::Policy {
             scope: scope(Some(policy.scope)),

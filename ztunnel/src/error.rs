@@ -17,7 +17,9 @@ use weft_core::tls::TlsError;
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ConnectionError {
     /// The controller has not described this pod.
-    #[error("the controller has not described this pod ({0}) yet; check `weft status` and the pod's manifest")]
+    #[error(
+        "the controller has not described this pod ({0}) yet; check `weft status` and the pod's manifest"
+    )]
     UnknownWorkload(Arc<str>),
     /// A policy refused it.
     #[error("{0}")]
@@ -35,7 +37,9 @@ pub(crate) enum ConnectionError {
     #[error("{0}")]
     Balance(BalanceError),
     /// The destination speaks a tunnel protocol that this proxy doesn't.
-    #[error("{0} is reached by a protocol that this proxy does not speak; plaintext would be a downgrade")]
+    #[error(
+        "{0} is reached by a protocol that this proxy does not speak; plaintext would be a downgrade"
+    )]
     Unreachable(Arc<str>),
     /// A workload has a name and no address, and its name can't be resolved.
     #[error("{hostname} has no address: {reason}")]

@@ -145,8 +145,7 @@ impl Inbound<'_> {
             source_ip: self.caller.address.ip(),
             destination: target,
         };
-        let workload =
-            authorise::authorise(&self.shared.mesh, self.pod, &connection).await?;
+        let workload = authorise::authorise(&self.shared.mesh, self.pod, &connection).await?;
         let source = self.pod.spoofed_source(self.caller.address.ip(), target);
         let upstream = self.pod.sockets.connect(target, source).await?;
         Ok((upstream, tracked, workload))

@@ -28,9 +28,8 @@ pub(crate) async fn serve(
     record: &mut Record,
 ) -> Result<(), ConnectionError> {
     let uid = record.destination.workload.as_ref().map(|workload| workload.uid.clone());
-    let destination = uid
-        .and_then(|uid| outbound.shared.running.find(&uid))
-        .ok_or(ConnectionError::Drained)?;
+    let destination =
+        uid.and_then(|uid| outbound.shared.running.find(&uid)).ok_or(ConnectionError::Drained)?;
     record.security = Security::Local;
     record.destination.address = Some(target);
     record.destination.identity = Some(destination.identity.clone());
@@ -55,8 +54,8 @@ async fn join(
     let shared = outbound.shared;
     let source_identity = &outbound.pod.identity;
     // Without a certificate neither could have met the other on another node.
-    shared.certs.certificate(source_identity).await?;
-    shared.certs.certificate(&destination.identity).await?;
+    Box::pin(shared.certs.certificate(source_identity)).await?;
+    Box::pin(shared.certs.certificate(&destination.identity)).await?;
     let open = |direction| OpenConnection {
         direction,
         source: outbound.from,
@@ -72,11 +71,12 @@ async fn join(
         source_ip: outbound.from.ip(),
         destination: target,
     };
-    let workload = authorise::authorise(&shared.mesh, destination, &connection).await?;
+    let workload = Box::pin(authorise::authorise(&shared.mesh, destination, &connection)).await?;
     inbound.destination.workload = Some(workload);
     let source = destination.spoofed_source(outbound.from.ip(), target);
-    let upstream = destination.sockets.connect(target, source).await?;
-    let at_source = outbound.pod.connections.track(open(Direction::Outbound), outbound.drain.forced_token());
+    let upstream = Box::pin(destination.sockets.connect(target, source)).await?;
+    let at_source =
+        outbound.pod.connections.track(open(Direction::Outbound), outbound.drain.forced_token());
     record.open(&shared.traffic);
     inbound.open(&shared.traffic);
     let ends = (&at_source, &at_destination);

@@ -65,8 +65,7 @@ fn print(text: &str) {
 
 fn serve() -> anyhow::Result<()> {
     let config = Config::from_env(&ProcessEnv::read())?;
-    let settings =
-        LogSettings { levels: config.log.levels.clone(), format: config.log.format };
+    let settings = LogSettings { levels: config.log.levels.clone(), format: config.log.format };
     let (log, _guard) = telemetry::init(&settings).context("RUST_LOG")?;
     raise_descriptor_limit();
     let workers = tokio::runtime::Builder::new_multi_thread()

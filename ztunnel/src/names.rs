@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use weft_core::{drain, limits};
 use weft_core::mesh::{Service, SnapshotReader, pod_uid};
 use weft_core::zds::PodIdentity;
+use weft_core::{drain, limits};
 
 use crate::dns::{
     ClientView, Forwarder, NameTable, NamedService, Names, PodDns, UpstreamSockets, serve_tcp,
@@ -47,7 +47,11 @@ impl PodNames {
     }
 
     /// An address of a host that has none in the mesh's configuration.
-    pub(crate) async fn address_of(&self, host: &str, prefers_v6: bool) -> Result<IpAddr, Arc<str>> {
+    pub(crate) async fn address_of(
+        &self,
+        host: &str,
+        prefers_v6: bool,
+    ) -> Result<IpAddr, Arc<str>> {
         let mut last = None;
         for is_v6 in [prefers_v6, !prefers_v6] {
             match self.0.forwarder.addresses(host, is_v6).await {

@@ -147,7 +147,7 @@ fn make(order: Order, mark: u32) -> io::Result<Vec<Socket>> {
                 is_transparent: transparent,
                 reuse_port: true,
                 mark,
-                takes_ipv4: false,
+                is_dual_stack: false,
             };
             Ok(vec![socket::listening_socket(address, &settings)?])
         }
@@ -250,14 +250,6 @@ impl PodSockets {
             made.pop().ok_or_else(|| io::Error::other("the namespace broker made no socket"))?;
         stash.spare.lock().append(&mut made);
         Ok(socket)
-    }
-
-    /// Gives spare descriptors back; called when the pod has been quiet.
-    pub(crate) fn shrink(&self) {
-        for stash in [&self.v4, &self.v6] {
-            stash.batch.store(1, Ordering::Relaxed);
-            stash.spare.lock().clear();
-        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Connections that a pod opens: accept → identify → resolve → authorise → connect → relay → record.
+//!
+//! The phases before the relay are boxed: what they need is large, and would otherwise be kept for as long as the
+//! connection lasts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use weft_core::hbone::{
-    Authority, Forwarded, OpenedTunnel, PoolKey, TraceParent, TunnelRequest,
-};
+use weft_core::hbone::{Authority, Forwarded, OpenedTunnel, PoolKey, TraceParent, TunnelRequest};
 use weft_core::mesh::Target;
 use weft_core::relay::End as RelayEnd;
 use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
@@ -42,7 +43,7 @@ pub(crate) async fn serve(
         Err(error) => return early(None, &ConnectionError::OriginalDestination(Arc::new(error))),
     };
     let mut record = Record::new(Direction::Outbound, from, destination);
-    let route = match route(&shared, &pod, &mut record, destination).await {
+    let route = match Box::pin(route(&shared, &pod, &mut record, destination)).await {
         Ok(route) => route,
         Err(error) => return record.close(&shared.traffic, &Err(error)),
     };
@@ -90,27 +91,28 @@ impl Outbound<'_> {
         record: &mut Record,
     ) -> Result<(), ConnectionError> {
         match route.path {
-            Path::Local { target } => local::serve(self, tcp, target, record).await,
+            Path::Local { target } => Box::pin(local::serve(self, tcp, target, record)).await,
             Path::Hbone(hop, authority) => {
                 record.security = Security::MutualTls;
                 record.destination.address = Some(hop.address);
                 if let Authority::Address(target) = &authority {
                     record.tunnel_target = Some(*target);
                 }
-                let tunnel = self.tunnel(&hop, authority, record).await?;
+                let tunnel = Box::pin(self.tunnel(&hop, authority, record)).await?;
                 record.destination.identity = Some(tunnel.peer.identity.clone());
                 self.relay(tcp, tunnel.stream, Carrier::Hbone, record).await
             }
             Path::DoubleHbone { outer, inner, authority } => {
                 record.security = Security::MutualTls;
                 record.destination.address = Some(outer.address);
-                let stream = double::open(&self, &outer, &inner, authority, record).await?;
+                let opening = double::open(&self, &outer, &inner, authority, record);
+                let stream = Box::pin(opening).await?;
                 self.relay(tcp, stream, Carrier::DoubleHbone, record).await
             }
             Path::Plain { target, port } => {
                 let address = self.address_of(target, port).await?;
                 record.destination.address = Some(address);
-                let upstream = self.pod.sockets.connect(address, None).await?;
+                let upstream = Box::pin(self.pod.sockets.connect(address, None)).await?;
                 self.relay(tcp, upstream, Carrier::Plain, record).await
             }
         }

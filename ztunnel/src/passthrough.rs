@@ -68,15 +68,15 @@ async fn admit_and_relay(
         },
         drain.forced_token(),
     );
-    let (snapshot, workload) = authorise::own_workload(&shared.mesh, pod).await?;
+    let (snapshot, workload) = Box::pin(authorise::own_workload(&shared.mesh, pod)).await?;
     record.destination.workload = Some(workload.clone());
     record.source.workload = snapshot.workload_at(&workload.network, from.ip()).cloned();
-    record.service =
-        describe::own_service(&snapshot, &workload, None).map(record::service_labels);
+    record.service = describe::own_service(&snapshot, &workload, None).map(record::service_labels);
     let connection =
         Connection { source_identity: None, source_ip: from.ip(), destination: target };
-    authorise::authorise(&shared.mesh, pod, &connection).await?;
-    let upstream = pod.sockets.connect(target, pod.spoofed_source(from.ip(), target)).await?;
+    Box::pin(authorise::authorise(&shared.mesh, pod, &connection)).await?;
+    let source = pod.spoofed_source(from.ip(), target);
+    let upstream = Box::pin(pod.sockets.connect(target, source)).await?;
     record.open(&shared.traffic);
     relaying::relay(downstream, upstream, &tracked, &record.counters).await
 }

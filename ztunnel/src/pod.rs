@@ -166,9 +166,11 @@ impl Listeners {
             plaintext: listen(port::INBOUND_PLAINTEXT, true).await?,
             hbone: listen(port::HBONE, true).await?,
             names: match dns.enabled {
-                true => Some(NameSockets::open(sockets, dns.address).await.map_err(|error| {
-                    PodError::Listen { port: dns.address.port(), error }
-                })?),
+                true => Some(
+                    NameSockets::open(sockets, dns.address)
+                        .await
+                        .map_err(|error| PodError::Listen { port: dns.address.port(), error })?,
+                ),
                 false => None,
             },
         })

@@ -66,7 +66,12 @@ impl Pods {
     /// Serves a pod. The same pod in the same namespace is left alone; in another, its old proxy makes room.
     ///
     /// An error is told to the agent; the pod stays known and is tried again.
-    pub(crate) async fn add(&self, uid: PodUid, name: PodIdentity, netns: Netns) -> Result<(), String> {
+    pub(crate) async fn add(
+        &self,
+        uid: PodUid,
+        name: PodIdentity,
+        netns: Netns,
+    ) -> Result<(), String> {
         let mut entries = self.entries.lock().await;
         if let Some(entry) = entries.get(&uid)
             && entry.netns == netns

@@ -41,7 +41,6 @@ pub(crate) async fn relay_local(
     }
 }
 
-
 fn told(error: RelayError, tracked: &Tracked) -> ConnectionError {
     match (error, tracked.cut_reason()) {
         (RelayError::Aborted, Some(denial)) => ConnectionError::Cut(denial.clone()),

@@ -106,8 +106,8 @@ async fn obey(
             if let Some(named) = named {
                 named.insert(uid.clone());
             }
-            let identity = identity
-                .ok_or("an added pod needs its name, namespace and service account")?;
+            let identity =
+                identity.ok_or("an added pod needs its name, namespace and service account")?;
             let netns = Netns::new(netns)
                 .map_err(|error| format!("the pod's network namespace can't be read: {error}"))?;
             pods.add(uid, identity, netns).await

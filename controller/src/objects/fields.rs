@@ -44,6 +44,20 @@ where
     }
 }
 
+/// A list's item, or a map's value, of a policy: `null` is refused there too. (`- ` with nothing behind it would read as a
+/// rule that asks for nothing, and so matches everything.)
+#[derive(Debug)]
+pub(super) struct Given<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match not_null(deserializer)? {
+            Some(value) => Ok(Self(value)),
+            None => Err(serde::de::Error::custom("has no value")),
+        }
+    }
+}
+
 /// RFC 1123 label, at most 63 bytes: namespaces.
 pub(super) fn is_dns_label(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

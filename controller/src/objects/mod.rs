@@ -10,6 +10,7 @@ mod fields;
 mod istio;
 mod locate;
 mod meta;
+mod peer;
 mod policy;
 mod policy_rules;
 mod pool;
@@ -28,9 +29,10 @@ pub use istio::{
     EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
 };
 pub use meta::{Labels, Meta, Owner, Timestamp};
+pub use peer::{MtlsMode, PeerAuthentication};
 pub use policy::{
-    Action, AuthorizationPolicy, Block, Both, Condition, MtlsMode, Operation, Pattern,
-    PeerAuthentication, PolicyBody, Rule, ServiceAccountName, Source, WhenKey,
+    Action, AuthorizationPolicy, Block, Both, Condition, Operation, Pattern, PolicyBody, Rule,
+    ServiceAccountName, Source, WhenKey,
 };
 pub use pool::Pool;
 pub use read::{Header, ReadError, header, items, read, read_item, sniff, unreadable};

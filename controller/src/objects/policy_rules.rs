@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::Pool;
-use super::fields::{self, FieldError};
+use super::fields::{self, FieldError, Given};
 use super::meta::Meta;
 use super::policy::{
     Both, Condition, Operation, Pattern, Rule, ServiceAccountName, Source, WhenKey,
@@ -20,23 +20,23 @@ type Texts = Option<Vec<String>>;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RawRule {
     #[serde(default, deserialize_with = "fields::not_null")]
-    from: Option<Vec<RawFrom>>,
+    from: Option<Vec<Given<RawFrom>>>,
     #[serde(default, deserialize_with = "fields::not_null")]
-    to: Option<Vec<RawTo>>,
+    to: Option<Vec<Given<RawTo>>>,
     #[serde(default, deserialize_with = "fields::not_null")]
-    when: Option<Vec<RawWhen>>,
+    when: Option<Vec<Given<RawWhen>>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFrom {
-    source: RawSource,
+    source: Given<RawSource>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTo {
-    operation: RawOperation,
+    operation: Given<RawOperation>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,17 +115,18 @@ pub(super) fn rule(
     let mut rule = Rule::default();
     if let Some(from) = &raw.from {
         rule.from = each(from, &format!("{field}.from"), |raw, field| {
-            source(&raw.source, &format!("{field}.source"), &mut context)
+            source(&raw.0.source.0, &format!("{field}.source"), &mut context)
         })?;
     }
     if let Some(to) = &raw.to {
         rule.to = each(to, &format!("{field}.to"), |raw, field| {
-            operation(&raw.operation, &format!("{field}.operation"))
+            operation(&raw.0.operation.0, &format!("{field}.operation"))
         })?;
     }
     if let Some(when) = &raw.when {
-        rule.when =
-            each(when, &format!("{field}.when"), |raw, field| condition(raw, field, &mut context))?;
+        rule.when = each(when, &format!("{field}.when"), |raw, field| {
+            condition(&raw.0, field, &mut context)
+        })?;
     }
     Ok(rule)
 }

@@ -10,7 +10,8 @@ use super::fields::{self, FieldError};
 use super::istio::{self, RawServiceEntry, RawWorkloadEntry};
 use super::locate::line_of;
 use super::meta::RawMeta;
-use super::policy::{self, RawAuthorizationPolicy, RawPeerAuthentication, RawReach};
+use super::peer::{self, RawPeerAuthentication};
+use super::policy::{self, RawAuthorizationPolicy, RawReach};
 use super::service::{self, RawServiceSpec};
 use super::slice::{self, RawSlice};
 use super::{
@@ -284,7 +285,7 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
             let raw: StrictDocument<RawPeerAuthentication> = typed(input)?;
             let meta = raw.metadata.build(kind, pool)?;
             let spec = raw.spec.unwrap_or_default();
-            Object::PeerAuthentication(Arc::new(policy::peer_authentication(meta, &spec, pool)?))
+            Object::PeerAuthentication(Arc::new(peer::peer_authentication(meta, &spec, pool)?))
         }
     })
 }

@@ -1,9 +1,11 @@
 //! From YAML to messages.
 
-mod golden;
 mod incremental;
+mod pods;
 mod policies;
 mod scale;
+mod services;
+mod waypoints;
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,7 @@ use prost::Message;
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
 use weft_proto::security::Authorization;
-use weft_proto::workload::{Address, Service, Workload, address};
+use weft_proto::workload::{Address, Port, Service, Workload, address};
 
 use crate::objects::{self, Kind, Object, ObjectChange, Pool};
 
@@ -89,4 +91,69 @@ fn message(translator: &Translator, key: &str) -> String {
         format!("{}={}/{} {:?} {}", it.kind, it.status, it.reason, it.fields, it.message)
     };
     conditions.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A namespace in the mesh with a node, a service and a pod.
+const MESH: &str = r"
+apiVersion: v1
+kind: Namespace
+metadata: {name: istio-system, labels: {topology.istio.io/network: net1}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}
+---
+apiVersion: v1
+kind: Node
+metadata:
+  name: node1
+  labels: {topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: eu-1, topology.istio.io/subzone: r1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  clusterIP: 10.96.0.1
+  selector: {app: web}
+  ports:
+  - {name: http, port: 80, targetPort: http}
+  - {name: grpc-api, port: 81, targetPort: 9001}
+  - {name: metrics, port: 82, targetPort: absent}
+  - {name: dns, port: 53, protocol: UDP}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web-5d4-x
+  namespace: shop
+  uid: uid-1
+  labels: {app: web, version: v2, pod-template-hash: 5d4}
+  annotations: {weft.io/netns: pod-web, ambient.istio.io/dns-capture: 'false'}
+  ownerReferences: [{kind: ReplicaSet, name: web-5d4, controller: true, apiVersion: apps/v1, uid: r}]
+spec:
+  nodeName: node1
+  serviceAccountName: web-sa
+  containers:
+  - name: main
+    ports: [{name: http, containerPort: 8080}]
+status:
+  phase: Running
+  podIP: 10.44.1.10
+  podIPs: [{ip: 10.44.1.10}, {ip: 'fd00::a'}]
+  conditions: [{type: Ready, status: 'True'}]
+";
+
+fn port(service_port: u32, target_port: u32) -> Port {
+    Port { service_port, target_port, ..Port::default() }
+}
+
+fn v4(a: u8, b: u8, c: u8, d: u8) -> Vec<u8> {
+    vec![a, b, c, d]
+}
+
+fn pod(name: &str, meta: &str, spec: &str, status: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, {meta}}}\n\
+         spec: {{nodeName: node1, {spec}}}\nstatus: {{podIP: 10.44.1.20, {status}}}\n---\n"
+    )
 }

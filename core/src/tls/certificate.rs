@@ -72,10 +72,7 @@ impl WorkloadCertificate {
             .ok_or(ChainError::Length(chain_der.len()))?;
         let leaf = PeerCertificate::from_leaf(leaf_der)?;
         if leaf.identity != identity {
-            return Err(ChainError::OtherIdentity {
-                wanted: identity,
-                issued: leaf.identity,
-            });
+            return Err(ChainError::OtherIdentity { wanted: identity, issued: leaf.identity });
         }
         let signing_key = provider().key_provider.load_private_key(key_der)?;
         let key = CertifiedKey::new(chain_der, signing_key);
@@ -145,11 +142,8 @@ impl WorkloadCertificate {
 
     /// Whether its own chain leads to its own roots at `time`: if not, no peer with the same roots will take it.
     pub fn leads_to_own_roots(&self, time: SystemTime) -> Result<(), rustls::Error> {
-        let (leaf, intermediates) = self
-            .key
-            .cert
-            .split_first()
-            .ok_or(rustls::Error::NoCertificatesPresented)?;
+        let (leaf, intermediates) =
+            self.key.cert.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
         let now = provider::unix_time(time).ok_or(rustls::Error::FailedToGetCurrentTime)?;
         verify::check_server_chain(leaf, intermediates, &self.roots, now)
     }

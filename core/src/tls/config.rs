@@ -61,10 +61,7 @@ impl Configs {
         // Two connections may both come here; then the tickets of one configuration go unused, which costs a full
         // handshake each.
         let config = Arc::new(server_config(certificate, domains)?);
-        let side = ServerSide {
-            domains: domains.clone(),
-            config: Arc::clone(&config),
-        };
+        let side = ServerSide { domains: domains.clone(), config: Arc::clone(&config) };
         self.server.store(Some(Arc::new(side)));
         Ok(config)
     }
@@ -86,10 +83,7 @@ impl Configs {
             clients.drop_least_recent();
         }
         let config = Arc::new(client_config(certificate, expected)?);
-        let side = ClientSide {
-            last_use: now,
-            config: Arc::clone(&config),
-        };
+        let side = ClientSide { last_use: now, config: Arc::clone(&config) };
         clients.by_peers.insert(expected.clone(), side);
         Ok(config)
     }

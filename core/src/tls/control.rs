@@ -99,10 +99,7 @@ pub async fn control_client(roots: &RootSource) -> Result<Arc<ClientConfig>, Con
             let shown = path.display().to_string();
             let bytes = read_bounded(path)
                 .await
-                .map_err(|source| ControlError::RootFile {
-                    path: shown.clone(),
-                    source,
-                })?;
+                .map_err(|source| ControlError::RootFile { path: shown.clone(), source })?;
             Anchors::Known(roots_from_pem(&bytes, &shown)?)
         }
         RootSource::Pem(pem) => Anchors::Known(roots_from_pem(pem.as_bytes(), "given text")?),
@@ -146,12 +143,10 @@ pub fn control_channel(settings: ControlSettings) -> Result<Channel, ControlErro
         .http2_keep_alive_interval(limits::CONTROL_PING_INTERVAL)
         .keep_alive_timeout(limits::CONTROL_PING_DEADLINE)
         .keep_alive_while_idle(true);
-    Ok(
-        endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-            let target = Arc::clone(&target);
-            async move { target.connect().await.map(TokioIo::new) }
-        })),
-    )
+    Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
+        let target = Arc::clone(&target);
+        async move { target.connect().await.map(TokioIo::new) }
+    })))
 }
 
 struct Target {
@@ -173,20 +168,11 @@ impl Target {
             text.trim_end_matches('/').parse().map_err(|_| invalid())?;
         let port = authority.port_u16().ok_or_else(invalid)?;
         // An IPv6 address is bracketed in a URI and nowhere else.
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = settings.server_name.unwrap_or_else(|| host.clone());
         let server_name =
             ServerName::try_from(name.clone()).map_err(|_| ControlError::ServerName(name))?;
-        Ok(Self {
-            host,
-            port,
-            server_name,
-            roots: settings.roots,
-        })
+        Ok(Self { host, port, server_name, roots: settings.roots })
     }
 
     fn uri(&self, scheme: &str) -> Result<Uri, ControlError> {
@@ -201,21 +187,14 @@ impl Target {
 
     async fn connect(&self) -> Result<TlsStream<TcpStream>, ControlError> {
         let config = control_client(&self.roots).await?;
-        let tcp =
-            dial::dial(&self.host, self.port)
-                .await
-                .map_err(|source| ControlError::Connect {
-                    address: self.to_string(),
-                    source,
-                })?;
+        let tcp = dial::dial(&self.host, self.port)
+            .await
+            .map_err(|source| ControlError::Connect { address: self.to_string(), source })?;
         let handshake = TlsConnector::from(config).connect(self.server_name.clone(), tcp);
         tokio::time::timeout(limits::TLS_DEADLINE, handshake)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|source| ControlError::Handshake {
-                address: self.to_string(),
-                source,
-            })
+            .map_err(|source| ControlError::Handshake { address: self.to_string(), source })
     }
 }
 
@@ -248,17 +227,12 @@ pub(crate) async fn read_bounded(path: &std::path::Path) -> io::Result<Vec<u8>> 
     use tokio::io::AsyncReadExt as _;
 
     let mut bytes = Vec::new();
-    let mut file = tokio::fs::File::open(path)
-        .await?
-        .take(limits::CREDENTIAL_FILE_BYTES_MAX + 1);
+    let mut file = tokio::fs::File::open(path).await?.take(limits::CREDENTIAL_FILE_BYTES_MAX + 1);
     file.read_to_end(&mut bytes).await?;
     if u64::try_from(bytes.len()).is_ok_and(|read| read <= limits::CREDENTIAL_FILE_BYTES_MAX) {
         Ok(bytes)
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "longer than any credential",
-        ))
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any credential"))
     }
 }
 

@@ -120,10 +120,7 @@ impl TlsError {
     /// What an error of a TLS stream means. rustls reports through `io::Error`, in the handshake and, where a server
     /// refuses a client's certificate, only at the client's first read after it.
     pub fn of_stream(error: io::Error) -> Self {
-        match error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<Error>())
-        {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(Error::InvalidCertificate(fault)) => Self::Peer(PeerFault::of(fault)),
             Some(Error::NoCertificatesPresented) => Self::Peer(PeerFault::NoCertificate),
             Some(Error::NoApplicationProtocol) => Self::Peer(PeerFault::NotHttp2),

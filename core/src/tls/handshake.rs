@@ -76,11 +76,7 @@ where
     let config = cert.configs.server(cert, domains)?;
     let handshake = Box::pin(TlsAcceptor::from(config).accept(io));
     let stream = in_time(handshake).await?;
-    let peer = confirm(
-        stream.get_ref().1,
-        &Admission::Domains(domains.clone()),
-        now(),
-    )?;
+    let peer = confirm(stream.get_ref().1, &Admission::Domains(domains.clone()), now())?;
     Ok((stream, peer))
 }
 
@@ -98,11 +94,7 @@ where
     let config = cert.configs.client(cert, expected)?;
     let handshake = Box::pin(TlsConnector::from(config).connect(ServerName::from(address), io));
     let stream = in_time(handshake).await?;
-    let peer = confirm(
-        stream.get_ref().1,
-        &Admission::OneOf(expected.clone()),
-        now(),
-    )?;
+    let peer = confirm(stream.get_ref().1, &Admission::OneOf(expected.clone()), now())?;
     Ok((stream, peer))
 }
 

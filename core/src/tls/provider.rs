@@ -33,11 +33,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// connection; so it is offered, and used with a peer that accepts nothing else (Istio's `COMPLIANCE_POLICY=pqc`),
 /// at the price of one round trip more there.
 pub fn key_exchange_groups() -> Vec<&'static dyn SupportedKxGroup> {
-    vec![
-        kx_group::X25519,
-        kx_group::SECP256R1,
-        kx_group::X25519MLKEM768,
-    ]
+    vec![kx_group::X25519, kx_group::SECP256R1, kx_group::X25519MLKEM768]
 }
 
 /// [`clock`] as rustls wants it.
@@ -52,7 +48,5 @@ impl TimeProvider for WallClock {
 
 /// `None` before 1970, which rustls reports as a missing clock: no certificate is valid then.
 pub(super) fn unix_time(time: SystemTime) -> Option<UnixTime> {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .ok()
-        .map(UnixTime::since_unix_epoch)
+    time.duration_since(SystemTime::UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
 }

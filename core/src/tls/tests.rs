@@ -36,14 +36,7 @@ type Shaken =
 
 /// Both ends of a handshake between our own client and server; a byte crosses, so that the ticket arrives.
 async fn shake(client: &Arc<WorkloadCertificate>, server: &Arc<WorkloadCertificate>) -> Shaken {
-    Box::pin(shake_at(
-        client,
-        clock::now(),
-        server,
-        clock::now(),
-        &expected(),
-    ))
-    .await
+    Box::pin(shake_at(client, clock::now(), server, clock::now(), &expected())).await
 }
 
 async fn shake_at(
@@ -77,21 +70,13 @@ async fn workloads_of_one_mesh_know_each_other() {
     let (client, server) = (ca.workload(&client_id()), ca.workload(&server_id()));
     let (near, far) = link();
     let (expected, domains) = (expected(), TrustDomains::default());
-    let (dialled, accepted) = tokio::join!(
-        connect_to(&client, &expected, ADDRESS, near),
-        accept(&server, &domains, far)
-    );
+    let (dialled, accepted) =
+        tokio::join!(connect_to(&client, &expected, ADDRESS, near), accept(&server, &domains, far));
     let (near, seen_server) = dialled.unwrap();
     let (_far, seen_client) = accepted.unwrap();
-    assert_eq!(
-        (seen_server.identity, seen_client.identity),
-        (server_id(), client_id())
-    );
+    assert_eq!((seen_server.identity, seen_client.identity), (server_id(), client_id()));
     let connection = near.get_ref().1;
-    assert_eq!(
-        connection.protocol_version(),
-        Some(rustls::ProtocolVersion::TLSv1_3)
-    );
+    assert_eq!(connection.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
     assert_eq!(connection.alpn_protocol(), Some(&b"h2"[..]));
     let suite = connection.negotiated_cipher_suite().unwrap().suite();
     assert_eq!(suite, rustls::CipherSuite::TLS13_AES_256_GCM_SHA384);
@@ -102,10 +87,7 @@ async fn workloads_of_one_mesh_know_each_other() {
 #[tokio::test]
 async fn intermediate_is_accepted() {
     let root = TestCa::root("root");
-    let (one, other) = (
-        root.intermediate("one"),
-        root.intermediate("two").intermediate("three"),
-    );
+    let (one, other) = (root.intermediate("one"), root.intermediate("two").intermediate("three"));
     let (client, server) = (one.workload(&client_id()), other.workload(&server_id()));
     assert!(client.leads_to_own_roots(clock::now()).is_ok());
     assert!(shake(&client, &server).await.is_ok());
@@ -115,9 +97,7 @@ async fn intermediate_is_accepted() {
 async fn connect_works_over_tcp() {
     let ca = TestCa::root("root");
     let (client, server) = (ca.workload(&client_id()), ca.workload(&server_id()));
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .unwrap();
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     let (tcp, accepted) = tokio::join!(socket.connect(address), listener.accept());
@@ -161,10 +141,7 @@ fn material_that_does_not_belong_together_is_refused() {
     let error = new(server_id(), one.key, one.chain, roots.clone());
     assert!(matches!(error, Some(ChainError::OtherIdentity { .. })));
     let error = new(client_id(), issued().key, issued().chain, roots.clone());
-    assert!(matches!(
-        error,
-        Some(ChainError::Key(rustls::Error::InconsistentKeys(_)))
-    ));
+    assert!(matches!(error, Some(ChainError::Key(rustls::Error::InconsistentKeys(_)))));
     let error = new(client_id(), issued().key, vec![], roots.clone());
     assert!(matches!(error, Some(ChainError::Length(0))));
     let one = issued();
@@ -184,10 +161,7 @@ fn certificate_as_text_is_readable_and_holds_no_key() {
     let roots = certificates_from_pem(certificate.roots_pem().as_bytes()).unwrap();
     assert_eq!(roots, [ca.root_der()]);
     let shown = format!("{certificate:?}");
-    assert!(
-        shown.contains("sa/cart") && !shown.to_lowercase().contains("key"),
-        "{shown}"
-    );
+    assert!(shown.contains("sa/cart") && !shown.to_lowercase().contains("key"), "{shown}");
 }
 
 #[tokio::test]

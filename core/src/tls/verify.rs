@@ -33,10 +33,7 @@ impl Admission {
         let peer = PeerCertificate::from_leaf(leaf)?;
         match self {
             Self::OneOf(expected) if !expected.contains(&peer.identity) => {
-                Err(PeerFault::Unexpected {
-                    presented: peer.identity,
-                    expected: expected.clone(),
-                })
+                Err(PeerFault::Unexpected { presented: peer.identity, expected: expected.clone() })
             }
             Self::Domains(domains) if !domains.accepts(peer.identity.trust_domain()) => {
                 Err(PeerFault::ForeignTrustDomain {
@@ -55,15 +52,9 @@ impl Admission {
         certificates: Option<&[CertificateDer<'_>]>,
         now: SystemTime,
     ) -> Result<PeerCertificate, PeerFault> {
-        let leaf = certificates
-            .and_then(|chain| chain.first())
-            .ok_or(PeerFault::NoCertificate)?;
+        let leaf = certificates.and_then(|chain| chain.first()).ok_or(PeerFault::NoCertificate)?;
         let peer = self.admit(leaf)?;
-        if peer.is_valid_at(now) {
-            Ok(peer)
-        } else {
-            Err(PeerFault::Expired(peer.identity))
-        }
+        if peer.is_valid_at(now) { Ok(peer) } else { Err(PeerFault::Expired(peer.identity)) }
     }
 }
 
@@ -96,11 +87,7 @@ pub(super) struct WorkloadServerVerifier {
 impl WorkloadServerVerifier {
     pub(super) fn new(roots: Arc<RootCertStore>, expected: ExpectedPeers) -> Self {
         let algorithms = provider().signature_verification_algorithms;
-        Self {
-            roots,
-            admission: Admission::OneOf(expected),
-            algorithms,
-        }
+        Self { roots, admission: Admission::OneOf(expected), algorithms }
     }
 }
 
@@ -157,10 +144,7 @@ impl WorkloadClientVerifier {
         let chain = WebPkiClientVerifier::builder_with_provider(roots, provider())
             .clear_root_hint_subjects()
             .build()?;
-        Ok(Self {
-            chain,
-            admission: Admission::Domains(domains),
-        })
+        Ok(Self { chain, admission: Admission::Domains(domains) })
     }
 }
 
@@ -175,9 +159,7 @@ impl ClientCertVerifier for WorkloadClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self
-            .chain
-            .verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
         self.admission.admit(end_entity).map_err(refusal)?;
         Ok(verified)
     }

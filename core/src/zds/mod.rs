@@ -74,9 +74,7 @@ impl FromStr for PodUid {
         if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
             Ok(Self(text.into()))
         } else {
-            Err(ZdsError::Malformed(
-                "a pod's uid is empty, too long or not printable ASCII",
-            ))
+            Err(ZdsError::Malformed("a pod's uid is empty, too long or not printable ASCII"))
         }
     }
 }
@@ -148,44 +146,26 @@ impl Request {
     /// The packet and the descriptor that goes with it.
     pub fn encode(&self) -> Result<(Vec<u8>, Option<BorrowedFd<'_>>), ZdsError> {
         let (payload, descriptor) = match self {
-            Self::Add {
-                uid,
-                identity,
-                netns,
-            } => {
+            Self::Add { uid, identity, netns } => {
                 let workload_info = identity.clone().map(|identity| wire::WorkloadInfo {
                     name: identity.name,
                     namespace: identity.namespace,
                     service_account: identity.service_account,
                 });
-                let add = wire::AddWorkload {
-                    uid: uid.to_string(),
-                    workload_info,
-                };
+                let add = wire::AddWorkload { uid: uid.to_string(), workload_info };
                 (RequestPayload::Add(add), Some(netns.as_fd()))
             }
-            Self::Keep { uid } => (
-                RequestPayload::Keep(wire::KeepWorkload {
-                    uid: uid.to_string(),
-                }),
-                None,
-            ),
-            Self::Del { uid } => (
-                RequestPayload::Del(wire::DelWorkload {
-                    uid: uid.to_string(),
-                }),
-                None,
-            ),
+            Self::Keep { uid } => {
+                (RequestPayload::Keep(wire::KeepWorkload { uid: uid.to_string() }), None)
+            }
+            Self::Del { uid } => {
+                (RequestPayload::Del(wire::DelWorkload { uid: uid.to_string() }), None)
+            }
             Self::SnapshotSent => (RequestPayload::SnapshotSent(wire::SnapshotSent {}), None),
         };
-        let packet = wire::WorkloadRequest {
-            payload: Some(payload),
-        }
-        .encode_to_vec();
+        let packet = wire::WorkloadRequest { payload: Some(payload) }.encode_to_vec();
         if packet.len() > ZDS_PACKET_MAX {
-            return Err(ZdsError::TooLong {
-                bytes: packet.len(),
-            });
+            return Err(ZdsError::TooLong { bytes: packet.len() });
         }
         Ok((packet, descriptor))
     }
@@ -197,26 +177,17 @@ impl Request {
         let mut descriptors = descriptors.into_iter();
         let request = match request.payload {
             Some(RequestPayload::Add(add)) => {
-                let netns = descriptors
-                    .next()
-                    .ok_or(ZdsError::Malformed("add has no namespace"))?;
+                let netns =
+                    descriptors.next().ok_or(ZdsError::Malformed("add has no namespace"))?;
                 let identity = add.workload_info.map(|info| PodIdentity {
                     name: info.name,
                     namespace: info.namespace,
                     service_account: info.service_account,
                 });
-                Self::Add {
-                    uid: add.uid.parse()?,
-                    identity,
-                    netns,
-                }
+                Self::Add { uid: add.uid.parse()?, identity, netns }
             }
-            Some(RequestPayload::Keep(keep)) => Self::Keep {
-                uid: keep.uid.parse()?,
-            },
-            Some(RequestPayload::Del(del)) => Self::Del {
-                uid: del.uid.parse()?,
-            },
+            Some(RequestPayload::Keep(keep)) => Self::Keep { uid: keep.uid.parse()? },
+            Some(RequestPayload::Del(del)) => Self::Del { uid: del.uid.parse()? },
             Some(RequestPayload::SnapshotSent(_)) => Self::SnapshotSent,
             None => return Err(ZdsError::Malformed("a request of an unknown kind")),
         };
@@ -251,10 +222,7 @@ impl Answer {
             }
         };
         let ack = wire::Ack { error };
-        wire::WorkloadResponse {
-            payload: Some(ResponsePayload::Ack(ack)),
-        }
-        .encode_to_vec()
+        wire::WorkloadResponse { payload: Some(ResponsePayload::Ack(ack)) }.encode_to_vec()
     }
 
     /// Reads a packet as the agent received it.
@@ -272,10 +240,7 @@ impl Answer {
 
 /// The proxy's first packet.
 pub fn encode_hello() -> Vec<u8> {
-    wire::ZdsHello {
-        version: wire::Version::V1.into(),
-    }
-    .encode_to_vec()
+    wire::ZdsHello { version: wire::Version::V1.into() }.encode_to_vec()
 }
 
 /// Reads the proxy's first packet; the version that it speaks. Later versions include the first.

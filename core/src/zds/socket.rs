@@ -47,16 +47,11 @@ impl AsyncSeqpacket {
             return Err(ZdsError::Malformed("an empty packet"));
         }
         if packet.len() > ZDS_PACKET_MAX {
-            return Err(ZdsError::TooLong {
-                bytes: packet.len(),
-            });
+            return Err(ZdsError::TooLong { bytes: packet.len() });
         }
-        let send = self.socket.async_io(Interest::WRITABLE, |socket| {
-            send(socket, packet, descriptor)
-        });
-        let sent = timeout(ZDS_DEADLINE, send)
-            .await
-            .map_err(|_| ZdsError::Deadline)?;
+        let send =
+            self.socket.async_io(Interest::WRITABLE, |socket| send(socket, packet, descriptor));
+        let sent = timeout(ZDS_DEADLINE, send).await.map_err(|_| ZdsError::Deadline)?;
         match sent {
             Ok(length) if length == packet.len() => Ok(()),
             Ok(_) => Err(ZdsError::Truncated),
@@ -69,10 +64,7 @@ impl AsyncSeqpacket {
     /// future is dropped.
     pub async fn recv(&self) -> Result<(Bytes, Vec<OwnedFd>), ZdsError> {
         let received = self.socket.async_io(Interest::READABLE, receive).await?;
-        if received
-            .flags
-            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
-        {
+        if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
             return Err(ZdsError::Truncated);
         }
         if received.packet.is_empty() {
@@ -128,11 +120,7 @@ impl SeqpacketListener {
         std::fs::rename(&fresh, path)?;
         let socket = register(socket)?;
         let path = path.to_owned();
-        Ok(Self {
-            socket,
-            path,
-            inode,
-        })
+        Ok(Self { socket, path, inode })
     }
 
     /// The next connection.
@@ -161,12 +149,7 @@ fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 fn new_socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        flags,
-        None,
-    )?)
+    Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
 fn send(socket: &OwnedFd, packet: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
@@ -178,12 +161,7 @@ fn send(socket: &OwnedFd, packet: &[u8], descriptor: Option<BorrowedFd<'_>>) -> 
     }
     let parts = [IoSlice::new(packet)];
     // Without NOSIGNAL a peer that has gone away would end this process by SIGPIPE.
-    Ok(sendmsg(
-        socket.as_fd(),
-        &parts,
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?)
+    Ok(sendmsg(socket.as_fd(), &parts, &mut control, SendFlags::NOSIGNAL)?)
 }
 
 struct Received {
@@ -197,12 +175,7 @@ fn receive(socket: &OwnedFd) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ZDS_DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut bytes)];
-    let message = recvmsg(
-        socket.as_fd(),
-        &mut parts,
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let message = recvmsg(socket.as_fd(), &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut descriptors = Vec::new();
     for item in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = item {
@@ -210,9 +183,5 @@ fn receive(socket: &OwnedFd) -> io::Result<Received> {
         }
     }
     let packet = bytes.get(..message.bytes).unwrap_or_default();
-    Ok(Received {
-        packet: Bytes::copy_from_slice(packet),
-        descriptors,
-        flags: message.flags,
-    })
+    Ok(Received { packet: Bytes::copy_from_slice(packet), descriptors, flags: message.flags })
 }

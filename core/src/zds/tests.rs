@@ -14,19 +14,10 @@ fn uid(text: &str) -> PodUid {
 }
 
 fn identity() -> PodIdentity {
-    PodIdentity {
-        name: "a".into(),
-        namespace: "shop".into(),
-        service_account: "cart".into(),
-    }
+    PodIdentity { name: "a".into(), namespace: "shop".into(), service_account: "cart".into() }
 }
 
-async fn pair() -> (
-    AsyncSeqpacket,
-    AsyncSeqpacket,
-    SeqpacketListener,
-    tempfile::TempDir,
-) {
+async fn pair() -> (AsyncSeqpacket, AsyncSeqpacket, SeqpacketListener, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("zds.sock");
     let listener = SeqpacketListener::bind(&path).unwrap();
@@ -38,51 +29,31 @@ async fn pair() -> (
 #[tokio::test]
 async fn namespace_travels_with_its_packet_and_is_close_on_exec() {
     let (proxy, agent, _listener, _folder) = pair().await;
-    let add = Request::Add {
-        uid: uid("u1"),
-        identity: Some(identity()),
-        netns: descriptor(),
-    };
+    let add = Request::Add { uid: uid("u1"), identity: Some(identity()), netns: descriptor() };
     let (packet, netns) = add.encode().unwrap();
     agent.send(&packet, netns).await.unwrap();
     let (packet, descriptors) = proxy.recv().await.unwrap();
-    let Request::Add {
-        uid: read,
-        identity: who,
-        netns,
-    } = Request::decode(&packet, descriptors).unwrap()
+    let Request::Add { uid: read, identity: who, netns } =
+        Request::decode(&packet, descriptors).unwrap()
     else {
         panic!("another kind")
     };
     assert_eq!((read, who), (uid("u1"), Some(identity())));
     let flags = fcntl(&netns, FcntlArg::F_GETFD).unwrap();
     assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
-    proxy
-        .send(&Answer::Failed("no".into()).encode(), None)
-        .await
-        .unwrap();
+    proxy.send(&Answer::Failed("no".into()).encode(), None).await.unwrap();
     let (packet, descriptors) = agent.recv().await.unwrap();
-    assert_eq!(
-        Answer::decode(&packet, descriptors).unwrap(),
-        Answer::Failed("no".into())
-    );
+    assert_eq!(Answer::decode(&packet, descriptors).unwrap(), Answer::Failed("no".into()));
 }
 
 #[tokio::test]
 async fn packet_over_the_limit_is_not_sent_and_one_that_arrives_is_an_error() {
     let (proxy, agent, _listener, _folder) = pair().await;
     let long = vec![1; ZDS_PACKET_MAX + 1];
-    assert!(matches!(
-        agent.send(&long, None).await,
-        Err(ZdsError::TooLong { bytes: 1025 })
-    ));
+    assert!(matches!(agent.send(&long, None).await, Err(ZdsError::TooLong { bytes: 1025 })));
     // A peer without our check.
-    nix::sys::socket::send(
-        agent.as_fd().as_raw_fd(),
-        &long,
-        nix::sys::socket::MsgFlags::empty(),
-    )
-    .unwrap();
+    nix::sys::socket::send(agent.as_fd().as_raw_fd(), &long, nix::sys::socket::MsgFlags::empty())
+        .unwrap();
     assert!(matches!(proxy.recv().await, Err(ZdsError::Truncated)));
     agent.send(&vec![1; ZDS_PACKET_MAX], None).await.unwrap();
     assert_eq!(proxy.recv().await.unwrap().0.len(), ZDS_PACKET_MAX);
@@ -108,9 +79,7 @@ async fn too_many_descriptors_are_an_error_and_none_leaks() {
     let open_now = || {
         let entries = std::fs::read_dir("/proc/self/fd").unwrap();
         let paths = entries.filter_map(|entry| std::fs::metadata(entry.unwrap().path()).ok());
-        paths
-            .filter(|meta| std::os::unix::fs::MetadataExt::ino(meta) == wanted)
-            .count()
+        paths.filter(|meta| std::os::unix::fs::MetadataExt::ino(meta) == wanted).count()
     };
     let before = open_now();
     assert!(matches!(proxy.recv().await, Err(ZdsError::Truncated)));
@@ -120,10 +89,7 @@ async fn too_many_descriptors_are_an_error_and_none_leaks() {
 #[tokio::test]
 async fn end_of_the_connection_is_told_apart_and_no_empty_packet_is_sent() {
     let (proxy, agent, _listener, _folder) = pair().await;
-    assert!(matches!(
-        agent.send(b"", None).await,
-        Err(ZdsError::Malformed(_))
-    ));
+    assert!(matches!(agent.send(b"", None).await, Err(ZdsError::Malformed(_))));
     assert_eq!(proxy.peer_pid(), Some(std::process::id()));
     drop(agent);
     assert!(matches!(proxy.recv().await, Err(ZdsError::Closed)));
@@ -158,20 +124,10 @@ async fn listener_replaces_a_socket_that_was_left_behind_and_removes_its_own() {
 #[test]
 fn field_numbers_are_those_of_stock_peers() {
     let netns = descriptor();
-    let add = Request::Add {
-        uid: uid("u"),
-        identity: None,
-        netns,
-    };
+    let add = Request::Add { uid: uid("u"), identity: None, netns };
     assert_eq!(add.encode().unwrap().0, [0x0a, 3, 0x0a, 1, b'u']);
-    assert_eq!(
-        Request::Keep { uid: uid("u") }.encode().unwrap().0,
-        [0x2a, 3, 0x0a, 1, b'u']
-    );
-    assert_eq!(
-        Request::Del { uid: uid("u") }.encode().unwrap().0,
-        [0x12, 3, 0x12, 1, b'u']
-    );
+    assert_eq!(Request::Keep { uid: uid("u") }.encode().unwrap().0, [0x2a, 3, 0x0a, 1, b'u']);
+    assert_eq!(Request::Del { uid: uid("u") }.encode().unwrap().0, [0x12, 3, 0x12, 1, b'u']);
     assert_eq!(Request::SnapshotSent.encode().unwrap().0, [0x1a, 0]);
     assert_eq!(encode_hello(), [8, 1]);
     assert_eq!(Answer::Done.encode(), [0x0a, 0]);
@@ -179,11 +135,7 @@ fn field_numbers_are_those_of_stock_peers() {
 
 #[test]
 fn descriptor_count_must_fit_the_message() {
-    let request = Request::Add {
-        uid: uid("u"),
-        identity: None,
-        netns: descriptor(),
-    };
+    let request = Request::Add { uid: uid("u"), identity: None, netns: descriptor() };
     let (add, _) = request.encode().unwrap();
     assert!(Request::decode(&add, vec![]).is_err());
     assert!(Request::decode(&add, vec![descriptor()]).is_ok());
@@ -203,18 +155,11 @@ fn longest_names_fit_a_packet_and_a_long_reason_is_cut() {
         service_account: "s".repeat(253),
     };
     let uid = uid(&"u".repeat(limits::ZDS_UID_BYTES_MAX));
-    let add = Request::Add {
-        uid,
-        identity: Some(identity),
-        netns: descriptor(),
-    };
+    let add = Request::Add { uid, identity: Some(identity), netns: descriptor() };
     assert!(add.encode().is_ok());
     let answer = Answer::Failed("é".repeat(2000)).encode();
     assert!(answer.len() <= ZDS_PACKET_MAX);
-    assert!(matches!(
-        Answer::decode(&answer, vec![]).unwrap(),
-        Answer::Failed(_)
-    ));
+    assert!(matches!(Answer::decode(&answer, vec![]).unwrap(), Answer::Failed(_)));
 }
 
 #[test]

@@ -90,11 +90,22 @@ impl Watches {
     }
 }
 
+/// How a change of a file was seen, which says how long it has to stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// It differs; nobody knows whether that was all.
+    Changed,
+    /// Its writer closed it.
+    Closed,
+    /// It was moved into its place, or has been as it is for long: it is complete.
+    Moved,
+}
+
 /// What happened since the last look.
 #[derive(Debug, Default)]
 pub(super) struct Happened {
-    /// Manifests that may have changed; true: moved there as a whole.
-    pub(super) touched: BTreeMap<PathBuf, bool>,
+    /// Manifests that may have changed, and how that was last seen.
+    pub(super) touched: BTreeMap<PathBuf, Sight>,
     /// Files that somebody writes to and has not closed.
     pub(super) writing: HashSet<PathBuf>,
     /// More than single manifests changed.
@@ -116,8 +127,13 @@ impl Happened {
                 EventKind::Modify(ModifyKind::Name(RenameMode::To)) => true,
                 _ => false,
             };
+            let sight = match event.kind {
+                EventKind::Access(AccessKind::Close(AccessMode::Write)) => Sight::Closed,
+                _ if is_arrival => Sight::Moved,
+                _ => Sight::Changed,
+            };
             if is_manifest(path) {
-                self.manifest(event.kind, path, is_arrival);
+                self.manifest(event.kind, path, sight);
             } else {
                 self.rescan |= concerns_folder(event.kind, path, watches);
             }
@@ -130,7 +146,7 @@ impl Happened {
         self.rescan = true;
     }
 
-    fn manifest(&mut self, kind: EventKind, path: &Path, is_arrival: bool) {
+    fn manifest(&mut self, kind: EventKind, path: &Path, sight: Sight) {
         match kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
                 self.writing.remove(path);
@@ -151,7 +167,7 @@ impl Happened {
         if self.touched.len() >= limits::EVENTS_MAX {
             self.rescan = true;
         } else {
-            self.touched.insert(path.to_owned(), is_arrival);
+            self.touched.insert(path.to_owned(), sight);
         }
     }
 }

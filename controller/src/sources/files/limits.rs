@@ -12,10 +12,11 @@ pub const FILES_MAX: usize = 200_000;
 pub const DEPTH_MAX: usize = 16;
 /// Most refused or ignored documents that are listed one by one: a page that a human still reads.
 pub const REPORTED_MAX: usize = 1_000;
-/// A file counts as written to the end when it has not changed for so long after its writer closed it, or where
-/// that can't be seen, after its last change. Longer than a tick of the kernel's clock (10 ms at 100 Hz), in which
-/// two writes may get the same modification time.
+/// A file counts as written to the end when it has not changed for so long. Longer than a tick of the kernel's clock
+/// (10 ms at 100 Hz), in which two writes may get the same modification time.
 pub const SETTLE: Duration = Duration::from_millis(12);
+/// The same after its writer closed it: a script that writes on (`>` and then `>>`) opens it again within that.
+pub const SETTLE_CLOSED: Duration = Duration::from_millis(5);
 /// A file that is gone counts as deleted when it has not come back for so long: editors move the old file away
 /// before they write the new one.
 pub const SETTLE_GONE: Duration = Duration::from_millis(30);

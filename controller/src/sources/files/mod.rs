@@ -17,9 +17,12 @@ mod events;
 pub mod limits;
 mod parse;
 mod reader;
+mod renewal;
 mod report;
 mod scan;
 mod state;
+#[cfg(test)]
+mod state_tests;
 #[cfg(test)]
 mod tests;
 

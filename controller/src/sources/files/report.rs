@@ -44,7 +44,12 @@ impl FolderState {
         SourceReport {
             is_loaded: self.is_loaded,
             files: self.files.len(),
-            objects: self.counts.iter().map(|(kind, count)| (*kind, *count)).collect(),
+            objects: self
+                .counts
+                .iter()
+                .filter(|(_, count)| **count > 0)
+                .map(|(kind, count)| (*kind, *count))
+                .collect(),
             rejections,
             rejections_total,
             ignored,

@@ -1,7 +1,8 @@
 //! What is in the folder: manifests, with what tells that one has changed, and sub-folders.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -135,4 +136,25 @@ fn watch(path: &Path, found: &mut Scan) {
     if let Ok(metadata) = fs::metadata(path) {
         found.folders.insert(path.to_owned(), (metadata.dev(), metadata.ino()));
     }
+}
+
+/// A file that was last written before any process could still be at it needs no further look at the start.
+pub(super) fn has_long_been(metadata: &Metadata) -> bool {
+    let modified = metadata.modified().ok();
+    let age = modified.and_then(|at| weft_core::clock::now().duration_since(at).ok());
+    age.is_some_and(|age| age > limits::RESCAN)
+}
+
+/// A file's content, up to the bound.
+pub(super) fn read_file(path: &Path, bytes: u64) -> Result<Vec<u8>, String> {
+    let too_long = || format!("has over {} bytes", limits::FILE_BYTES_MAX);
+    if bytes > limits::FILE_BYTES_MAX {
+        return Err(too_long());
+    }
+    let file = File::open(path).map_err(|error| format!("can't be opened: {error}"))?;
+    let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default() + 1);
+    file.take(limits::FILE_BYTES_MAX + 1)
+        .read_to_end(&mut content)
+        .map_err(|error| format!("can't be read: {error}"))?;
+    if content.len() as u64 > limits::FILE_BYTES_MAX { Err(too_long()) } else { Ok(content) }
 }

@@ -3,13 +3,14 @@
 //! A file is in force document by document. As long as any of it can't be read, nothing that it used to hold goes
 //! away: a file that was cut short must not delete the policies that stood behind the cut.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::objects::{Kind, Object, ObjectChange, ObjectKey, Pool};
 
-use super::documents::{Document, documents};
-use super::parse::{Fault, Parsed, parse};
+use super::documents::documents;
+use super::parse::{Fault, Parsed};
+use super::renewal::Renewal;
 
 /// Why an object of a file is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,17 +72,30 @@ pub(super) struct FolderState {
 
 type Effective = HashMap<ObjectKey, (Standing, Object)>;
 
+fn effective<'a>(documents: impl IntoIterator<Item = &'a DocumentState>) -> Effective {
+    let mut found = Effective::new();
+    for (key, object) in documents.into_iter().flat_map(|it| &it.parsed.objects) {
+        found.entry(key.clone()).or_insert_with(|| (Standing::Good, object.clone()));
+    }
+    found
+}
+
 impl FileState {
     fn effective(&self) -> Effective {
-        let good = self.documents.iter().flat_map(|document| &document.parsed.objects);
-        let mut found = Effective::new();
-        for (key, object) in good {
-            found.entry(key.clone()).or_insert_with(|| (Standing::Good, object.clone()));
-        }
+        let mut found = effective(&self.documents);
         for (key, kept) in &self.kept {
             found.entry(key.clone()).or_insert_with(|| kept.clone());
         }
         found
+    }
+
+    fn holds_anything(&self) -> bool {
+        !self.kept.is_empty() || self.documents.iter().any(|it| !it.parsed.objects.is_empty())
+    }
+
+    /// All of it is in force as it stands.
+    fn is_plain(&self) -> bool {
+        self.kept.is_empty() && self.repeated.is_empty() && self.is_wholly_good()
     }
 
     fn is_wholly_good(&self) -> bool {
@@ -96,30 +110,39 @@ impl FileState {
 }
 
 impl FolderState {
-    /// The file's text as it is now.
+    /// The file's text as it is now. What hasn't changed since the last time is neither parsed nor compared again.
     pub(super) fn set_file(&mut self, path: &Arc<str>, text: &str) {
-        let old = self.files.remove(path).unwrap_or_default();
-        let before = old.effective();
+        let mut old = self.files.remove(path).unwrap_or_default();
         let found = documents(text);
-        if found.is_empty() && text.trim().is_empty() && !before.is_empty() {
+        if found.is_empty() && text.trim().is_empty() && old.holds_anything() {
             let reason =
                 "is empty, as an interrupted write leaves a file; delete it to delete its objects";
             self.files.insert(path.clone(), old);
             return self.set_fault(path, reason.to_owned());
         }
-        let mut known: HashMap<u128, DocumentState> =
-            old.documents.into_iter().map(|document| (document.hash, document)).collect();
-        let mut file = FileState::default();
-        for document in &found {
-            let parsed = self.parsed(document, &mut known);
-            let Document { hash, lines_before, .. } = *document;
-            file.documents.push(DocumentState { hash, lines_before, parsed });
+        let before = (!old.is_plain()).then(|| old.effective());
+        let mut renewal = Renewal::new(std::mem::take(&mut old.documents), &found);
+        renewal.read(&found, &mut self.pool);
+        match before {
+            None if self.is_plain(path, &renewal) => {
+                let (gone, read) = (effective(&renewal.gone), effective(renewal.read_anew()));
+                self.claim(path, &gone, &read);
+                let documents = renewal.documents;
+                let file = FileState { documents, ..FileState::default() };
+                self.files.insert(path.clone(), file);
+            }
+            before => {
+                let before = before
+                    .unwrap_or_else(|| effective(renewal.gone.iter().chain(renewal.unchanged())));
+                let repeated = repeated(&renewal.documents);
+                let documents = renewal.documents;
+                let mut file = FileState { documents, repeated, ..FileState::default() };
+                if !file.is_wholly_good() {
+                    self.keep(&mut file, &before);
+                }
+                self.replace(path, &before, file);
+            }
         }
-        file.repeated = repeated(&file.documents);
-        if !file.is_wholly_good() {
-            self.keep(&mut file, &before);
-        }
-        self.replace(path, &before, file);
         self.pool.sweep();
     }
 
@@ -174,15 +197,20 @@ impl FolderState {
         changes
     }
 
-    fn parsed(
-        &mut self,
-        document: &Document<'_>,
-        known: &mut HashMap<u128, DocumentState>,
-    ) -> Parsed {
-        match known.remove(&document.hash) {
-            Some(state) => state.parsed,
-            None => parse(document, &mut self.pool),
-        }
+    /// Whether what was read anew is good, and no object stands in the file twice.
+    fn is_plain(&self, path: &Arc<str>, renewal: &Renewal) -> bool {
+        let gone = renewal.gone.iter().flat_map(|document| &document.parsed.objects);
+        let gone: HashSet<_> = gone.map(|(key, _)| key).collect();
+        let mut read = HashSet::new();
+        renewal.read_anew().all(|document| {
+            document.parsed.faults.is_empty()
+                && document.parsed.objects.iter().all(|(key, _)| {
+                    let claims = self.objects.get(key).map(|entry| entry.claims.as_slice());
+                    let mut claims = claims.unwrap_or_default().iter();
+                    let is_elsewhere = claims.any(|claim| claim.file == *path);
+                    read.insert(key) && (!is_elsewhere || gone.contains(key))
+                })
+        })
     }
 
     fn keep(&self, file: &mut FileState, before: &Effective) {
@@ -243,7 +271,7 @@ fn same(one: &Object, other: &Object) -> bool {
 }
 
 fn repeated(documents: &[DocumentState]) -> Vec<(u32, ObjectKey)> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut found = Vec::new();
     for document in documents {
         for (key, _) in &document.parsed.objects {

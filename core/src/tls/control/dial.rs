@@ -24,10 +24,8 @@ pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 async fn dial_each(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
-        .await?
-        .take(limits::CONTROL_ADDRESSES_MAX)
-        .collect();
+    let addresses: Vec<SocketAddr> =
+        tokio::net::lookup_host((host, port)).await?.take(limits::CONTROL_ADDRESSES_MAX).collect();
     // A share each, so that one which swallows packets does not use up the time of the others.
     let shares = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
     let share = limits::CONNECT_DEADLINE / shares;
@@ -43,11 +41,7 @@ async fn dial_each(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 async fn dial_one(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)

@@ -64,31 +64,12 @@ fn hash_of(ca: &TestCa) -> [u8; 32] {
 async fn controller_is_known_by_any_name_that_it_holds_and_no_other() {
     let ca = TestCa::root("root");
     let greeter = greeter(ca.issue(&Leaf::of_controller(&["istiod.istio-system.svc"]))).await;
-    for name in [
-        None,
-        Some("localhost"),
-        Some("istiod.istio-system.svc"),
-        Some("LOCALHOST"),
-    ] {
-        assert_eq!(
-            dial_as(&greeter, pem_of(&ca), name).await.unwrap(),
-            b'x',
-            "{name:?}"
-        );
+    for name in [None, Some("localhost"), Some("istiod.istio-system.svc"), Some("LOCALHOST")] {
+        assert_eq!(dial_as(&greeter, pem_of(&ca), name).await.unwrap(), b'x', "{name:?}");
     }
-    for name in [
-        "other.istio-system.svc",
-        "istio-system.svc",
-        "127.0.0.2",
-        "::1",
-    ] {
-        let error = dial_as(&greeter, pem_of(&ca), Some(name))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, ControlError::Handshake { .. }),
-            "{name}: {error}"
-        );
+    for name in ["other.istio-system.svc", "istio-system.svc", "127.0.0.2", "::1"] {
+        let error = dial_as(&greeter, pem_of(&ca), Some(name)).await.unwrap_err();
+        assert!(matches!(error, ControlError::Handshake { .. }), "{name}: {error}");
     }
 }
 
@@ -97,40 +78,19 @@ async fn impostor_with_the_right_name_is_refused() {
     let (ca, other) = (TestCa::root("root"), TestCa::root("public"));
     let hour = Duration::from_secs(3600);
     let now = clock::now();
-    let wildcard = Leaf {
-        addresses: vec![],
-        ..Leaf::of_controller(&["*.istio-system.svc"])
-    };
+    let wildcard = Leaf { addresses: vec![], ..Leaf::of_controller(&["*.istio-system.svc"]) };
     let name = "istiod.istio-system.svc";
     let proper = Leaf::of_controller(&[name]);
     for (what, issued) in [
         ("other CA", other.issue(&proper)),
         ("wildcard", ca.issue(&wildcard)),
-        (
-            "expired",
-            ca.issue(&proper.clone().valid(now - 2 * hour, now - hour)),
-        ),
-        (
-            "workload",
-            ca.issue(&Leaf::of(&crate::testing::identity(
-                "istio-system",
-                "istiod",
-            ))),
-        ),
-        (
-            "CA",
-            ca.issue(&Leaf {
-                is_ca: true,
-                ..proper.clone()
-            }),
-        ),
+        ("expired", ca.issue(&proper.clone().valid(now - 2 * hour, now - hour))),
+        ("workload", ca.issue(&Leaf::of(&crate::testing::identity("istio-system", "istiod")))),
+        ("CA", ca.issue(&Leaf { is_ca: true, ..proper.clone() })),
     ] {
         let greeter = greeter(issued).await;
         let refused = dial_as(&greeter, pem_of(&ca), Some(name)).await;
-        assert!(
-            matches!(refused, Err(ControlError::Handshake { .. })),
-            "{what}: {refused:?}"
-        );
+        assert!(matches!(refused, Err(ControlError::Handshake { .. })), "{what}: {refused:?}");
     }
 }
 
@@ -143,30 +103,14 @@ async fn pinned_root_admits_its_own_leaves_only() {
         issued
     };
     let pinned = || RootSource::Pinned(hash_of(&ca));
-    assert!(
-        dial_as(&greeter(with_root(&ca)).await, pinned(), None)
-            .await
-            .is_ok()
-    );
-    assert!(
-        dial_as(&greeter(with_root(&other)).await, pinned(), None)
-            .await
-            .is_err()
-    );
+    assert!(dial_as(&greeter(with_root(&ca)).await, pinned(), None).await.is_ok());
+    assert!(dial_as(&greeter(with_root(&other)).await, pinned(), None).await.is_err());
     // The pinned root alone proves nothing: anybody can send it along.
     let mut forged = other.issue(&Leaf::of_controller(&[]));
     forged.chain.push(ca.root_der());
-    assert!(
-        dial_as(&greeter(forged).await, pinned(), None)
-            .await
-            .is_err()
-    );
+    assert!(dial_as(&greeter(forged).await, pinned(), None).await.is_err());
     let without_root = ca.issue(&Leaf::of_controller(&[]));
-    assert!(
-        dial_as(&greeter(without_root).await, pinned(), None)
-            .await
-            .is_err()
-    );
+    assert!(dial_as(&greeter(without_root).await, pinned(), None).await.is_err());
 }
 
 #[tokio::test]
@@ -189,19 +133,10 @@ async fn roots_are_read_again_at_each_connect() {
 
 #[tokio::test]
 async fn nobody_listening_is_said_with_the_address() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let address = format!("https://{free}");
     let roots = pem_of(&TestCa::root("root"));
-    let target = Target::parse(ControlSettings {
-        address,
-        roots,
-        server_name: None,
-    })
-    .unwrap();
+    let target = Target::parse(ControlSettings { address, roots, server_name: None }).unwrap();
     let error = target.connect().await.unwrap_err();
     assert!(matches!(&error, ControlError::Connect { .. }), "{error}");
     assert!(error.to_string().contains(&free.to_string()), "{error}");
@@ -218,28 +153,17 @@ fn addresses_are_https_with_a_port() {
         .map(|target| target.to_string())
     };
     for (given, meant) in [
-        (
-            "https://istiod.istio-system.svc:15012",
-            "istiod.istio-system.svc:15012",
-        ),
-        (
-            "https://istiod.istio-system.svc:15012/",
-            "istiod.istio-system.svc:15012",
-        ),
+        ("https://istiod.istio-system.svc:15012", "istiod.istio-system.svc:15012"),
+        ("https://istiod.istio-system.svc:15012/", "istiod.istio-system.svc:15012"),
         ("weft-controller:15012", "weft-controller:15012"),
         ("https://[fd00::1]:15012", "[fd00::1]:15012"),
         ("10.0.0.1:15012", "10.0.0.1:15012"),
     ] {
         assert_eq!(parse(given).unwrap(), meant);
     }
-    for refused in [
-        "http://istiod:15012",
-        "https://istiod",
-        "",
-        "https://",
-        "unix:///x",
-        "https://a b:1",
-    ] {
+    for refused in
+        ["http://istiod:15012", "https://istiod", "", "https://", "unix:///x", "https://a b:1"]
+    {
         assert!(parse(refused).is_err(), "{refused:?}");
     }
 }

@@ -33,10 +33,7 @@ pub(super) struct ControllerVerifier {
 
 impl ControllerVerifier {
     pub(super) fn new(anchors: Anchors) -> Self {
-        Self {
-            anchors,
-            algorithms: provider().signature_verification_algorithms,
-        }
+        Self { anchors, algorithms: provider().signature_verification_algorithms }
     }
 }
 
@@ -93,14 +90,9 @@ fn pinned_root(
 ) -> Result<RootCertStore, RustlsCertificateError> {
     let is_pinned =
         |certificate: &&CertificateDer<'_>| Sha256::digest(certificate.as_ref()).as_slice() == hash;
-    let root = sent
-        .iter()
-        .find(is_pinned)
-        .ok_or(RustlsCertificateError::UnknownIssuer)?;
+    let root = sent.iter().find(is_pinned).ok_or(RustlsCertificateError::UnknownIssuer)?;
     let mut store = RootCertStore::empty();
-    store
-        .add(root.clone().into_owned())
-        .map_err(|_| RustlsCertificateError::BadEncoding)?;
+    store.add(root.clone().into_owned()).map_err(|_| RustlsCertificateError::BadEncoding)?;
     Ok(store)
 }
 
@@ -113,20 +105,16 @@ fn holds_name(leaf: &CertificateDer<'_>, wanted: &ServerName<'_>) -> bool {
     let Ok(Some(names)) = certificate.subject_alternative_name() else {
         return false;
     };
-    names
-        .value
-        .general_names
-        .iter()
-        .any(|name| match (name, wanted) {
-            (GeneralName::DNSName(held), ServerName::DnsName(wanted)) => {
-                held.eq_ignore_ascii_case(wanted.as_ref())
+    names.value.general_names.iter().any(|name| match (name, wanted) {
+        (GeneralName::DNSName(held), ServerName::DnsName(wanted)) => {
+            held.eq_ignore_ascii_case(wanted.as_ref())
+        }
+        (GeneralName::IPAddress(held), ServerName::IpAddress(wanted)) => {
+            match std::net::IpAddr::from(*wanted) {
+                std::net::IpAddr::V4(wanted) => *held == wanted.octets(),
+                std::net::IpAddr::V6(wanted) => *held == wanted.octets(),
             }
-            (GeneralName::IPAddress(held), ServerName::IpAddress(wanted)) => {
-                match std::net::IpAddr::from(*wanted) {
-                    std::net::IpAddr::V4(wanted) => *held == wanted.octets(),
-                    std::net::IpAddr::V6(wanted) => *held == wanted.octets(),
-                }
-            }
-            _ => false,
-        })
+        }
+        _ => false,
+    })
 }

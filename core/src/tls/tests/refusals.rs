@@ -40,10 +40,7 @@ async fn dial_raw(ca: &TestCa, server: Arc<ServerConfig>) -> (TlsError, Option<A
         connect_to(&client, &expected, ADDRESS, near),
         TlsAcceptor::from(server).accept(far)
     );
-    (
-        dialled.expect_err("client refuses"),
-        accepted.err().and_then(alert),
-    )
+    (dialled.expect_err("client refuses"), accepted.err().and_then(alert))
 }
 
 fn alert(error: std::io::Error) -> Option<AlertDescription> {
@@ -67,24 +64,16 @@ async fn client_refuses_every_wrong_server_with_an_alert() {
         ),
         (
             "two URI SANs",
-            Leaf {
-                uris: vec![server_id().to_string(), client_id().to_string()],
-                ..proper.clone()
-            },
+            Leaf { uris: vec![server_id().to_string(), client_id().to_string()], ..proper.clone() },
             |fault| *fault == PeerFault::Certificate(CertificateError::SeveralIdentities(2)),
         ),
-        (
-            "no URI SAN",
-            Leaf::of_controller(&["payment.shop.svc"]),
-            |fault| *fault == PeerFault::Certificate(CertificateError::NoIdentity),
-        ),
+        ("no URI SAN", Leaf::of_controller(&["payment.shop.svc"]), |fault| {
+            *fault == PeerFault::Certificate(CertificateError::NoIdentity)
+        }),
     ];
     for (name, leaf, is_it) in cases {
         let (error, alert) = dial_raw(&ca, raw_server(ca.issue(&leaf), &[b"h2"])).await;
-        assert!(
-            matches!(&error, TlsError::Peer(fault) if is_it(fault)),
-            "{name}: {error}"
-        );
+        assert!(matches!(&error, TlsError::Peer(fault) if is_it(fault)), "{name}: {error}");
         assert_eq!(error.side(), Side::Peer);
         assert_eq!(alert, Some(AlertDescription::CertificateUnknown), "{name}");
     }
@@ -113,38 +102,21 @@ async fn client_refuses_every_untrusted_server_with_an_alert() {
             TestCa::root("root").issue(&proper),
             AlertDescription::DecryptError,
         ),
-        (
-            "other CA",
-            TestCa::root("evil").issue(&proper),
-            AlertDescription::UnknownCA,
-        ),
+        ("other CA", TestCa::root("evil").issue(&proper), AlertDescription::UnknownCA),
         (
             "leaf as CA",
-            ca.issue(&Leaf {
-                is_ca: true,
-                ..proper.clone()
-            }),
+            ca.issue(&Leaf { is_ca: true, ..proper.clone() }),
             AlertDescription::CertificateUnknown,
         ),
         (
             "only a client",
-            ca.issue(&Leaf {
-                usages: client_only,
-                ..proper.clone()
-            }),
+            ca.issue(&Leaf { usages: client_only, ..proper.clone() }),
             AlertDescription::UnsupportedCertificate,
         ),
-        (
-            "self-signed",
-            self_signed(&proper),
-            AlertDescription::UnknownCA,
-        ),
+        ("self-signed", self_signed(&proper), AlertDescription::UnknownCA),
     ] {
         let (error, alert) = dial_raw(&ca, raw_server(issued, &[b"h2"])).await;
-        assert!(
-            matches!(error, TlsError::Peer(PeerFault::Untrusted(_))),
-            "{name}: {error}"
-        );
+        assert!(matches!(error, TlsError::Peer(PeerFault::Untrusted(_))), "{name}: {error}");
         assert_eq!(alert, Some(wanted), "{name}: {error}");
     }
 }
@@ -155,20 +127,14 @@ async fn workload_cannot_sign_for_another() {
     let ca = TestCa::root("root");
     let forged = ca.sign_as_workload(&Leaf::of(&client_id()), &Leaf::of(&server_id()));
     let (error, _) = dial_raw(&ca, raw_server(forged, &[b"h2"])).await;
-    assert!(
-        matches!(error, TlsError::Peer(PeerFault::Untrusted(_))),
-        "{error}"
-    );
+    assert!(matches!(error, TlsError::Peer(PeerFault::Untrusted(_))), "{error}");
 }
 
 fn self_signed(leaf: &Leaf) -> Issued {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = leaf.params().self_signed(&key).unwrap();
     let key = rustls_pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-    Issued {
-        chain: vec![certificate.der().clone()],
-        key,
-    }
+    Issued { chain: vec![certificate.der().clone()], key }
 }
 
 #[tokio::test]
@@ -197,9 +163,7 @@ fn raw_client(ca: &TestCa, issued: Option<Issued>, alpn: &[&[u8]]) -> Arc<Client
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match issued {
-        Some(issued) => builder
-            .with_client_auth_cert(issued.chain, issued.key)
-            .unwrap(),
+        Some(issued) => builder.with_client_auth_cert(issued.chain, issued.key).unwrap(),
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
@@ -215,16 +179,12 @@ async fn accept_raw(
     let (near, far) = link();
     let domains = TrustDomains::default();
     let dial = async {
-        let mut stream = TlsConnector::from(client)
-            .connect(ServerName::from(ADDRESS), near)
-            .await?;
+        let mut stream =
+            TlsConnector::from(client).connect(ServerName::from(ADDRESS), near).await?;
         stream.read_u8().await
     };
     let (dialled, accepted) = tokio::join!(dial, accept(&server, &domains, far));
-    (
-        accepted.expect_err("server refuses"),
-        dialled.err().and_then(alert),
-    )
+    (accepted.expect_err("server refuses"), dialled.err().and_then(alert))
 }
 
 #[tokio::test]
@@ -244,10 +204,7 @@ async fn server_refuses_every_wrong_client_with_an_alert() {
         ),
         (
             "two URI SANs",
-            Some(ca.issue(&Leaf {
-                uris: two,
-                ..proper.clone()
-            })),
+            Some(ca.issue(&Leaf { uris: two, ..proper.clone() })),
             AlertDescription::CertificateUnknown,
         ),
         (
@@ -255,37 +212,19 @@ async fn server_refuses_every_wrong_client_with_an_alert() {
             Some(ca.issue(&proper.clone().valid(now - 2 * hour, now - hour))),
             AlertDescription::CertificateExpired,
         ),
-        (
-            "self-signed",
-            Some(self_signed(&proper)),
-            AlertDescription::UnknownCA,
-        ),
-        (
-            "other CA",
-            Some(TestCa::root("evil").issue(&proper)),
-            AlertDescription::UnknownCA,
-        ),
+        ("self-signed", Some(self_signed(&proper)), AlertDescription::UnknownCA),
+        ("other CA", Some(TestCa::root("evil").issue(&proper)), AlertDescription::UnknownCA),
         (
             "leaf as CA",
-            Some(ca.issue(&Leaf {
-                is_ca: true,
-                ..proper.clone()
-            })),
+            Some(ca.issue(&Leaf { is_ca: true, ..proper.clone() })),
             AlertDescription::CertificateUnknown,
         ),
         (
             "only a server",
-            Some(ca.issue(&Leaf {
-                usages: server_only,
-                ..proper.clone()
-            })),
+            Some(ca.issue(&Leaf { usages: server_only, ..proper.clone() })),
             AlertDescription::UnsupportedCertificate,
         ),
-        (
-            "no certificate",
-            None,
-            AlertDescription::CertificateRequired,
-        ),
+        ("no certificate", None, AlertDescription::CertificateRequired),
     ] {
         let (error, alert) = accept_raw(&ca, raw_client(&ca, issued, &[b"h2"])).await;
         assert!(matches!(error, TlsError::Peer(_)), "{name}: {error:?}");
@@ -299,10 +238,7 @@ async fn client_without_http2_is_refused() {
     for alpn in [&[&b"http/1.1"[..]][..], &[]] {
         let client = raw_client(&ca, Some(ca.issue(&Leaf::of(&client_id()))), alpn);
         let (error, _) = accept_raw(&ca, client).await;
-        assert!(
-            matches!(error, TlsError::Peer(PeerFault::NotHttp2)),
-            "{error}"
-        );
+        assert!(matches!(error, TlsError::Peer(PeerFault::NotHttp2)), "{error}");
     }
 }
 
@@ -337,17 +273,8 @@ async fn tls_1_2_is_refused() {
     let mut record = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
     record.extend(hello);
     near.write_all(&record).await.unwrap();
-    let error = accept(&server, &TrustDomains::default(), far)
-        .await
-        .err()
-        .unwrap();
-    assert!(
-        matches!(
-            error,
-            TlsError::Protocol(rustls::Error::PeerIncompatible(_))
-        ),
-        "{error:?}"
-    );
+    let error = accept(&server, &TrustDomains::default(), far).await.err().unwrap();
+    assert!(matches!(error, TlsError::Protocol(rustls::Error::PeerIncompatible(_))), "{error:?}");
     let mut answer = Vec::new();
     near.read_to_end(&mut answer).await.unwrap();
     // A fatal alert, protocol_version (70).
@@ -360,16 +287,10 @@ async fn silent_peer_meets_the_deadline() {
     let (client, server) = (ca.workload(&client_id()), ca.workload(&server_id()));
     let start = tokio::time::Instant::now();
     let (near, _far) = link();
-    let error = connect_to(&client, &expected(), ADDRESS, near)
-        .await
-        .err()
-        .unwrap();
+    let error = connect_to(&client, &expected(), ADDRESS, near).await.err().unwrap();
     assert!(matches!(error, TlsError::Deadline));
     let (_near, far) = link();
-    let error = accept(&server, &TrustDomains::default(), far)
-        .await
-        .err()
-        .unwrap();
+    let error = accept(&server, &TrustDomains::default(), far).await.err().unwrap();
     assert!(matches!(error, TlsError::Deadline));
     assert_eq!(start.elapsed(), limits::TLS_DEADLINE * 2);
 }
@@ -378,16 +299,11 @@ async fn silent_peer_meets_the_deadline() {
 async fn own_expired_certificate_starts_no_handshake() {
     let ca = TestCa::root("root");
     let now = clock::now();
-    let leaf = Leaf::of(&client_id()).valid(
-        now - Duration::from_secs(100),
-        now - Duration::from_secs(10),
-    );
+    let leaf =
+        Leaf::of(&client_id()).valid(now - Duration::from_secs(100), now - Duration::from_secs(10));
     let expired = ca.workload_with(&client_id(), &leaf);
     let (near, mut far) = link();
-    let error = connect_to(&expired, &expected(), ADDRESS, near)
-        .await
-        .err()
-        .unwrap();
+    let error = connect_to(&expired, &expected(), ADDRESS, near).await.err().unwrap();
     assert_eq!(error.side(), Side::Local);
     let mut sent = Vec::new();
     far.read_to_end(&mut sent).await.unwrap();

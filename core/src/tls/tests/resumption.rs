@@ -18,10 +18,7 @@ async fn second_handshake_is_resumed_and_names_the_same_peers() {
     let mut kinds = Vec::new();
     for _ in 0..4 {
         let (kind, seen_server, seen_client) = shake(&client, &server).await.unwrap();
-        assert_eq!(
-            (seen_server.identity, seen_client.identity),
-            (server_id(), client_id())
-        );
+        assert_eq!((seen_server.identity, seen_client.identity), (server_id(), client_id()));
         kinds.push(kind);
     }
     use HandshakeKind::{Full, Resumed};
@@ -35,19 +32,10 @@ async fn session_dies_with_either_generation() {
     shake(&client, &server).await.unwrap();
     let renewed_server = ca.workload(&server_id());
     assert_ne!(server.generation(), renewed_server.generation());
-    assert_eq!(
-        shake(&client, &renewed_server).await.unwrap().0,
-        HandshakeKind::Full
-    );
-    assert_eq!(
-        shake(&client, &renewed_server).await.unwrap().0,
-        HandshakeKind::Resumed
-    );
+    assert_eq!(shake(&client, &renewed_server).await.unwrap().0, HandshakeKind::Full);
+    assert_eq!(shake(&client, &renewed_server).await.unwrap().0, HandshakeKind::Resumed);
     let renewed_client = ca.workload(&client_id());
-    assert_eq!(
-        shake(&renewed_client, &renewed_server).await.unwrap().0,
-        HandshakeKind::Full
-    );
+    assert_eq!(shake(&renewed_client, &renewed_server).await.unwrap().0, HandshakeKind::Full);
 }
 
 #[tokio::test]
@@ -62,16 +50,14 @@ async fn session_does_not_outlive_the_peers_certificate() {
 
     let (client, server) = (short(&client_id()), ca.workload(&server_id()));
     shake(&client, &server).await.unwrap();
-    let (_, refused) = Box::pin(shake_at(&client, now, &server, later, &expected()))
-        .await
-        .unwrap_err();
+    let (_, refused) =
+        Box::pin(shake_at(&client, now, &server, later, &expected())).await.unwrap_err();
     assert!(expired(client_id(), refused));
 
     let (client, server) = (ca.workload(&client_id()), short(&server_id()));
     shake(&client, &server).await.unwrap();
-    let (refused, _) = Box::pin(shake_at(&client, later, &server, now, &expected()))
-        .await
-        .unwrap_err();
+    let (refused, _) =
+        Box::pin(shake_at(&client, later, &server, now, &expected())).await.unwrap_err();
     assert!(expired(server_id(), refused));
 }
 
@@ -82,13 +68,8 @@ async fn session_with_one_peer_is_no_way_to_another() {
     shake(&client, &server).await.unwrap();
     let other = ExpectedPeers::one(identity("shop", "admin"));
     let now = clock::now();
-    let (refused, _) = Box::pin(shake_at(&client, now, &server, now, &other))
-        .await
-        .unwrap_err();
-    assert!(matches!(
-        refused,
-        Some(TlsError::Peer(PeerFault::Unexpected { .. }))
-    ));
+    let (refused, _) = Box::pin(shake_at(&client, now, &server, now, &other)).await.unwrap_err();
+    assert!(matches!(refused, Some(TlsError::Peer(PeerFault::Unexpected { .. }))));
 }
 
 #[tokio::test]

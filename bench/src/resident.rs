@@ -1,0 +1,61 @@
+//! Memory of a process, as the kernel accounts for it.
+
+use std::fs;
+use std::iter::Sum;
+
+use anyhow::{Context, Result};
+
+/// Resident memory, bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Resident {
+    /// All of it (`VmRSS`).
+    pub(crate) all: u64,
+    /// What the process alone has (`RssAnon`): without the program's own pages, which all processes
+    /// of a machine that run it share.
+    pub(crate) anonymous: u64,
+}
+
+impl Resident {
+    /// Of a running process.
+    ///
+    /// # Errors
+    /// It doesn't run.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/status");
+        let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        Self::parse(&status).with_context(|| format!("{path} tells no memory: has it just ended?"))
+    }
+
+    fn parse(status: &str) -> Option<Self> {
+        let bytes = |name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+            kibibytes.checked_mul(1024)
+        };
+        Some(Self { all: bytes("VmRSS:")?, anonymous: bytes("RssAnon:")? })
+    }
+}
+
+impl Sum for Resident {
+    fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
+        each.fold(Self::default(), |sum, next| Self {
+            all: sum.all + next.all,
+            anonymous: sum.anonymous + next.anonymous,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_account_is_read_in_bytes() {
+        let status = "Name:\tx\nVmRSS:\t    2000 kB\nRssAnon:\t     500 kB\nRssFile:\t 1500 kB\n";
+        let one = Resident { all: 2_048_000, anonymous: 512_000 };
+        assert_eq!(Resident::parse(status), Some(one));
+        let two: Resident = [one, one].into_iter().sum();
+        assert_eq!(two.all, 4_096_000);
+        assert_eq!(Resident::parse("Name:\tx\nState:\tZ (zombie)\n"), None);
+    }
+}

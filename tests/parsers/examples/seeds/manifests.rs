@@ -1,0 +1,135 @@
+//! Manifests: what users write, and what they should not.
+
+use crate::Seed;
+
+const NAMESPACE: &str = "apiVersion: v1
+kind: Namespace
+metadata:
+  name: demo
+  labels: {istio.io/dataplane-mode: ambient}
+";
+
+const POD: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: demo, labels: {app: web}}
+spec:
+  nodeName: node1
+  serviceAccountName: web
+  containers: [{name: web, ports: [{name: http, containerPort: 8080}]}]
+status:
+  podIPs: [{ip: 10.44.1.10}]
+";
+
+const SERVICE: &str = "apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: demo}
+spec:
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: http}, {port: 81, targetPort: 8081}]
+";
+
+const POLICY: &str = "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: only-cart, namespace: demo}
+spec:
+  selector: {matchLabels: {app: web}}
+  action: ALLOW
+  rules:
+  - from: [{source: {principals: [cluster.local/ns/demo/sa/cart], notIpBlocks: [10.0.0.0/8]}}]
+    to: [{operation: {ports: ['8080']}}]
+";
+
+const ENTRY: &str = "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside, namespace: demo}
+spec:
+  hosts: [api.example.com, '*.example.org']
+  addresses: [192.0.2.7, 192.0.2.0/24]
+  ports: [{number: 443, name: tls, protocol: TLS}]
+  resolution: STATIC
+  endpoints: [{address: 198.51.100.1, ports: {tls: 8443}}]
+";
+
+const WORKLOAD_ENTRY: &str = "apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: demo, labels: {app: web}}
+spec: {address: 198.51.100.9, serviceAccount: vm, weight: 3, network: n1, locality: r/z/s}
+";
+
+const SLICE: &str = "apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: demo, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints: [{addresses: [203.0.113.5], conditions: {ready: true}}]
+ports: [{name: http, port: 8080}]
+";
+
+const PEER: &str = "apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict, namespace: demo}
+spec:
+  selector: {matchLabels: {app: web}}
+  mtls: {mode: STRICT}
+  portLevelMtls: {8081: {mode: PERMISSIVE}}
+";
+
+pub(crate) fn files() -> Vec<Seed> {
+    let joined = |documents: &[&str]| documents.join("---\n");
+    let policy = |from: &str, to: &str| {
+        assert!(POLICY.contains(from), "{from}");
+        POLICY.replace(from, to)
+    };
+    let bomb = (1..9).fold("a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
+        let aliases = vec![format!("*a{}", n - 1); 8].join(", ");
+        format!("{text}a{n}: &a{n} [{aliases}]\n")
+    });
+    let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: demo}}\n\
+                - {apiVersion: v1, kind: Pod, metadata: {name: '', namespace: demo}}\n- 7\n";
+    let texts = [
+        ("mesh", joined(&[NAMESPACE, POD, SERVICE, POLICY, PEER])),
+        ("outside", joined(&[NAMESPACE, ENTRY, WORKLOAD_ENTRY, SLICE, SERVICE])),
+        ("same-pod-twice", joined(&[POD, POD])),
+        ("list", list.to_owned()),
+        ("policy-cut-short", POLICY.chars().take(POLICY.len() - 30).collect()),
+        ("policy-unknown-field", policy("ports:", "portz:")),
+        ("policy-unknown-action", policy("ALLOW", "PERHAPS")),
+        ("policy-block-33", policy("10.0.0.0/8", "10.0.0.0/33")),
+        ("policy-port-65536", policy("8080", "65536")),
+        ("policy-star-inside", policy("cluster.local/ns", "cluster.*/ns")),
+        ("policy-empty-rule", policy("  - from:", "  - {}\n  - from:")),
+        ("policy-name-missing", policy("name: only-cart, ", "")),
+        (
+            "policy-for-a-waypoint",
+            policy("selector: {matchLabels: {app: web}}", "targetRefs: [{kind: Gateway, name: w}]"),
+        ),
+        ("policy-field-twice", policy("  action: ALLOW\n", "  action: ALLOW\n  action: DENY\n")),
+        ("peer-port-zero", PEER.replace("8081", "0")),
+        ("peer-unknown-mode", PEER.replace("STRICT", "LOOSE")),
+        ("service-port-zero", SERVICE.replace("port: 80,", "port: 0,")),
+        ("service-port-negative", SERVICE.replace("port: 80,", "port: -1,")),
+        ("service-same-port-twice", SERVICE.replace("port: 81,", "port: 80,")),
+        ("pod-address-no-address", POD.replace("10.44.1.10", "10.44.1.010")),
+        ("pod-mapped-address", POD.replace("10.44.1.10", "'::ffff:10.44.1.10'")),
+        ("pod-bad-namespace", POD.replace("namespace: demo", "namespace: De/mo")),
+        ("entry-bad-host", ENTRY.replace("api.example.com", "api..example.com")),
+        (
+            "entry-hostname-endpoint",
+            ENTRY.replace("198.51.100.1", "db.example.com").replace("STATIC", "DNS"),
+        ),
+        ("workload-entry-huge-weight", WORKLOAD_ENTRY.replace("weight: 3", "weight: 99999999999")),
+        ("workload-entry-socket", WORKLOAD_ENTRY.replace("198.51.100.9", "unix:///x")),
+        ("alias-bomb", format!("{bomb}{NAMESPACE}")),
+        ("deep-nesting", format!("{NAMESPACE}x: {}", "[".repeat(5000))),
+        ("merge-key", format!("{NAMESPACE}x: &x {{a: b}}\ny:\n  <<: *x\n")),
+        ("tag", NAMESPACE.replace("name: demo", "name: !!binary ZGVtbw==")),
+        ("number-as-name", NAMESPACE.replace("name: demo", "name: 007")),
+        ("no-as-name", NAMESPACE.replace("name: demo", "name: no")),
+        ("tabs", NAMESPACE.replace("  ", "\t")),
+        ("byte-order-mark", format!("\u{feff}{NAMESPACE}")),
+        ("nul", NAMESPACE.replace("demo", "de\0mo")),
+        ("markers-only", "---\n---\n...\n---".to_owned()),
+        ("scalar", "just text".to_owned()),
+        ("empty", String::new()),
+    ];
+    texts.map(|(name, text)| (name, text.into_bytes())).into()
+}
