@@ -44,7 +44,7 @@ impl ModelStatus for NoModel {
 pub struct RejectedDocument {
     /// The file, relative to the folder.
     pub file: String,
-    /// Its first line, from 1.
+    /// The line at fault within the file, from 1; 0 where none is known.
     pub line: usize,
     /// `<kind> <namespace>/<name>`, as far as it could be read.
     pub object: String,

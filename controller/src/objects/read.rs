@@ -290,6 +290,9 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
     })
 }
 
+/// Parts of a document that come from aliases: a pod written out has about a hundred.
+const ALIASED_EVENTS_MAX: usize = 1_000;
+
 fn typed<T: DeserializeOwned>(input: Input<'_>) -> Result<T, ReadError> {
     let mut track = serde_path_to_error::Track::new();
     let result = match input {
@@ -298,7 +301,14 @@ fn typed<T: DeserializeOwned>(input: Input<'_>) -> Result<T, ReadError> {
                 .map_err(|error| (None, error.to_string()))
         }
         Input::Text(text) => {
-            let options = serde_saphyr::options! { with_snippet: false, emit_comments: false };
+            let options = serde_saphyr::options! {
+                with_snippet: false,
+                emit_comments: false,
+                // People repeat a block or two by an alias; aliases of aliases are how a short text takes seconds.
+                alias_limits: serde_saphyr::alias_limits! {
+                    max_total_replayed_events: ALIASED_EVENTS_MAX,
+                },
+            };
             serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
                 T::deserialize(serde_path_to_error::Deserializer::new(yaml, &mut track))
             })

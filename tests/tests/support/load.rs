@@ -1,6 +1,7 @@
 //! Requests at a steady rate beside what a test does.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,9 @@ use weft_harness::{Mesh, Pod, Process, config, poll};
 const REPORT_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for its first request to be through.
 const FIRST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Loads started by this program.
+static STARTED: AtomicU64 = AtomicU64::new(0);
 
 /// Whether each request has a connection of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +39,9 @@ impl Load {
         rps: u32,
         connections: Connections,
     ) -> Result<Self> {
-        let name = format!("load-{}-{connections:?}", from.spec.name);
+        // Each has a log of its own: the last word of an earlier load would look like this one's first.
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("load-{}-{connections:?}-{number}", from.spec.name);
         let rps = rps.to_string();
         let words = ["load", "--progress", "--url", url, "--rps", &rps];
         let mut launch = from.launch(config::binary("shop")?).args(words);
