@@ -72,7 +72,8 @@ pub async fn run(
         namespace: String::new(),
         node_name: settings.node,
         cluster_domain: "cluster.local".to_owned(),
-        metadata: Default::default(),
+        // Status pages show it.
+        metadata: [("ISTIO_VERSION".to_owned(), env!("CARGO_PKG_VERSION").into())].into(),
     });
     let xds = XdsSettings {
         node: described,

@@ -64,6 +64,8 @@ fn node(config: &Config) -> NodeSettings {
     let metadata = config.xds.metadata.iter();
     let metadata = metadata.map(|(key, text)| (key.clone(), text.as_str().into()));
     let json = config.xds.metadata_json.iter();
+    // Status pages show it; what the environment says comes later and wins.
+    let version = [("ISTIO_VERSION".to_owned(), env!("CARGO_PKG_VERSION").into())];
     NodeSettings {
         kind: "ztunnel".into(),
         instance_ip: config.mesh.instance_ip,
@@ -71,7 +73,11 @@ fn node(config: &Config) -> NodeSettings {
         namespace: own.map_or_else(|| SYSTEM_NAMESPACE.into(), |own| own.namespace.clone()),
         node_name: config.mesh.node.as_deref().unwrap_or_default().into(),
         cluster_domain: config.mesh.cluster_domain.to_string(),
-        metadata: metadata.chain(json.map(|(key, value)| (key.clone(), value.clone()))).collect(),
+        metadata: version
+            .into_iter()
+            .chain(metadata)
+            .chain(json.map(|(key, value)| (key.clone(), value.clone())))
+            .collect(),
     }
 }
 

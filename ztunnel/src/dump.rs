@@ -1,6 +1,7 @@
 //! What this proxy knows and does, in the shape that `istioctl` and `weft` read. No key is in it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use weft_core::admin::dump as json;
@@ -10,6 +11,7 @@ use weft_core::mesh::{self, GatewayAddress, GatewayDestination, Port, Snapshot, 
 use weft_core::policy::{Action, IpBlock, Match, PolicyEntry, Scope, StringMatch};
 use weft_core::telemetry::{Direction, rfc3339};
 use weft_core::tls::WorkloadCertificate;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::connections::OpenConnection;
 use crate::pods::Pods;
@@ -238,8 +240,23 @@ fn leaf(certificate: &WorkloadCertificate) -> json::Cert {
     }
 }
 
+/// The first of the roots speaks for the bundle.
 fn roots(certificate: &WorkloadCertificate) -> json::Cert {
-    json::Cert { pem: twice_encoded(&certificate.roots_pem()), ..json::Cert::default() }
+    let pem = twice_encoded(&certificate.roots_pem());
+    let first = certificate.roots_der().first();
+    let Some((_, root)) = first.and_then(|der| X509Certificate::from_der(der).ok()) else {
+        return json::Cert { pem, ..json::Cert::default() };
+    };
+    let time = |seconds: i64| {
+        let seconds = u64::try_from(seconds).unwrap_or_default();
+        rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    };
+    json::Cert {
+        pem,
+        serial_number: root.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+        valid_from: time(root.validity().not_before.timestamp()),
+        expiration_time: time(root.validity().not_after.timestamp()),
+    }
 }
 
 /// The incumbent's dump has PEM in base64 once more.
