@@ -20,6 +20,7 @@ pub mod identity;
 pub mod limits;
 pub mod mesh;
 pub mod policy;
+mod read_size;
 pub mod relay;
 pub mod serve;
 pub mod socket;

@@ -51,6 +51,9 @@ pub const ZDS_DESCRIPTORS_MAX: usize = 1;
 /// Time for a TLS handshake, from its first byte to its last. Two round trips of 1 s, a lost packet on each (1 s
 /// more) and the signing still fit; a peer that says nothing holds its permit no longer than that.
 pub const TLS_DEADLINE: Duration = Duration::from_secs(5);
+/// What TLS enciphers before the socket has to take some of it, bytes: the largest frame that is sent, which is at most
+/// one read of an application's socket, so that a frame leaves by one system call; and as much again.
+pub const TLS_WRITE_BYTES_MAX: usize = 2 * READ_BYTES_MAX;
 /// Longest leaf certificate that is read, bytes. One with a single mesh identity has under 1 KiB; the rest is room
 /// for long names, RSA keys and extensions. rustls itself bounds the whole chain by 64 KiB.
 pub const LEAF_BYTES_MAX: usize = 16 * 1024;
@@ -144,7 +147,7 @@ pub const ADMIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// HTTP/2 stream window, bytes: the most that one tunnel may have in flight towards us. 1 MiB fills 8 Gb/s at a
 /// round trip of 1 ms, and 160 Mb/s at 50 ms.
-pub const HBONE_STREAM_WINDOW: u32 = 1 << 20;
+pub const HBONE_STREAM_WINDOW: u32 = 4 << 20;
 /// Tunnels that one client opens on a connection; Istio's ztunnel has the same number.
 pub const HBONE_CLIENT_STREAMS_MAX: u32 = 100;
 /// HTTP/2 connection window, bytes: a full stream window for each tunnel, so that however many tunnels stall, the
@@ -219,10 +222,10 @@ pub const BAGGAGE_VALUE_BYTES_MAX: usize = NAME_BYTES_MAX;
 /// `Forwarded`, bytes: an address and a host name need less than 330.
 pub const FORWARDED_BYTES_MAX: usize = 512;
 
-/// First buffer of a relay direction, bytes: a request or a line of a chatty protocol.
-pub const RELAY_READ_BYTES_MIN: usize = 2 << 10;
-/// Largest buffer of a relay direction, bytes. Beyond it the cost of a system call no longer shows.
-pub const RELAY_READ_BYTES_MAX: usize = 256 << 10;
+/// First read of a socket, bytes: a request or a line of a chatty protocol.
+pub const READ_BYTES_MIN: usize = 2 << 10;
+/// Largest read of a socket, bytes. Beyond it the cost of a system call no longer shows.
+pub const READ_BYTES_MAX: usize = 256 << 10;
 /// Bytes that a direction between two sockets copies before it takes a pipe: below it, making the pipe costs more
 /// than the copies that it saves.
 pub const SPLICE_AFTER_BYTES: u64 = 64 << 10;

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::{drain, limits, socket};
+use crate::{drain, limits};
 
 /// How a listener is served.
 #[derive(Debug, Clone)]
@@ -81,8 +81,6 @@ async fn accept_all<Handler, Handling>(
         match accepted {
             Ok((stream, peer)) => {
                 failures = 0;
-                // The peer may be gone already, and its handler will see that.
-                let _ = socket::prepare(&stream);
                 connections.spawn(with_permit(permit, handle(stream, peer)));
             }
             // That was one connection, not the listener.
@@ -141,6 +139,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::socket;
 
     async fn connect(to: SocketAddr) -> TcpStream {
         let socket = socket::stream_socket(to, &Default::default()).unwrap();

@@ -147,7 +147,7 @@ impl Inbound<'_> {
         };
         let workload = authorise::authorise(&self.shared.mesh, self.pod, &connection).await?;
         let source = self.pod.spoofed_source(self.caller.address.ip(), target);
-        let upstream = self.pod.sockets.connect(target, source).await?;
+        let upstream = self.pod.sockets.connect_to_application(target, source).await?;
         Ok((upstream, tracked, workload))
     }
 

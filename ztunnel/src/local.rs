@@ -74,7 +74,7 @@ async fn join(
     let workload = Box::pin(authorise::authorise(&shared.mesh, destination, &connection)).await?;
     inbound.destination.workload = Some(workload);
     let source = destination.spoofed_source(outbound.from.ip(), target);
-    let upstream = Box::pin(destination.sockets.connect(target, source)).await?;
+    let upstream = Box::pin(destination.sockets.connect_to_application(target, source)).await?;
     let at_source =
         outbound.pod.connections.track(open(Direction::Outbound), outbound.drain.forced_token());
     record.open(&shared.traffic);

@@ -112,7 +112,7 @@ impl Outbound<'_> {
             Path::Plain { target, port } => {
                 let address = self.address_of(target, port).await?;
                 record.destination.address = Some(address);
-                let upstream = Box::pin(self.pod.sockets.connect(address, None)).await?;
+                let upstream = Box::pin(self.pod.sockets.connect(address)).await?;
                 self.relay(tcp, upstream, Carrier::Plain, record).await
             }
         }

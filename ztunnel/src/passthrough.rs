@@ -76,7 +76,7 @@ async fn admit_and_relay(
         Connection { source_identity: None, source_ip: from.ip(), destination: target };
     Box::pin(authorise::authorise(&shared.mesh, pod, &connection)).await?;
     let source = pod.spoofed_source(from.ip(), target);
-    let upstream = Box::pin(pod.sockets.connect(target, source)).await?;
+    let upstream = Box::pin(pod.sockets.connect_to_application(target, source)).await?;
     record.open(&shared.traffic);
     relaying::relay(downstream, upstream, &tracked, &record.counters).await
 }

@@ -14,6 +14,7 @@
 mod client;
 mod connect;
 mod error;
+mod gate;
 mod headers;
 mod keepalive;
 mod message;

@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::gate::Gate;
 use super::pool::Slot;
 
 /// Why a tunnel carries no more.
@@ -71,7 +72,7 @@ pub struct TunnelStream {
 impl TunnelStream {
     pub(super) fn new(send: SendStream<Bytes>, recv: RecvStream, slot: Option<Slot>) -> Self {
         Self {
-            send: SendHalf { stream: send, is_finished: false },
+            send: SendHalf { stream: send, is_finished: false, gate: Gate::new() },
             recv: RecvHalf { stream: recv, rest: Bytes::new() },
             _slot: slot,
         }
@@ -83,17 +84,20 @@ impl TunnelStream {
 pub(crate) struct SendHalf {
     stream: SendStream<Bytes>,
     is_finished: bool,
+    gate: Gate,
 }
 
 impl SendHalf {
     /// Asks for room for `bytes`, and is ready when there is room for one at least. Whoever then sends less gives
     /// the rest back by [`Self::unreserve`]: room is taken out of the connection's window, which neighbours share.
+    ///
+    /// What was waited for by [`Self::poll_closed`] must be asked again after this was ready.
     pub(crate) fn poll_reserve(
         &mut self,
         cx: &mut Context<'_>,
         bytes: usize,
     ) -> Poll<Result<usize, TunnelError>> {
-        self.stream.reserve_capacity(bytes);
+        self.gate.shut_during(|| self.stream.reserve_capacity(bytes));
         loop {
             // h2 announces each growth once, so what is there already must be looked at first.
             let capacity = self.stream.capacity();
@@ -131,7 +135,7 @@ impl SendHalf {
 
     /// Ready when the peer cut the tunnel or wants no more of it.
     pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<TunnelError> {
-        match ready!(self.stream.poll_reset(cx)) {
+        match ready!(self.stream.poll_reset(&mut self.gate.context(cx))) {
             Ok(reason) => Poll::Ready(reason.into()),
             Err(error) => Poll::Ready(error.into()),
         }

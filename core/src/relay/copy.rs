@@ -14,6 +14,7 @@ use tokio::task::coop;
 use super::splice::{self, Pipe, Splice};
 use crate::hbone::{RecvHalf, SendHalf, TunnelError};
 use crate::limits;
+use crate::read_size::ReadSize;
 
 /// Where bytes come from.
 pub(super) enum Source<'a> {
@@ -235,47 +236,4 @@ pub(super) fn count(moved: &AtomicU64, bytes: usize) {
 
 fn widen(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-/// How much to read at once: doubled by a read that filled its buffer, halved by one that filled less than a
-/// quarter. So a chatty connection takes little memory, and a bulky one few calls.
-#[derive(Debug)]
-struct ReadSize(usize);
-
-impl Default for ReadSize {
-    fn default() -> Self {
-        Self(limits::RELAY_READ_BYTES_MIN)
-    }
-}
-
-impl ReadSize {
-    fn next(&self) -> usize {
-        self.0
-    }
-
-    fn learn(&mut self, bytes: usize) {
-        if bytes >= self.0 {
-            self.0 = (self.0 * 2).min(limits::RELAY_READ_BYTES_MAX);
-        } else if bytes < self.0 / 4 {
-            self.0 = (self.0 / 2).max(limits::RELAY_READ_BYTES_MIN);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn read_size_follows_the_load_within_its_bounds() {
-        let mut size = ReadSize::default();
-        for _ in 0..20 {
-            size.learn(size.next());
-        }
-        assert_eq!(size.next(), limits::RELAY_READ_BYTES_MAX);
-        for _ in 0..20 {
-            size.learn(10);
-        }
-        assert_eq!(size.next(), limits::RELAY_READ_BYTES_MIN);
-    }
 }

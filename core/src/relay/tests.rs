@@ -22,7 +22,6 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
     let connecting = socket::connect(socket::stream_socket(to, &Default::default()).unwrap(), to);
     let (near, accepted) = tokio::join!(connecting, listener.accept());
     let far = accepted.unwrap().0;
-    socket::prepare(&far).unwrap();
     (near.unwrap(), far)
 }
 
