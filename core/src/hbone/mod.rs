@@ -22,6 +22,7 @@ mod pool;
 mod server;
 mod settings;
 mod stream;
+mod turn;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

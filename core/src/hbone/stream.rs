@@ -6,6 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::gate::Gate;
 use super::pool::Slot;
+use super::turn::Queued;
 
 /// Why a tunnel carries no more.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -70,9 +72,14 @@ pub struct TunnelStream {
 }
 
 impl TunnelStream {
-    pub(super) fn new(send: SendStream<Bytes>, recv: RecvStream, slot: Option<Slot>) -> Self {
+    pub(super) fn new(
+        send: SendStream<Bytes>,
+        recv: RecvStream,
+        queued: Arc<Queued>,
+        slot: Option<Slot>,
+    ) -> Self {
         Self {
-            send: SendHalf { stream: send, is_finished: false, gate: Gate::new() },
+            send: SendHalf { stream: send, queued, is_finished: false, gate: Gate::new() },
             recv: RecvHalf { stream: recv, rest: Bytes::new() },
             _slot: slot,
         }
@@ -83,6 +90,7 @@ impl TunnelStream {
 #[derive(Debug)]
 pub(crate) struct SendHalf {
     stream: SendStream<Bytes>,
+    queued: Arc<Queued>,
     is_finished: bool,
     gate: Gate,
 }
@@ -118,6 +126,7 @@ impl SendHalf {
 
     /// Sends within reserved room. `data` is never empty: a peer counts empty frames, and takes few.
     pub(crate) fn send(&mut self, data: Bytes) -> Result<(), TunnelError> {
+        self.queued.add_one();
         self.stream.send_data(data, false).map_err(|_| TunnelError::Closed)
     }
 
