@@ -199,6 +199,8 @@ pub const HBONE_GOODBYE_DEADLINE: Duration = Duration::from_secs(1);
 pub const POOL_CONNECT_DEADLINE: Duration = Duration::from_secs(20);
 /// A connection without tunnels leaves the pool after this; Istio's ztunnel has the same number.
 pub const POOL_IDLE_MAX: Duration = Duration::from_secs(300);
+/// The same beside another one without tunnels: after a peak one spare is enough, and each takes some 60 kB.
+pub const POOL_SURPLUS_IDLE_MAX: Duration = Duration::from_secs(5);
 /// Connections from one source to one peer: 25 600 tunnels, near the number of local ports towards one address.
 pub const POOL_CONNECTIONS_PER_PEER_MAX: usize = 256;
 /// Connections of one pool. An idle one costs about 60 kB with its TLS state: 250 MB at worst.

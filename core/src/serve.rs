@@ -6,9 +6,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use rand::RngExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -81,7 +84,7 @@ async fn accept_all<Handler, Handling>(
         match accepted {
             Ok((stream, peer)) => {
                 failures = 0;
-                connections.spawn(with_permit(permit, handle(stream, peer)));
+                connections.spawn(WithPermit { handling: handle(stream, peer), permit });
             }
             // That was one connection, not the listener.
             Err(error) if is_of_connection(&error) => {}
@@ -100,9 +103,22 @@ async fn accept_all<Handler, Handling>(
     }
 }
 
-async fn with_permit(permit: OwnedSemaphorePermit, handling: impl Future<Output = ()>) {
-    handling.await;
-    drop(permit);
+pin_project! {
+    /// Not an async function: that would keep `handling` twice, as what it was given and as what it waits for, and so
+    /// double the memory of every connection.
+    struct WithPermit<Handling> {
+        #[pin]
+        handling: Handling,
+        permit: OwnedSemaphorePermit,
+    }
+}
+
+impl<Handling: Future<Output = ()>> Future for WithPermit<Handling> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().handling.poll(cx)
+    }
 }
 
 fn report(settings: &AcceptSettings, end: Result<(), tokio::task::JoinError>) {

@@ -7,6 +7,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -79,6 +81,12 @@ pub fn prepare_stream_socket(
         set_freebind(&socket, to.is_ipv6())?;
     }
     if let Some(source) = settings.source {
+        if source.port() == 0 {
+            // The port is chosen when the destination is known, among 28,000 for each. Otherwise it would be one that
+            // no connection at all uses or has just used, and soon a search for the last of them. Without the option it
+            // works, too.
+            let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
+        }
         socket.bind(&source.into())?;
     }
     if settings.is_within_node {
