@@ -7,9 +7,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use weft_core::tls::{ControlSettings, control_channel};
+use weft_core::token::TokenSource;
 use weft_core::xds::{
     Change, ChannelFactory, Client, Handler, NoObserver, NodeSettings, Rejected, State,
-    StateReader, TokenSource, XdsSettings, node,
+    StateReader, XdsSettings, node,
 };
 use weft_proto::contract::type_url::ENROLLED_POD;
 

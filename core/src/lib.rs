@@ -28,6 +28,7 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tls;
+pub mod token;
 pub mod x509;
 pub mod xds;
 pub mod zds;

@@ -66,8 +66,8 @@ pub const CLIENT_SESSIONS_MAX: usize = 256;
 pub const CHAIN_CERTIFICATES_MAX: usize = 10;
 /// Roots of one bundle: a federation of some tens of meshes, each in the middle of a rotation.
 pub const ROOT_CERTIFICATES_MAX: usize = 128;
-/// Longest file of roots or of a token, bytes: the bundle above with 4 KiB a root.
-pub const CREDENTIAL_FILE_BYTES_MAX: u64 = 512 * 1024;
+/// Longest file of roots, bytes: the bundle above with 4 KiB a root.
+pub const ROOTS_FILE_BYTES_MAX: u64 = 512 * 1024;
 
 /// Signings in flight at a time. Eight saturate no CA, and fill a node of 250 pods in a few seconds.
 pub const CERT_SIGNINGS_MAX: usize = 8;
