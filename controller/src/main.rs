@@ -14,7 +14,7 @@ use weft_controller::run::Controller;
 use weft_controller::serving_limits::LEAF_TTL_DEFAULT;
 use weft_controller::sources::files::{FolderSettings, watch_folder};
 use weft_controller::state_dir::StateDir;
-use weft_controller::tokens::{JoinToken, TokenIssuer};
+use weft_controller::tokens::TokenIssuer;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -68,8 +68,8 @@ fn print_token(args: &TokenArgs) -> anyhow::Result<()> {
         }
         None => Root::existing_certificate(&state)?.context(unused)?,
     };
-    let token = JoinToken::issue(&tokens, &root, &args.node, args.ttl)?;
-    writeln!(std::io::stdout(), "{token}")?;
+    let token = tokens.join_token(&root, &args.node, args.ttl)?;
+    writeln!(std::io::stdout(), "{}", token.to_line())?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use weft_proto::node::{IssueTokenRequest, IssueTokenResponse, JoinRequest, JoinR
 use crate::ca::Authority;
 use crate::rate::Bucket;
 use crate::serving_limits::JOINS_PER_SECOND;
-use crate::tokens::{Component, IssuedToken, JoinToken, TokenIssuer, bearer_token};
+use crate::tokens::{Component, IssuedToken, TokenIssuer, bearer_token};
 
 /// What every member is told about the mesh.
 #[derive(Debug, Clone)]
@@ -44,7 +44,9 @@ impl Nodes {
             let wait = wait.as_millis();
             Status::resource_exhausted(format!("many nodes join now; try again in {wait} ms"))
         })?;
-        let node = JoinToken::verify(&self.tokens, &request.join_token)
+        let node = self
+            .tokens
+            .joining_node(&request.join_token)
             .map_err(|error| Status::unauthenticated(error.to_string()))?;
         if node != request.node {
             // The token's node is not told: whoever found a token learns nothing from trying names.

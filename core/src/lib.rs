@@ -17,6 +17,7 @@ pub mod config;
 pub mod drain;
 pub mod hbone;
 pub mod identity;
+pub mod join_token;
 pub mod limits;
 pub mod mesh;
 pub mod policy;

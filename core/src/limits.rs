@@ -33,8 +33,8 @@ pub const XDS_BACKOFF_MAX: Duration = Duration::from_secs(15);
 pub const XDS_INLINE_CHANGES_MAX: usize = 256;
 /// Rejections that one refusal lists, the rest is counted: 64 of 300 bytes stay well below any header or message bound.
 pub const XDS_REJECTIONS_LISTED_MAX: usize = 64;
-/// Longest bearer token, bytes. Kubernetes' own are about 1 KiB.
-pub const TOKEN_BYTES_MAX: u64 = 16 << 10;
+/// Longest bearer or join token, bytes. Kubernetes' own are about 1 KiB.
+pub const TOKEN_BYTES_MAX: usize = 16 << 10;
 // ---- ZDS: the node agent's protocol (core::zds) ----
 
 /// Time for one packet to be taken by a peer of the agent's protocol, or for its answer to come. A proxy answers an

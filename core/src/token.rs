@@ -74,8 +74,7 @@ impl TokenSource {
         };
         // A newline at the end is an editor's.
         let token = token.trim();
-        let fits = u64::try_from(token.len()).is_ok_and(|bytes| bytes <= limits::TOKEN_BYTES_MAX);
-        if token.is_empty() || !fits {
+        if token.is_empty() || token.len() > limits::TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }
         let value = format!("Bearer {token}");
@@ -86,10 +85,11 @@ impl TokenSource {
 }
 
 async fn read(path: &PathBuf) -> std::io::Result<String> {
+    // One byte more than allowed, so that a longer file is seen to be too long instead of being cut.
+    const READ_BYTES: u64 = limits::TOKEN_BYTES_MAX as u64 + 1;
     let mut text = String::new();
     let file = tokio::fs::File::open(path).await?;
-    // One byte more than allowed, so that a longer file is seen to be too long instead of being cut.
-    file.take(limits::TOKEN_BYTES_MAX + 1).read_to_string(&mut text).await?;
+    file.take(READ_BYTES).read_to_string(&mut text).await?;
     Ok(text)
 }
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_no_header_can_carry_is_refused() {
-        let long = "x".repeat(1 + usize::try_from(limits::TOKEN_BYTES_MAX).unwrap());
+        let long = "x".repeat(limits::TOKEN_BYTES_MAX + 1);
         for bad in ["", " \n", "a\nb", &long] {
             let refused = TokenSource::Literal(bad.into()).authorization().await;
             assert!(matches!(refused, Err(TokenError::Invalid)), "{bad:.80?}");
