@@ -141,8 +141,6 @@ pub const ADMIN_HANDLER_DEADLINE: Duration = Duration::from_secs(30);
 pub const ADMIN_CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 /// Time for the last response of an aged connection.
 pub const ADMIN_CONNECTION_GRACE: Duration = Duration::from_secs(30);
-/// Pause after a failed accept (out of descriptors), so that the loop doesn't spin.
-pub const ADMIN_ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 // ---- HBONE, relay, accept loop ----
 
 /// HTTP/2 stream window, bytes: the most that one tunnel may have in flight towards us. 1 MiB fills 8 Gb/s at a
