@@ -7,6 +7,7 @@ use tempfile::tempdir;
 use tokio::time::Instant;
 use weft_controller::metrics::resident_bytes;
 use weft_controller::tokens::Component::Ztunnel;
+use weft_proto::contract::MORE_OF_LOAD_FOLLOWS;
 
 use crate::mesh::{Mesh, service, workload};
 use crate::stream::{ADDRESS, Load, Stream};
@@ -49,7 +50,7 @@ async fn measure_loads(mesh: &Mesh) {
             let took = begun.elapsed();
             messages += 1;
             count += response.resources.len();
-            let is_last = !response.system_version_info.ends_with('+');
+            let is_last = !response.system_version_info.ends_with(MORE_OF_LOAD_FOLLOWS);
             bytes += response.encoded_len();
             if is_last {
                 eprintln!(
