@@ -100,7 +100,8 @@ impl NodeService for Controller {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let request = request.into_inner();
         if !request.join_token.starts_with("weft1.") || request.node != "node1" {
-            return Err(Status::permission_denied("the join token is for another node"));
+            let reason = format!("the join token is for node node1, and {} asked", request.node);
+            return Err(Status::permission_denied(reason));
         }
         Ok(Response::new(JoinResponse {
             roots: self.roots.clone(),

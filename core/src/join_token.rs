@@ -16,7 +16,10 @@ const PREFIX: &str = "weft1";
 
 /// The text is no join token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a join token reads weft1.<root hash>.<token>; make one with `weft token --node NAME`")]
+#[error(
+    "a join token reads weft1.<root hash>.<token>; where the controller runs, \
+     `weft token --node NAME --state DIR` makes one"
+)]
 pub struct JoinTokenShape;
 
 /// A join token. It is a credential, so it shows itself only by [`Self::to_line`].

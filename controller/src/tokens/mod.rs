@@ -10,6 +10,7 @@ mod issuer;
 mod join;
 
 pub use bearer::bearer_token;
+pub(crate) use claims::check_node_name;
 pub use claims::{Caller, Component};
 pub use issuer::{IssuedToken, TokenIssuer};
 

@@ -55,8 +55,15 @@ async fn join_token_opens_nothing_but_its_own_nodes_join() {
     let mesh = Mesh::start(folder.path(), Vec::new()).await;
     let mut client = NodeServiceClient::new(mesh.channel().await);
     let join = join_token(&mesh, "node1");
-    let other = JoinRequest { join_token: join.to_line(), node: "node2".into() };
-    assert_eq!(client.join(other).await.unwrap_err().code(), Code::PermissionDenied);
+    for (node, why) in [
+        ("node2", "the join token is for node node1, and node2 asked to join"),
+        ("Node 1\n", "\"Node 1\\n\" is no node name"),
+    ] {
+        let other = JoinRequest { join_token: join.to_line(), node: node.into() };
+        let refusal = client.join(other).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::PermissionDenied);
+        assert!(refusal.message().starts_with(why), "{}", refusal.message());
+    }
     let ask = IssueTokenRequest { component: Component::Ztunnel.into() };
     let request = with_token(ask, join.token());
     assert_eq!(client.issue_token(request).await.unwrap_err().code(), Code::Unauthenticated);
