@@ -31,6 +31,7 @@ pub use provider::{key_exchange_groups, provider};
 pub use read_ahead::ReadAhead;
 
 pub(crate) use control::certificates_from_pem;
+pub(crate) use error::in_plain_words;
 
 #[cfg(test)]
 mod tests;
