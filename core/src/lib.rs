@@ -17,6 +17,7 @@ pub mod config;
 pub mod drain;
 pub mod hbone;
 pub mod identity;
+pub mod join_token;
 pub mod limits;
 pub mod mesh;
 pub mod policy;
@@ -28,6 +29,7 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod tls;
+pub mod token;
 pub mod x509;
 pub mod xds;
 pub mod zds;

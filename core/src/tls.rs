@@ -30,7 +30,8 @@ pub use handshake::{ClientStream, ServerStream, accept, connect, connect_to};
 pub use provider::{key_exchange_groups, provider};
 pub use read_ahead::ReadAhead;
 
-pub(crate) use control::{certificates_from_pem, read_bounded};
+pub(crate) use control::certificates_from_pem;
+pub(crate) use error::in_plain_words;
 
 #[cfg(test)]
 mod tests;

@@ -60,10 +60,7 @@ impl Keep {
 /// Relays what `preparing` made ready, if it did, and closes its records.
 ///
 /// Boxed, `preparing` needs memory only until then: its phases are larger than all that comes after.
-pub(crate) async fn serve(
-    keep: Keep,
-    preparing: Pin<Box<impl Future<Output = Option<Ready>>>>,
-) {
+pub(crate) async fn serve(keep: Keep, preparing: Pin<Box<impl Future<Output = Option<Ready>>>>) {
     let Some(mut ready) = preparing.await else { return };
     let outcome = relay(&mut ready).await;
     ready.close(&keep.shared, outcome);

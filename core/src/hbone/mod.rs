@@ -22,11 +22,11 @@ mod pool;
 mod server;
 mod settings;
 mod stream;
-mod turn;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use client::Connection;
 pub use connect::{Connect, ConnectError, Established, PoolKey};

@@ -144,9 +144,10 @@ impl<Peer> Shelf<Peer> {
     /// made for has passed. Looked at again here, since one may just have been opened.
     pub(super) fn remove_idle(&mut self, key: &PoolKey, id: u64, idle: Duration) {
         let is_spare = |it: &Member<Peer>| it.id() != id && it.load().is_idle_for(Duration::ZERO);
-        let has_spare = self.entries.get(key).is_some_and(|entry| {
-            entry.members.iter().any(|it| is_spare(it) && !it.is_spent())
-        });
+        let has_spare = self
+            .entries
+            .get(key)
+            .is_some_and(|entry| entry.members.iter().any(|it| is_spare(it) && !it.is_spent()));
         let patience = if has_spare { idle.min(limits::POOL_SURPLUS_IDLE_MAX) } else { idle };
         self.remove_if(key, |member| member.id() == id && member.load().is_idle_for(patience));
     }
