@@ -31,6 +31,8 @@ struct Queue {
 struct State {
     /// Whole lines that wait.
     lines: Vec<u8>,
+    /// The thread has just written and lets lines gather: waking it for each would cost their callers a system call.
+    is_gathering: bool,
     is_closed: bool,
     has_ended: bool,
 }
@@ -56,10 +58,13 @@ impl Lines {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let was_empty = state.lines.is_empty();
+        let before = state.lines.len();
         state.lines.extend_from_slice(line.as_bytes());
+        let half = limits::LOG_QUEUE_BYTES_MAX / 2;
+        let is_pressing = before < half && state.lines.len() >= half;
+        let is_due = is_pressing || (before == 0 && !state.is_gathering);
         drop(state);
-        if was_empty {
+        if is_due {
             self.0.changed.notify_all();
         }
     }
@@ -86,9 +91,21 @@ fn write_out(queue: &Queue, mut sink: impl Write) {
         let _ = sink.write_all(&batch).and_then(|()| sink.flush());
         batch.clear();
         batch.shrink_to(limits::LOG_LINE_BYTES_MAX);
+        gather(queue);
     }
     queue.state.lock().has_ended = true;
     queue.changed.notify_all();
+}
+
+/// Waits a moment, or until there is no time to lose.
+fn gather(queue: &Queue) {
+    let mut state = queue.state.lock();
+    if !state.is_closed {
+        state.is_gathering = true;
+        // A half full buffer or the end wakes it earlier, and a wake without reason does no harm.
+        queue.changed.wait_for(&mut state, limits::LOG_GATHER);
+        state.is_gathering = false;
+    }
 }
 
 impl Drop for LogGuard {
