@@ -48,6 +48,8 @@ pub mod type_url {
     pub const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
     /// Enrolled pods of the asking node; Weft's own.
     pub const ENROLLED_POD: &str = "type.googleapis.com/weft.node.v1.EnrolledPod";
+    /// What waypoints do with a service's requests, named `namespace/hostname`; Weft's own.
+    pub const ROUTE_TABLE: &str = "type.googleapis.com/weft.route.v1.RouteTable";
 }
 
 /// Source addresses of a node's own health probes: never redirected.

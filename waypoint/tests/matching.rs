@@ -1,0 +1,149 @@
+//! What finding a rule costs: no memory, and how long it takes.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+use prost::Message;
+use weft_proto::route as proto;
+use weft_proto::route::condition::Kind;
+use weft_proto::route::path_condition::Kind as Path;
+use weft_proto::route::text_match::Kind as Text;
+use weft_waypoint::route::{HttpRoutes, Request, Source, Table, decode};
+
+const RULES: usize = 1_000;
+
+fn text(kind: Text) -> Option<proto::TextMatch> {
+    Some(proto::TextMatch { kind: Some(kind), ignore_case: false })
+}
+
+fn condition(kind: Kind) -> proto::Condition {
+    proto::Condition { kind: Some(kind), negated: false }
+}
+
+/// A thousand rules of a shop: exact paths, prefixes, expressions, each a few with headers, queries and methods.
+fn conditions(at: usize) -> Vec<proto::Condition> {
+    let (group, item) = (at / 10, at % 10);
+    let path = match item {
+        0..=3 => Path::Exact(format!("/api/v1/group-{group}/item-{item}")),
+        4..=7 => Path::ElementPrefix(format!("/api/v1/group-{group}/tree-{item}")),
+        8 => Path::ElementPrefix(format!("/api/v1/group-{group}")),
+        _ => Path::Regex(format!("/api/v2/group-{group}/[0-9]+/(x|y)")),
+    };
+    let mut all =
+        vec![condition(Kind::Path(proto::PathCondition { kind: Some(path), ignore_case: false }))];
+    if item % 2 == 0 {
+        let value = text(Text::Exact("true".into()));
+        all.push(condition(Kind::Header(proto::HeaderCondition { name: "x-beta".into(), value })));
+    }
+    if item % 3 == 0 {
+        let value = text(Text::Regex("[0-9]+".into()));
+        all.push(condition(Kind::Query(proto::QueryCondition { name: "page".into(), value })));
+    }
+    if item % 4 == 0 {
+        all.push(condition(Kind::Method(text(Text::Exact("POST".into())).unwrap())));
+    }
+    all
+}
+
+fn table() -> Table {
+    let rules = (0..RULES).map(|at| proto::HttpRule { conditions: conditions(at), action: 0 });
+    let http =
+        proto::HttpRoutes { rules: rules.collect(), actions: vec![proto::HttpAction::default()] };
+    let message = proto::RouteTable {
+        namespace: "shop".into(),
+        hostname: "web".into(),
+        sets: vec![proto::RouteSet { http: Some(http), ..proto::RouteSet::default() }],
+    };
+    decode("shop/web", &message.encode_to_vec()).unwrap().table
+}
+
+fn headers() -> HeaderMap {
+    ["accept", "user-agent", "x-request-id", "traceparent", "x-beta"]
+        .iter()
+        .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("some value")))
+        .chain([(HeaderName::from_static("x-beta"), HeaderValue::from_static("false"))])
+        .collect()
+}
+
+fn request<'a>(path: &'a str, headers: &'a HeaderMap) -> Request<'a> {
+    Request {
+        method: "GET",
+        scheme: "http",
+        authority: "web.shop:80",
+        path,
+        query: "page=%61&size=20",
+        headers,
+        port: 80,
+        source: Source::default(),
+        claims: None,
+    }
+}
+
+/// Paths that nearly match, with the rule that they find.
+const PATHS: [(&str, Option<usize>); 7] = [
+    ("/api/v1/group-50/item-1", Some(501)),
+    ("/api/v1/group-99/tree-5/a/b", Some(995)),
+    ("/api/v1/group-50/item-0", None),
+    ("/api/v1/group-99/tree-4/a/b", None),
+    ("/api/v2/group-7/12/z", None),
+    ("/api/v1/group-1000", None),
+    ("/", None),
+];
+
+fn routes(table: &Table) -> &HttpRoutes {
+    table.select(80, None).unwrap().http.as_ref().unwrap()
+}
+
+#[test]
+fn finding_a_rule_takes_no_memory() {
+    let (table, headers) = (table(), headers());
+    let routes = routes(&table);
+    for (path, wanted) in PATHS {
+        let request = request(path, &headers);
+        // Expressions make their scratch memory at first use.
+        let found = routes.find(&request).map(|matched| matched.rank);
+        assert_eq!(found, wanted, "{path}");
+        let counted = allocation_counter::measure(|| {
+            black_box(routes.find(black_box(&request)));
+            black_box(table.select(80, Some("client")));
+        });
+        assert_eq!(counted.count_total, 0, "{path}");
+    }
+}
+
+/// Prints what a look-up takes, and fails only far above the aim of 1 µs: builds for tests are ten times slower, and the
+/// machine may be busy.
+#[test]
+fn finding_one_of_a_thousand_rules_takes_microseconds() {
+    let (table, headers) = (table(), headers());
+    let routes = routes(&table);
+    let aim =
+        if cfg!(debug_assertions) { Duration::from_micros(100) } else { Duration::from_micros(10) };
+    for (path, _) in PATHS {
+        let request = request(path, &headers);
+        let find = || {
+            black_box(routes.find(black_box(&request)));
+        };
+        let ask_all = || {
+            black_box(routes.find_by_asking_all(black_box(&request)));
+        };
+        let best = (0..20).map(|_| time(find)).min();
+        let asked = time(ask_all);
+        let best = best.unwrap_or_default();
+        println!("{path}: {best:?} by index, {asked:?} by asking all {RULES} rules");
+        assert!(best < aim, "{path} took {best:?}");
+    }
+}
+
+/// Mean of a hundred runs.
+#[expect(clippy::disallowed_methods, reason = "what is measured is real time")]
+fn time(run: impl Fn()) -> Duration {
+    const RUNS: u32 = 100;
+    let start = std::time::Instant::now();
+    (0..RUNS).for_each(|_| run());
+    start.elapsed() / RUNS
+}
