@@ -2,14 +2,18 @@
 
 mod hosts;
 mod namespace;
+mod references;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use hosts::HostClaim;
 pub use namespace::NamespaceObjects;
+pub use references::{References, Referent};
 
-use crate::objects::{Kind, Node, Object, ObjectChange, ObjectKey, Pod, Service, ServiceEntry};
+use crate::objects::{
+    Kind, Node, Object, ObjectChange, ObjectKey, Pod, Route, Service, ServiceEntry,
+};
 
 /// Namespace and name of a pod.
 pub type PodName = (Arc<str>, Arc<str>);
@@ -23,6 +27,7 @@ pub struct Model {
     pods_by_uid: HashMap<Arc<str>, BTreeSet<PodName>>,
     /// Who claims each host name.
     hosts: BTreeMap<Arc<str>, BTreeSet<HostClaim>>,
+    references: References,
 }
 
 impl Model {
@@ -64,6 +69,21 @@ impl Model {
     /// Who claims a host name, the strongest claim first.
     pub fn claims(&self, host: &str) -> impl Iterator<Item = &HostClaim> {
         self.hosts.get(host).into_iter().flatten()
+    }
+
+    /// What routes refer to.
+    pub fn references(&self) -> &References {
+        &self.references
+    }
+
+    /// A route, by its key.
+    pub fn route(&self, key: &ObjectKey) -> Option<&Arc<Route>> {
+        let objects = self.namespaces.get(&key.namespace)?;
+        match key.kind {
+            Kind::HTTPRoute => objects.http_routes.get(&key.name),
+            Kind::GRPCRoute => objects.grpc_routes.get(&key.name),
+            _ => None,
+        }
     }
 
     /// A pod.
@@ -125,6 +145,7 @@ impl Model {
                     self.claim(claim, is_there);
                 }
             }
+            Some(Object::Route(route)) => self.references.note(route, is_there),
             _ => {}
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::objects::{
     AuthorizationPolicy, EndpointSlice, Kind, Labels, Namespace, Object, ObjectKey,
-    PeerAuthentication, Pod, Service, ServiceAccount, ServiceEntry, WorkloadEntry,
+    PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount, ServiceEntry,
+    WorkloadEntry,
 };
 
 type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
@@ -27,6 +28,12 @@ pub struct NamespaceObjects {
     pub workload_entries: ByName<WorkloadEntry>,
     /// Outside services.
     pub service_entries: ByName<ServiceEntry>,
+    /// HTTPRoutes.
+    pub http_routes: ByName<Route>,
+    /// GRPCRoutes.
+    pub grpc_routes: ByName<Route>,
+    /// Permissions to refer to objects of this namespace.
+    pub reference_grants: ByName<ReferenceGrant>,
     /// Authorisation policies.
     pub authorization_policies: ByName<AuthorizationPolicy>,
     /// Peer authentications.
@@ -92,6 +99,9 @@ impl NamespaceObjects {
             && self.slices.is_empty()
             && self.workload_entries.is_empty()
             && self.service_entries.is_empty()
+            && self.http_routes.is_empty()
+            && self.grpc_routes.is_empty()
+            && self.reference_grants.is_empty()
             && self.authorization_policies.is_empty()
             && self.peer_authentications.is_empty()
     }
@@ -113,6 +123,9 @@ impl NamespaceObjects {
             .chain(of(Kind::EndpointSlice, name, &self.slices))
             .chain(of(Kind::WorkloadEntry, name, &self.workload_entries))
             .chain(of(Kind::ServiceEntry, name, &self.service_entries))
+            .chain(of(Kind::HTTPRoute, name, &self.http_routes))
+            .chain(of(Kind::GRPCRoute, name, &self.grpc_routes))
+            .chain(of(Kind::ReferenceGrant, name, &self.reference_grants))
             .chain(of(Kind::AuthorizationPolicy, name, &self.authorization_policies))
             .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
     }
@@ -132,6 +145,11 @@ impl NamespaceObjects {
                 self.workload_entries.get(name).cloned().map(Object::WorkloadEntry)
             }
             Kind::ServiceEntry => self.service_entries.get(name).cloned().map(Object::ServiceEntry),
+            Kind::HTTPRoute => self.http_routes.get(name).cloned().map(Object::Route),
+            Kind::GRPCRoute => self.grpc_routes.get(name).cloned().map(Object::Route),
+            Kind::ReferenceGrant => {
+                self.reference_grants.get(name).cloned().map(Object::ReferenceGrant)
+            }
             Kind::AuthorizationPolicy => {
                 self.authorization_policies.get(name).cloned().map(Object::AuthorizationPolicy)
             }
@@ -183,6 +201,9 @@ impl NamespaceObjects {
             }
             Kind::WorkloadEntry => put!(workload_entries, WorkloadEntry),
             Kind::ServiceEntry => put!(service_entries, ServiceEntry),
+            Kind::HTTPRoute => put!(http_routes, Route),
+            Kind::GRPCRoute => put!(grpc_routes, Route),
+            Kind::ReferenceGrant => put!(reference_grants, ReferenceGrant),
             Kind::AuthorizationPolicy => put!(authorization_policies, AuthorizationPolicy),
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
         }

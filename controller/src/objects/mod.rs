@@ -6,6 +6,7 @@
 //! label sets) are shared through a [`Pool`].
 
 mod core;
+mod duration;
 mod fields;
 mod istio;
 mod locate;
@@ -15,6 +16,7 @@ mod policy;
 mod policy_rules;
 mod pool;
 mod read;
+mod route;
 mod service;
 mod slice;
 
@@ -36,6 +38,11 @@ pub use policy::{
 };
 pub use pool::Pool;
 pub use read::{Header, ReadError, header, items, read, read_item, sniff, unreadable};
+pub use route::{
+    BackendRef, CorsRule, GrantFrom, GrantTo, HeaderEdit, MirrorRule, NamedMatch, ParentKind,
+    ParentRef, PathChange, RedirectRule, ReferenceGrant, RetryRule, RewriteRule, Route,
+    RouteBackend, RouteFilter, RouteKind, RouteMatch, RoutePath, RouteRule, TextMatch,
+};
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
 
@@ -58,6 +65,12 @@ pub enum Kind {
     WorkloadEntry,
     /// `networking.istio.io`
     ServiceEntry,
+    /// `gateway.networking.k8s.io`
+    HTTPRoute,
+    /// `gateway.networking.k8s.io`
+    GRPCRoute,
+    /// `gateway.networking.k8s.io`
+    ReferenceGrant,
     /// `security.istio.io`
     AuthorizationPolicy,
     /// `security.istio.io`
@@ -78,6 +91,9 @@ impl Kind {
             ("discovery.k8s.io", "EndpointSlice") => Self::EndpointSlice,
             ("networking.istio.io", "WorkloadEntry") => Self::WorkloadEntry,
             ("networking.istio.io", "ServiceEntry") => Self::ServiceEntry,
+            ("gateway.networking.k8s.io", "HTTPRoute") => Self::HTTPRoute,
+            ("gateway.networking.k8s.io", "GRPCRoute") => Self::GRPCRoute,
+            ("gateway.networking.k8s.io", "ReferenceGrant") => Self::ReferenceGrant,
             ("security.istio.io", "AuthorizationPolicy") => Self::AuthorizationPolicy,
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
             _ => return None,
@@ -88,7 +104,13 @@ impl Kind {
     /// is known is a document that was cut short within the kind's name.
     pub fn is_group_read(api_version: &str) -> bool {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        matches!(group, "" | "discovery.k8s.io" | "networking.istio.io" | "security.istio.io")
+        matches!(
+            group,
+            "" | "discovery.k8s.io"
+                | "gateway.networking.k8s.io"
+                | "networking.istio.io"
+                | "security.istio.io"
+        )
     }
 
     /// Whether objects of this kind live in no namespace.
@@ -156,6 +178,10 @@ pub enum Object {
     WorkloadEntry(Arc<WorkloadEntry>),
     /// A service outside of the cluster.
     ServiceEntry(Arc<ServiceEntry>),
+    /// A route of the Gateway API.
+    Route(Arc<Route>),
+    /// A permission to refer across namespaces.
+    ReferenceGrant(Arc<ReferenceGrant>),
     /// An authorisation policy.
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     /// Whether plaintext is taken.
@@ -174,6 +200,8 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::Route(route) => route.kind.kind(),
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
@@ -190,6 +218,8 @@ impl Object {
             Self::EndpointSlice(object) => &object.meta,
             Self::WorkloadEntry(object) => &object.meta,
             Self::ServiceEntry(object) => &object.meta,
+            Self::Route(object) => &object.meta,
+            Self::ReferenceGrant(object) => &object.meta,
             Self::AuthorizationPolicy(object) => &object.meta,
             Self::PeerAuthentication(object) => &object.meta,
         }

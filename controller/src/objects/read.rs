@@ -12,6 +12,7 @@ use super::locate::line_of;
 use super::meta::RawMeta;
 use super::peer::{self, RawPeerAuthentication};
 use super::policy::{self, RawAuthorizationPolicy, RawReach};
+use super::route::{self, RawGrant, RawGrpcRoute, RawHttpRoute};
 use super::service::{self, RawServiceSpec};
 use super::slice::{self, RawSlice};
 use super::{
@@ -274,6 +275,22 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
             let meta = raw.metadata.build(kind, pool)?;
             let spec = raw.spec.ok_or_else(missing)?;
             Object::ServiceEntry(Arc::new(istio::service_entry(meta, &spec, pool)?))
+        }
+        Kind::HTTPRoute => {
+            let raw: StrictDocument<RawHttpRoute> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            Object::Route(Arc::new(route::http_route(meta, &raw.spec.unwrap_or_default(), pool)?))
+        }
+        Kind::GRPCRoute => {
+            let raw: StrictDocument<RawGrpcRoute> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            Object::Route(Arc::new(route::grpc_route(meta, &raw.spec.unwrap_or_default(), pool)?))
+        }
+        Kind::ReferenceGrant => {
+            let raw: StrictDocument<RawGrant> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.ok_or_else(missing)?;
+            Object::ReferenceGrant(Arc::new(route::reference_grant(meta, &spec, pool)?))
         }
         Kind::AuthorizationPolicy => {
             let raw: StrictDocument<RawAuthorizationPolicy> = typed(input)?;

@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::model::{Model, NamespaceObjects};
-use crate::objects::{EndpointSlice, Kind, Labels, Object, ObjectKey};
+use crate::model::{Model, NamespaceObjects, Referent};
+use crate::objects::{EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route};
 
 use super::names;
+use super::route;
 use super::settings::Settings;
 
 /// More selectors of one namespace than these aren't compared one by one: all its workloads are looked at anew.
@@ -30,6 +31,12 @@ pub(super) struct Dirty {
     uids: BTreeSet<Arc<str>>,
     /// Namespace and name of services whose listed endpoints are concerned.
     services: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Routes of these namespaces are concerned.
+    routes_of: BTreeSet<Arc<str>>,
+    /// Routes that send something there are concerned.
+    backends: BTreeSet<Referent>,
+    /// Names of gateways whose routes changed: whoever asks for them as waypoints is concerned.
+    gateways: BTreeSet<Arc<str>>,
     is_everything: bool,
     /// Addresses may have to be given out anew.
     pub(super) concerns_addresses: bool,
@@ -65,7 +72,10 @@ impl Dirty {
                 self.concerns_addresses = true;
                 self.selector(&key.namespace, &service.selector);
                 self.hosts.insert(names::service_host(service, settings).into());
-                self.services.insert((key.namespace.clone(), key.name.clone()));
+                let (namespace, name) = (key.namespace.clone(), key.name.clone());
+                let kind = ParentKind::Service;
+                self.backends.insert(Referent::Object(kind, namespace.clone(), name.clone()));
+                self.services.insert((namespace, name));
             }
             Object::ServiceEntry(entry) => {
                 self.concerns_addresses = true;
@@ -95,6 +105,10 @@ impl Dirty {
             Object::Pod(pod) => {
                 self.uids.insert(pod.uid.clone());
             }
+            Object::Route(route) => self.route(route),
+            Object::ReferenceGrant(grant) => {
+                self.routes_of.extend(grant.from.iter().map(|from| from.namespace.clone()));
+            }
             Object::WorkloadEntry(_) | Object::ServiceAccount(_) => {}
         }
     }
@@ -105,6 +119,7 @@ impl Dirty {
             let known = self.objects.into_iter().chain(model.keys());
             return known.collect();
         }
+        self.routes(model);
         for host in std::mem::take(&mut self.hosts) {
             self.claimants(&host, model);
         }
@@ -129,6 +144,45 @@ impl Dirty {
             }
         }
         self.objects.into_iter().collect()
+    }
+
+    /// A route's parents, which have its rules.
+    fn route(&mut self, changed: &Route) {
+        self.objects.extend(route::parents_of(changed));
+        let gateways = changed.parents.iter().filter(|parent| parent.kind == ParentKind::Gateway);
+        self.gateways.extend(gateways.map(|parent| parent.name.clone()));
+    }
+
+    /// Parents of routes whose references may lead elsewhere now.
+    fn routes(&mut self, model: &Model) {
+        let namespaces = self.routes_of.iter().chain(&self.namespaces);
+        let objects: Vec<_> = namespaces.filter_map(|name| model.namespace(name)).collect();
+        for objects in objects {
+            let routes = objects.http_routes.values().chain(objects.grpc_routes.values());
+            routes.for_each(|route| self.route(route));
+        }
+        let backends = std::mem::take(&mut self.backends).into_iter();
+        let backends = backends.chain(self.hosts.iter().cloned().map(Referent::Host));
+        let keys: Vec<_> = backends
+            .flat_map(|it| model.references().used(&it).cloned().collect::<Vec<_>>())
+            .collect();
+        keys.iter().filter_map(|key| model.route(key)).for_each(|route| self.route(route));
+        if self.gateways.is_empty() {
+            return;
+        }
+        for (name, objects) in model.namespaces() {
+            let of_namespace = objects.label(route::USE_WAYPOINT);
+            let asks = |labels: &Labels| {
+                let gateway = labels.get(route::USE_WAYPOINT).or(of_namespace);
+                gateway.is_some_and(|gateway| self.gateways.contains(gateway))
+            };
+            let services = objects.services.values().filter(|it| asks(&it.meta.labels));
+            let services = services.map(|it| (Kind::Service, it.meta.name.clone()));
+            let entries = objects.service_entries.values().filter(|it| asks(&it.meta.labels));
+            let entries = entries.map(|it| (Kind::ServiceEntry, it.meta.name.clone()));
+            let keys = services.chain(entries);
+            self.objects.extend(keys.map(|(kind, own)| ObjectKey::new(kind, name.clone(), own)));
+        }
     }
 
     fn selector(&mut self, namespace: &Arc<str>, selector: &Arc<Labels>) {

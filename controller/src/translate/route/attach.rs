@@ -1,0 +1,132 @@
+//! Which routes count for a frontend, for which ports and callers, and why the others don't.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::Referent;
+use crate::objects::{ParentKind, Route, RouteKind};
+use crate::translate::view::View;
+
+use super::frontend::Frontend;
+
+/// Whom a route counts for, the most particular first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Audience {
+    /// Callers of a namespace that has routes of its own.
+    Namespace(Arc<str>),
+    /// Everybody.
+    Everyone,
+    /// Everybody, where no other route counts: it is attached to the waypoint.
+    Waypoint,
+}
+
+/// A route that counts.
+#[derive(Debug)]
+pub(super) struct Attachment<'a> {
+    pub(super) route: &'a Route,
+    pub(super) audience: Audience,
+    /// Of the frontend, those that it counts for.
+    pub(super) ports: Vec<u16>,
+}
+
+/// A route that doesn't.
+#[derive(Debug)]
+pub(super) struct Refused<'a> {
+    pub(super) route: &'a Route,
+    /// Place among the route's parents.
+    pub(super) parent: usize,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Plan<'a> {
+    pub(super) attached: Vec<Attachment<'a>>,
+    pub(super) refused: Vec<Refused<'a>>,
+}
+
+/// Reason for a route whose kind isn't the one that the port belongs to.
+const CONFLICT: &str = "Conflicted";
+
+/// The specification forbids to merge HTTPRoutes with GRPCRoutes: on one port the oldest route's kind counts, and routes
+/// of the other are refused there.
+pub(super) fn plan<'a>(view: &View<'a>, frontend: &Frontend<'_>) -> Plan<'a> {
+    let mut plan = Plan::default();
+    let mut kinds: HashMap<(Audience, u16), (RouteKind, String)> = HashMap::new();
+    let own = candidates(view, &frontend.referent(), |parent| {
+        frontend.kind == parent.kind
+            && frontend.meta.name == parent.name
+            && frontend.meta.namespace == parent.namespace
+    });
+    for (route, parent) in own {
+        let audience = match route.meta.namespace == frontend.meta.namespace {
+            true => Audience::Everyone,
+            false => Audience::Namespace(route.meta.namespace.clone()),
+        };
+        let ports = route.parents.get(parent).map(|it| frontend.ports_of(it)).unwrap_or_default();
+        if ports.is_empty() {
+            let message = format!("{} has no such port", frontend.meta.name);
+            let reason = "NoMatchingParent";
+            plan.refused.push(Refused { route, parent, reason, message });
+            continue;
+        }
+        attach(&mut plan, &mut kinds, (route, parent), audience, ports);
+    }
+    let Some((namespace, name)) = &frontend.waypoint else {
+        return plan;
+    };
+    let referent = Referent::Object(ParentKind::Gateway, namespace.clone(), name.clone());
+    let of_waypoint = candidates(view, &referent, |parent| {
+        parent.kind == ParentKind::Gateway && parent.name == *name && parent.namespace == *namespace
+    });
+    for (route, parent) in of_waypoint {
+        let reference = route.parents.get(parent);
+        if reference.is_some_and(|it| super::status::gateway_refusal(view, route, it).is_some()) {
+            continue;
+        }
+        let ports = frontend.ports.iter().map(|(_, port)| *port).collect();
+        attach(&mut plan, &mut kinds, (route, parent), Audience::Waypoint, ports);
+    }
+    plan
+}
+
+fn attach<'a>(
+    plan: &mut Plan<'a>,
+    kinds: &mut HashMap<(Audience, u16), (RouteKind, String)>,
+    (route, parent): (&'a Route, usize),
+    audience: Audience,
+    ports: Vec<u16>,
+) {
+    let taken = ports.iter().find_map(|port| {
+        kinds.get(&(audience.clone(), *port)).filter(|(kind, _)| *kind != route.kind)
+    });
+    if let Some((kind, older)) = taken {
+        let message = format!("{} {older} is older, and the kinds can't be merged", kind.kind());
+        plan.refused.push(Refused { route, parent, reason: CONFLICT, message });
+        return;
+    }
+    for port in &ports {
+        let name = || format!("{}/{}", route.meta.namespace, route.meta.name);
+        kinds.entry((audience.clone(), *port)).or_insert_with(|| (route.kind, name()));
+    }
+    plan.attached.push(Attachment { route, audience, ports });
+}
+
+/// Routes with the places of their references to one parent, the oldest route first, then by name.
+fn candidates<'a>(
+    view: &View<'a>,
+    referent: &Referent,
+    is_meant: impl Fn(&crate::objects::ParentRef) -> bool,
+) -> Vec<(&'a Route, usize)> {
+    let keys = view.model.references().attached(referent);
+    let mut routes: Vec<&Route> =
+        keys.filter_map(|key| view.model.route(key)).map(|route| &**route).collect();
+    routes.sort_by_key(|route| {
+        (route.meta.created, &route.meta.namespace, &route.meta.name, route.kind)
+    });
+    let references = |route: &'a Route| {
+        let parents = route.parents.iter().enumerate();
+        parents.filter(|(_, parent)| is_meant(parent)).map(move |(at, _)| (route, at)).collect()
+    };
+    routes.into_iter().flat_map(|route| -> Vec<_> { references(route) }).collect()
+}
