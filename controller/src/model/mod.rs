@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 pub use hosts::HostClaim;
 pub use namespace::NamespaceObjects;
-pub use references::{References, Referent};
+pub use references::{References, Referent, full_host};
 
 use crate::objects::{
-    Kind, Node, Object, ObjectChange, ObjectKey, Pod, Route, Service, ServiceEntry,
+    DestinationRule, Kind, Node, Object, ObjectChange, ObjectKey, Pod, Route, Service,
+    ServiceEntry, VirtualService,
 };
 
 /// Namespace and name of a pod.
@@ -86,6 +87,21 @@ impl Model {
         }
     }
 
+    /// Every host name that somebody claims, in order.
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.hosts.keys()
+    }
+
+    /// A virtual service.
+    pub fn virtual_service(&self, namespace: &str, name: &str) -> Option<&Arc<VirtualService>> {
+        self.namespaces.get(namespace)?.virtual_services.get(name)
+    }
+
+    /// A destination rule.
+    pub fn destination_rule(&self, key: &ObjectKey) -> Option<&Arc<DestinationRule>> {
+        self.namespaces.get(&key.namespace)?.destination_rules.get(&key.name)
+    }
+
     /// A pod.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
         self.namespaces.get(namespace)?.pods.get(name)
@@ -145,7 +161,13 @@ impl Model {
                     self.claim(claim, is_there);
                 }
             }
-            Some(Object::Route(route)) => self.references.note(route, is_there),
+            Some(Object::Route(route)) => self.references.note_route(route, is_there),
+            Some(Object::VirtualService(it)) => {
+                self.references.note_virtual(it, is_there, dns_domain);
+            }
+            Some(Object::DestinationRule(it)) => {
+                self.references.note_rule(it, is_there, dns_domain);
+            }
             _ => {}
         }
     }

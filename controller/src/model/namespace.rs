@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::objects::{
-    AuthorizationPolicy, EndpointSlice, Kind, Labels, Namespace, Object, ObjectKey,
-    PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount, ServiceEntry,
-    WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Kind, Labels, Namespace, Object,
+    ObjectKey, PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount,
+    ServiceEntry, VirtualService, WorkloadEntry,
 };
 
 type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
@@ -34,6 +34,10 @@ pub struct NamespaceObjects {
     pub grpc_routes: ByName<Route>,
     /// Permissions to refer to objects of this namespace.
     pub reference_grants: ByName<ReferenceGrant>,
+    /// Istio's routes.
+    pub virtual_services: ByName<VirtualService>,
+    /// Subsets of services.
+    pub destination_rules: ByName<DestinationRule>,
     /// Authorisation policies.
     pub authorization_policies: ByName<AuthorizationPolicy>,
     /// Peer authentications.
@@ -102,6 +106,8 @@ impl NamespaceObjects {
             && self.http_routes.is_empty()
             && self.grpc_routes.is_empty()
             && self.reference_grants.is_empty()
+            && self.virtual_services.is_empty()
+            && self.destination_rules.is_empty()
             && self.authorization_policies.is_empty()
             && self.peer_authentications.is_empty()
     }
@@ -126,6 +132,8 @@ impl NamespaceObjects {
             .chain(of(Kind::HTTPRoute, name, &self.http_routes))
             .chain(of(Kind::GRPCRoute, name, &self.grpc_routes))
             .chain(of(Kind::ReferenceGrant, name, &self.reference_grants))
+            .chain(of(Kind::VirtualService, name, &self.virtual_services))
+            .chain(of(Kind::DestinationRule, name, &self.destination_rules))
             .chain(of(Kind::AuthorizationPolicy, name, &self.authorization_policies))
             .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
     }
@@ -149,6 +157,12 @@ impl NamespaceObjects {
             Kind::GRPCRoute => self.grpc_routes.get(name).cloned().map(Object::Route),
             Kind::ReferenceGrant => {
                 self.reference_grants.get(name).cloned().map(Object::ReferenceGrant)
+            }
+            Kind::VirtualService => {
+                self.virtual_services.get(name).cloned().map(Object::VirtualService)
+            }
+            Kind::DestinationRule => {
+                self.destination_rules.get(name).cloned().map(Object::DestinationRule)
             }
             Kind::AuthorizationPolicy => {
                 self.authorization_policies.get(name).cloned().map(Object::AuthorizationPolicy)
@@ -204,6 +218,8 @@ impl NamespaceObjects {
             Kind::HTTPRoute => put!(http_routes, Route),
             Kind::GRPCRoute => put!(grpc_routes, Route),
             Kind::ReferenceGrant => put!(reference_grants, ReferenceGrant),
+            Kind::VirtualService => put!(virtual_services, VirtualService),
+            Kind::DestinationRule => put!(destination_rules, DestinationRule),
             Kind::AuthorizationPolicy => put!(authorization_policies, AuthorizationPolicy),
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
         }

@@ -6,6 +6,7 @@
 //! label sets) are shared through a [`Pool`].
 
 mod core;
+mod destination_rule;
 mod duration;
 mod fields;
 mod istio;
@@ -19,6 +20,7 @@ mod read;
 mod route;
 mod service;
 mod slice;
+mod virtual_service;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use self::core::{Namespace, Node, Phase, Pod, ServiceAccount};
+pub use destination_rule::DestinationRule;
 pub use fields::FieldError;
 pub use istio::{
     EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
@@ -45,6 +48,12 @@ pub use route::{
 };
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
+pub use virtual_service::{
+    AbortAnswer, ClaimMatch, ConnectionMatch, LabelPair, RedirectPort, RetryCondition, Share,
+    VirtualConnection, VirtualCors, VirtualDestination, VirtualFault, VirtualHeaders, VirtualHttp,
+    VirtualMatch, VirtualOutcome, VirtualRedirect, VirtualRetry, VirtualRewrite, VirtualRoute,
+    VirtualService,
+};
 
 /// What an object is. The order is that in which kinds are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -71,6 +80,10 @@ pub enum Kind {
     GRPCRoute,
     /// `gateway.networking.k8s.io`
     ReferenceGrant,
+    /// `networking.istio.io`
+    VirtualService,
+    /// `networking.istio.io`
+    DestinationRule,
     /// `security.istio.io`
     AuthorizationPolicy,
     /// `security.istio.io`
@@ -94,6 +107,8 @@ impl Kind {
             ("gateway.networking.k8s.io", "HTTPRoute") => Self::HTTPRoute,
             ("gateway.networking.k8s.io", "GRPCRoute") => Self::GRPCRoute,
             ("gateway.networking.k8s.io", "ReferenceGrant") => Self::ReferenceGrant,
+            ("networking.istio.io", "VirtualService") => Self::VirtualService,
+            ("networking.istio.io", "DestinationRule") => Self::DestinationRule,
             ("security.istio.io", "AuthorizationPolicy") => Self::AuthorizationPolicy,
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
             _ => return None,
@@ -182,6 +197,10 @@ pub enum Object {
     Route(Arc<Route>),
     /// A permission to refer across namespaces.
     ReferenceGrant(Arc<ReferenceGrant>),
+    /// Istio's routes.
+    VirtualService(Arc<VirtualService>),
+    /// Subsets of a service.
+    DestinationRule(Arc<DestinationRule>),
     /// An authorisation policy.
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     /// Whether plaintext is taken.
@@ -202,6 +221,8 @@ impl Object {
             Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::Route(route) => route.kind.kind(),
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
@@ -220,6 +241,8 @@ impl Object {
             Self::ServiceEntry(object) => &object.meta,
             Self::Route(object) => &object.meta,
             Self::ReferenceGrant(object) => &object.meta,
+            Self::VirtualService(object) => &object.meta,
+            Self::DestinationRule(object) => &object.meta,
             Self::AuthorizationPolicy(object) => &object.meta,
             Self::PeerAuthentication(object) => &object.meta,
         }

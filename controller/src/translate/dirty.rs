@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::model::{Model, NamespaceObjects, Referent};
-use crate::objects::{EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route};
+use crate::model::{Model, NamespaceObjects, Referent, full_host};
+use crate::objects::{
+    EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route, VirtualService,
+};
 
 use super::names;
 use super::route;
@@ -35,6 +37,8 @@ pub(super) struct Dirty {
     routes_of: BTreeSet<Arc<str>>,
     /// Routes that send something there are concerned.
     backends: BTreeSet<Referent>,
+    /// Behind `*.`: whoever answers to a host below is concerned.
+    wide_hosts: BTreeSet<Arc<str>>,
     /// Names of gateways whose routes changed: whoever asks for them as waypoints is concerned.
     gateways: BTreeSet<Arc<str>>,
     is_everything: bool,
@@ -106,6 +110,15 @@ impl Dirty {
                 self.uids.insert(pod.uid.clone());
             }
             Object::Route(route) => self.route(route),
+            Object::VirtualService(it) => {
+                self.virtual_service(it, &settings.dns_domain);
+                let (namespace, name) = (key.namespace.clone(), key.name.clone());
+                self.backends.insert(Referent::Virtual(namespace, name));
+            }
+            Object::DestinationRule(rule) => {
+                let host = full_host(&rule.host, &key.namespace, &settings.dns_domain);
+                self.backends.insert(Referent::Host(host));
+            }
             Object::ReferenceGrant(grant) => {
                 self.routes_of.extend(grant.from.iter().map(|from| from.namespace.clone()));
             }
@@ -114,12 +127,12 @@ impl Dirty {
     }
 
     /// The objects, in order.
-    pub(super) fn expand(mut self, model: &Model) -> BTreeSet<ObjectKey> {
+    pub(super) fn expand(mut self, model: &Model, dns_domain: &str) -> BTreeSet<ObjectKey> {
         if self.is_everything {
             let known = self.objects.into_iter().chain(model.keys());
             return known.collect();
         }
-        self.routes(model);
+        self.routes(model, dns_domain);
         for host in std::mem::take(&mut self.hosts) {
             self.claimants(&host, model);
         }
@@ -153,8 +166,17 @@ impl Dirty {
         self.gateways.extend(gateways.map(|parent| parent.name.clone()));
     }
 
+    /// The hosts of a virtual service: whoever answers to them has its rules.
+    fn virtual_service(&mut self, changed: &VirtualService, dns_domain: &str) {
+        let namespace = &changed.meta.namespace;
+        let hosts = changed.hosts.iter().map(|host| full_host(host, namespace, dns_domain));
+        let (wide, plain): (Vec<_>, Vec<_>) = hosts.partition(|host| host.starts_with('*'));
+        self.hosts.extend(plain);
+        self.wide_hosts.extend(wide);
+    }
+
     /// Parents of routes whose references may lead elsewhere now.
-    fn routes(&mut self, model: &Model) {
+    fn routes(&mut self, model: &Model, dns_domain: &str) {
         let namespaces = self.routes_of.iter().chain(&self.namespaces);
         let objects: Vec<_> = namespaces.filter_map(|name| model.namespace(name)).collect();
         for objects in objects {
@@ -163,10 +185,22 @@ impl Dirty {
         }
         let backends = std::mem::take(&mut self.backends).into_iter();
         let backends = backends.chain(self.hosts.iter().cloned().map(Referent::Host));
-        let keys: Vec<_> = backends
-            .flat_map(|it| model.references().used(&it).cloned().collect::<Vec<_>>())
-            .collect();
-        keys.iter().filter_map(|key| model.route(key)).for_each(|route| self.route(route));
+        let users: Vec<_> = backends.flat_map(|it| users(model, &it)).collect();
+        for key in &users {
+            if let Some(route) = model.route(key) {
+                self.route(route);
+            } else if let Some(it) = model.virtual_service(&key.namespace, &key.name) {
+                self.virtual_service(it, dns_domain);
+            }
+        }
+        let is_below = |host: &Arc<str>| {
+            let mut wide = self.wide_hosts.iter();
+            wide.any(|it| it.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix)))
+        };
+        if !self.wide_hosts.is_empty() {
+            let below: Vec<_> = model.hosts().filter(|host| is_below(host)).cloned().collect();
+            self.hosts.extend(below);
+        }
         if self.gateways.is_empty() {
             return;
         }
@@ -229,6 +263,18 @@ impl Dirty {
             }
         }
     }
+}
+
+/// Routes that send something there, and those that delegate to these.
+fn users(model: &Model, referent: &Referent) -> Vec<ObjectKey> {
+    let direct: Vec<ObjectKey> = model.references().used(referent).cloned().collect();
+    let delegating = |key: &ObjectKey| {
+        let referent = Referent::Virtual(key.namespace.clone(), key.name.clone());
+        model.references().used(&referent).cloned().collect::<Vec<_>>()
+    };
+    let virtuals = direct.iter().filter(|key| key.kind == Kind::VirtualService);
+    let delegating: Vec<_> = virtuals.flat_map(delegating).collect();
+    direct.into_iter().chain(delegating).collect()
 }
 
 fn select(

@@ -10,7 +10,7 @@ use crate::objects::{
 use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::peer;
-use super::route::route_status;
+use super::route::{route_status, rule_status, virtual_status};
 use super::settings::EntryVisibility;
 use super::view::View;
 use super::waypoint::{self, Binding, User};
@@ -67,6 +67,8 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         }
         Object::ServiceEntry(entry) => service_entry(view, entry),
         Object::Route(route) => route_status(view, route),
+        Object::VirtualService(object) => virtual_status(view, object),
+        Object::DestinationRule(rule) => rule_status(rule),
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
         Object::Namespace(_)

@@ -6,6 +6,7 @@ mod policies;
 mod routes;
 mod scale;
 mod services;
+mod virtual_services;
 mod waypoints;
 
 use std::collections::BTreeMap;

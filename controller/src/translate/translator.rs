@@ -132,7 +132,7 @@ impl Translator {
             self.addresses = addresses;
         }
         let concerns_strict = dirty.concerns_strict;
-        let mut objects = dirty.expand(&self.model);
+        let mut objects = dirty.expand(&self.model, &self.settings.dns_domain);
         if concerns_strict {
             objects.insert(strict_key(&self.settings));
         }
@@ -225,7 +225,9 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             | Object::Node(_)
             | Object::ServiceAccount(_)
             | Object::Route(_)
-            | Object::ReferenceGrant(_),
+            | Object::ReferenceGrant(_)
+            | Object::VirtualService(_)
+            | Object::DestinationRule(_),
         )
         | None => Vec::new(),
     }

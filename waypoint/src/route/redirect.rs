@@ -41,16 +41,13 @@ impl Redirect {
         let authority = self.authority.as_deref().unwrap_or(request.authority);
         let port = match self.port {
             RedirectPort::Number(port) => Some(port),
-            RedirectPort::Authority => port_of(authority),
+            // One that was the old scheme's own isn't the new one's.
+            RedirectPort::Authority => port_of(authority)
+                .filter(|port| self.authority.is_some() || own_port(request.scheme) != Some(*port)),
             RedirectPort::Scheme => None,
             RedirectPort::Request => Some(request.port),
         };
-        let of_scheme = match scheme {
-            "http" => Some(80),
-            "https" => Some(443),
-            _ => None,
-        };
-        let port = port.filter(|port| of_scheme != Some(*port));
+        let port = port.filter(|port| own_port(scheme) != Some(*port));
         let host = host_of(authority);
         let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
@@ -60,6 +57,14 @@ impl Redirect {
         };
         let mark = if request.query.is_empty() { "" } else { "?" };
         format!("{scheme}://{open}{host}{close}{port}{path}{mark}{}", request.query)
+    }
+}
+
+fn own_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
     }
 }
 
@@ -118,5 +123,6 @@ mod tests {
             assert_eq!(found, wanted, "{port:?}");
         }
         assert_eq!(location(&redirect(), "[fd00::1]:80", ""), "http://[fd00::1]/a/b");
+        assert_eq!(location(&secure, "x.example:80", ""), "https://x.example/a/b");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::matcher::{check_count, check_length};
 use super::refs::{BackendRef, RawRef};
 use crate::objects::Pool;
 use crate::objects::fields::{self, FieldError, Port};
@@ -203,6 +204,7 @@ pub(super) fn filters(
     field: &str,
     pool: &mut Pool,
 ) -> Result<Box<[RouteFilter]>, FieldError> {
+    check_count(raw.len(), 16, &format!("{field}.filters"))?;
     let raw = raw.iter().enumerate();
     raw.map(|(at, raw)| filter(raw, meta, &format!("{field}.filters[{at}]"), pool)).collect()
 }
@@ -244,7 +246,9 @@ fn filter(
                 path: path_change(rewrite.path.as_ref(), &field, pool)?,
             })
         }
-        "CORS" => RouteFilter::Cors(given(&raw.cors, field, "cors")?.build(pool)),
+        "CORS" => RouteFilter::Cors(
+            given(&raw.cors, field, "cors")?.build(&format!("{field}.cors"), pool)?,
+        ),
         // The specification: a filter must never be skipped, its requests get an error instead.
         other => RouteFilter::Unsupported(pool.text(other)),
     })
@@ -252,6 +256,8 @@ fn filter(
 
 impl RawHeaderEdit {
     pub(super) fn build(&self, field: &str, pool: &mut Pool) -> Result<HeaderEdit, FieldError> {
+        let counts = [self.set.len(), self.add.len(), self.remove.len()];
+        check_count(counts.into_iter().max().unwrap_or_default(), 16, field)?;
         let mut pairs = |raw: &[RawHeader], list: &str| {
             let pairs = raw.iter().enumerate().map(|(at, header)| {
                 let field = format!("{field}.{list}[{at}]");
@@ -285,6 +291,7 @@ pub(in crate::objects) fn check_header(
         "transfer-encoding",
         "upgrade",
     ];
+    check_length(value.unwrap_or(name), field)?;
     let lower = name.to_ascii_lowercase();
     let is_authority = lower == ":authority" || lower == "host";
     let is_name = ::http::HeaderName::from_bytes(lower.as_bytes()).is_ok();
@@ -342,18 +349,29 @@ impl RawRedirect {
 }
 
 impl RawCors {
-    fn build(&self, pool: &mut Pool) -> CorsRule {
-        let mut texts =
-            |list: &[String]| list.iter().map(|text| pool.text(text)).collect::<Box<[_]>>();
-        CorsRule {
-            origins: texts(&self.allow_origins),
-            methods: texts(&self.allow_methods),
-            headers: texts(&self.allow_headers),
-            exposed: texts(&self.expose_headers),
+    fn build(&self, field: &str, pool: &mut Pool) -> Result<CorsRule, FieldError> {
+        let mut texts = |list: &[String], name: &str, are_names: bool| {
+            let field = format!("{field}.{name}");
+            check_count(list.len(), 64, &field)?;
+            let texts = list.iter().map(|text| {
+                check_length(text, &field)?;
+                // Methods have the same letters as names of headers (RFC 9110 section 9.1).
+                match !are_names || ::http::HeaderName::from_bytes(text.as_bytes()).is_ok() {
+                    true => Ok(pool.text(text)),
+                    false => Err(FieldError::new(&field, format!("{text:?} is no name"))),
+                }
+            });
+            texts.collect::<Result<Box<[_]>, FieldError>>()
+        };
+        Ok(CorsRule {
+            origins: texts(&self.allow_origins, "allowOrigins", false)?,
+            methods: texts(&self.allow_methods, "allowMethods", true)?,
+            headers: texts(&self.allow_headers, "allowHeaders", true)?,
+            exposed: texts(&self.expose_headers, "exposeHeaders", true)?,
             allows_credentials: self.allow_credentials,
             // The Gateway API's default.
             max_age_s: self.max_age.unwrap_or(5),
-        }
+        })
     }
 }
 
@@ -389,6 +407,7 @@ fn path_change(
     let field = format!("{field}.path.{name}");
     let text = text.as_deref().ok_or_else(|| FieldError::new(&field, "is missing"))?;
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"?#".contains(&byte);
+    check_length(text, &field)?;
     if !text.bytes().all(is_plain) {
         return Err(FieldError::new(field, format!("{text:?} is no path")));
     }

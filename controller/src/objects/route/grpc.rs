@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 
 use super::filter::{self, RawFilter, RouteFilter};
 use super::http::{RawBackend, backends, hostnames};
-use super::matcher::{self, RawNamed, RoutePath, TextMatch, ValueType};
+use super::matcher::{self, RawNamed, RoutePath, TextMatch, ValueType, check_count};
 use super::refs::{self, RawParentRef};
 use super::{Route, RouteKind, RouteMatch, RouteRule};
 use crate::objects::Pool;
@@ -63,6 +63,7 @@ pub(in crate::objects) fn grpc_route(
     if raw.use_default_gateways.is_some() {
         ignored.push("spec.useDefaultGateways".to_owned());
     }
+    check_count(raw.rules.len(), 16, "spec.rules")?;
     let mut rules = Vec::with_capacity(raw.rules.len());
     for (at, raw) in raw.rules.iter().enumerate() {
         let field = format!("spec.rules[{at}]");
@@ -84,6 +85,7 @@ pub(in crate::objects) fn grpc_route(
 fn rule(raw: &RawRule, meta: &Meta, field: &str, pool: &mut Pool) -> Result<RouteRule, FieldError> {
     let default = [RawMatch::default()];
     let raw_matches = if raw.matches.is_empty() { &default[..] } else { &raw.matches };
+    check_count(raw_matches.len(), 64, &format!("{field}.matches"))?;
     let matches = raw_matches.iter().enumerate();
     let matches = matches.map(|(at, it)| matched(it, &format!("{field}.matches[{at}]"), pool));
     let matches = matches.collect::<Result<Box<[_]>, _>>()?;

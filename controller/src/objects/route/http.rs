@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::filter::{self, PathChange, RawFilter, RouteFilter};
-use super::matcher::{self, RawNamed, RoutePath, checked_regex};
+use super::matcher::{self, RawNamed, RoutePath, check_count, check_length, checked_regex};
 use super::refs::{self, BackendRef, RawParentRef};
 use super::{RetryRule, Route, RouteBackend, RouteKind, RouteMatch, RouteRule};
 use crate::objects::Pool;
@@ -109,6 +109,7 @@ pub(in crate::objects) fn http_route(
     // The specification's default: one rule for everything, which has nowhere to go.
     let default = [RawRule::default()];
     let raw_rules = if raw.rules.is_empty() { &default[..] } else { &raw.rules };
+    check_count(raw_rules.len(), 16, "spec.rules")?;
     let mut rules = Vec::with_capacity(raw_rules.len());
     for (at, raw) in raw_rules.iter().enumerate() {
         let field = format!("spec.rules[{at}]");
@@ -128,6 +129,7 @@ pub(in crate::objects) fn http_route(
 }
 
 pub(super) fn hostnames(raw: &[String], pool: &mut Pool) -> Result<Box<[Arc<str>]>, FieldError> {
+    check_count(raw.len(), 16, "spec.hostnames")?;
     let hosts = raw.iter().enumerate().map(|(at, text)| {
         let host = text.to_ascii_lowercase();
         match fields::is_dns_subdomain(host.strip_prefix("*.").unwrap_or(&host)) {
@@ -144,6 +146,7 @@ pub(super) fn hostnames(raw: &[String], pool: &mut Pool) -> Result<Box<[Arc<str>
 fn rule(raw: &RawRule, meta: &Meta, field: &str, pool: &mut Pool) -> Result<RouteRule, FieldError> {
     let default = [RawMatch::default()];
     let raw_matches = if raw.matches.is_empty() { &default[..] } else { &raw.matches };
+    check_count(raw_matches.len(), 64, &format!("{field}.matches"))?;
     let matches = raw_matches.iter().enumerate();
     let matches = matches.map(|(at, it)| matched(it, &format!("{field}.matches[{at}]"), pool));
     let matches = matches.collect::<Result<Box<[_]>, _>>()?;
@@ -208,6 +211,7 @@ fn path(raw: Option<&RawPath>, field: &str, pool: &mut Pool) -> Result<RoutePath
         let reason = format!("{text:?} is no path that a request could have");
         return Err(FieldError::new(field, reason));
     }
+    check_length(text, field)?;
     let text = pool.text(text);
     Ok(match kind {
         PathType::Exact => RoutePath::Exact(text),
@@ -254,6 +258,7 @@ pub(super) fn backends(
     field: &str,
     pool: &mut Pool,
 ) -> Result<Box<[RouteBackend]>, FieldError> {
+    check_count(raw.len(), 16, &format!("{field}.backendRefs"))?;
     let backends = raw.iter().enumerate().map(|(at, raw)| {
         let field = format!("{field}.backendRefs[{at}]");
         Ok(RouteBackend {
@@ -281,6 +286,7 @@ fn backend_ref(
 
 impl RawRetry {
     fn build(&self, field: &str) -> Result<RetryRule, FieldError> {
+        check_count(self.codes.len(), 200, &format!("{field}.codes"))?;
         if let Some(code) = self.codes.iter().find(|code| !(400..600).contains(*code)) {
             let reason = format!("{code} is no status from 400 to 599");
             return Err(FieldError::new(format!("{field}.codes"), reason));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use weft_proto::contract::route as limits;
 
 use crate::objects::Pool;
 use crate::objects::fields::FieldError;
@@ -70,6 +71,7 @@ impl ValueType {
         field: &str,
         pool: &mut Pool,
     ) -> Result<TextMatch, FieldError> {
+        check_length(text, field)?;
         Ok(match self {
             Self::Exact => TextMatch::Exact(pool.text(text)),
             Self::RegularExpression => TextMatch::Regex(checked_regex(text, field, pool)?),
@@ -104,11 +106,13 @@ fn named(
     pool: &mut Pool,
     checked: impl Fn(&str) -> Option<String>,
 ) -> Result<Box<[NamedMatch]>, FieldError> {
+    check_count(raw.len(), 16, field)?;
     let mut built: Vec<NamedMatch> = Vec::with_capacity(raw.len());
     for (at, RawNamed { kind, name, value }) in raw.iter().enumerate() {
         let name = checked(name).ok_or_else(|| {
             FieldError::new(format!("{field}[{at}].name"), format!("{name:?} is no name"))
         })?;
+        check_length(&name, &format!("{field}[{at}].name"))?;
         let value = kind.build(value, &format!("{field}[{at}].value"), pool)?;
         if !built.iter().any(|other| *other.name == name) {
             built.push(NamedMatch { name: pool.text(&name), value });
@@ -117,19 +121,42 @@ fn named(
     Ok(built.into())
 }
 
+/// What is longer would be a rule that never matches.
+pub(in crate::objects) fn check_length(text: &str, field: &str) -> Result<(), FieldError> {
+    match text.len() > limits::TEXT_BYTES_MAX {
+        true => {
+            let reason = format!("is longer than {} bytes", limits::TEXT_BYTES_MAX);
+            Err(FieldError::new(field, reason))
+        }
+        false => Ok(()),
+    }
+}
+
+/// A list with more entries than the Gateway API allows.
+pub(in crate::objects) fn check_count(
+    count: usize,
+    max: usize,
+    field: &str,
+) -> Result<(), FieldError> {
+    match count > max {
+        true => Err(FieldError::new(field, format!("has {count} entries; {max} are the most"))),
+        false => Ok(()),
+    }
+}
+
 /// A regular expression that proxies take: RE2's syntax, ASCII classes, at most 4,096 bytes.
 pub(in crate::objects) fn checked_regex(
     text: &str,
     field: &str,
     pool: &mut Pool,
 ) -> Result<Arc<str>, FieldError> {
-    const BYTES_MAX: usize = 4_096;
+    check_length(text, field)?;
     let bad = |reason: String| FieldError::new(field, reason);
-    if text.len() > BYTES_MAX {
-        return Err(bad(format!("is longer than {BYTES_MAX} bytes")));
-    }
-    let mut parser =
-        regex_syntax::ParserBuilder::new().unicode(false).utf8(false).nest_limit(50).build();
+    let mut parser = regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .nest_limit(limits::PATTERN_NESTING_MAX)
+        .build();
     parser.parse(text).map_err(|error| {
         let drawn = error.to_string();
         let reason = drawn.lines().last().unwrap_or_default().trim_start_matches("error: ");

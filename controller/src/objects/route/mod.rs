@@ -21,9 +21,11 @@ pub use grant::{GrantFrom, GrantTo, ReferenceGrant};
 pub use matcher::{NamedMatch, RoutePath, TextMatch};
 pub use refs::{BackendRef, ParentKind, ParentRef};
 
+pub(super) use filter::check_header;
 pub(super) use grant::{RawGrant, reference_grant};
 pub(super) use grpc::{RawGrpcRoute, grpc_route};
 pub(super) use http::{RawHttpRoute, http_route};
+pub(super) use matcher::{check_count, check_length, checked_regex};
 
 use super::Kind;
 use super::meta::Meta;

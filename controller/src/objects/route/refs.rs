@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::matcher::check_count;
 use crate::objects::Pool;
 use crate::objects::fields::{self, FieldError, Port};
 use crate::objects::meta::Meta;
@@ -91,6 +92,7 @@ pub(super) fn parents(
     meta: &Meta,
     pool: &mut Pool,
 ) -> Result<Box<[ParentRef]>, FieldError> {
+    check_count(raw.len(), 32, "spec.parentRefs")?;
     let mut built: Vec<ParentRef> = Vec::with_capacity(raw.len());
     for (at, raw) in raw.iter().enumerate() {
         let field = format!("spec.parentRefs[{at}]");

@@ -3,11 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weft_proto::contract::route as limits;
+
 use crate::model::Referent;
-use crate::objects::{ParentKind, Route, RouteKind};
+use crate::objects::{
+    ParentKind, Route, RouteFilter, RouteKind, RouteMatch, RoutePath, TextMatch, VirtualService,
+};
 use crate::translate::view::View;
 
 use super::frontend::Frontend;
+use super::virtual_service::{self, ROOM, Room, VirtualAttachment};
 
 /// Whom a route counts for, the most particular first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,8 +46,14 @@ pub(super) struct Refused<'a> {
 
 #[derive(Debug, Default)]
 pub(super) struct Plan<'a> {
+    /// Rules so far, counted once for each port, as in the worst case each has a set of its own.
+    rules: usize,
+    patterns: usize,
     pub(super) attached: Vec<Attachment<'a>>,
     pub(super) refused: Vec<Refused<'a>>,
+    pub(super) virtuals: Vec<VirtualAttachment<'a>>,
+    /// Virtual services that the table has no room for.
+    pub(super) without_room: Vec<&'a VirtualService>,
 }
 
 /// Reason for a route whose kind isn't the one that the port belongs to.
@@ -51,6 +62,18 @@ const CONFLICT: &str = "Conflicted";
 /// The specification forbids to merge HTTPRoutes with GRPCRoutes: on one port the oldest route's kind counts, and routes
 /// of the other are refused there.
 pub(super) fn plan<'a>(view: &View<'a>, frontend: &Frontend<'_>) -> Plan<'a> {
+    let mut plan = gateway_plan(view, frontend);
+    // Virtual services count for all ports, whose sets may come apart into one each.
+    let sets = frontend.ports.len().max(1);
+    let room = Room {
+        rules: ROOM.rules.saturating_sub(plan.rules) / sets,
+        patterns: ROOM.patterns.saturating_sub(plan.patterns) / sets,
+    };
+    (plan.virtuals, plan.without_room) = virtual_service::attached(view, frontend, room);
+    plan
+}
+
+fn gateway_plan<'a>(view: &View<'a>, frontend: &Frontend<'_>) -> Plan<'a> {
     let mut plan = Plan::default();
     let mut kinds: HashMap<(Audience, u16), (RouteKind, String)> = HashMap::new();
     let own = candidates(view, &frontend.referent(), |parent| {
@@ -105,11 +128,49 @@ fn attach<'a>(
         plan.refused.push(Refused { route, parent, reason: CONFLICT, message });
         return;
     }
+    let hosts = if audience == Audience::Waypoint { route.hostnames.len().max(1) } else { 1 };
+    let times = ports.len() * hosts;
+    let (rules, patterns) = size(route);
+    let rules = plan.rules + rules * times;
+    let patterns = plan.patterns + patterns * times;
+    if rules > limits::RULES_MAX || patterns > limits::PATTERNS_MAX {
+        let message = format!(
+            "the service's routes have more than {} rules or {} regular expressions; younger ones are left out",
+            limits::RULES_MAX,
+            limits::PATTERNS_MAX
+        );
+        plan.refused.push(Refused { route, parent, reason: "UnsupportedValue", message });
+        return;
+    }
+    (plan.rules, plan.patterns) = (rules, patterns);
     for port in &ports {
         let name = || format!("{}/{}", route.meta.namespace, route.meta.name);
         kinds.entry((audience.clone(), *port)).or_insert_with(|| (route.kind, name()));
     }
     plan.attached.push(Attachment { route, audience, ports });
+}
+
+/// Rules and regular expressions of a route's part of a table.
+fn size(route: &Route) -> (usize, usize) {
+    let matches = || route.rules.iter().flat_map(|rule| &rule.matches);
+    let is_pattern = |value: &TextMatch| usize::from(matches!(value, TextMatch::Regex(_)));
+    let of_match = |it: &RouteMatch| {
+        let path = match &it.path {
+            RoutePath::Regex(_) => 1,
+            RoutePath::Grpc { service, method } => {
+                service.iter().chain(method).map(is_pattern).sum()
+            }
+            RoutePath::Exact(_) | RoutePath::Elements(_) => 0,
+        };
+        let named = it.headers.iter().chain(&it.query);
+        path + named.map(|it| is_pattern(&it.value)).sum::<usize>()
+    };
+    let of_cors = |filter: &RouteFilter| match filter {
+        RouteFilter::Cors(cors) => cors.origins.len(),
+        _ => 0,
+    };
+    let filters = route.rules.iter().flat_map(|rule| &rule.filters).map(of_cors);
+    (matches().count(), matches().map(of_match).sum::<usize>() + filters.sum::<usize>())
 }
 
 /// Routes with the places of their references to one parent, the oldest route first, then by name.

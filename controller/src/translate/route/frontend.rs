@@ -59,6 +59,20 @@ impl<'a> Frontend<'a> {
     }
 }
 
+/// Services and entries that answer to a host: one of each namespace that has it.
+pub(super) fn frontends_of_host<'a>(view: &View<'a>, host: &Arc<str>) -> Vec<Frontend<'a>> {
+    let claims = view.model.claims(host).filter_map(|claim| {
+        let (namespace, name) = (&claim.namespace, &claim.name);
+        if !claim.is_entry {
+            return Frontend::of_service(view, view.model.service(namespace, name)?);
+        }
+        let entry = view.model.service_entry(namespace, name)?;
+        let is_own = view.hosts_won(entry).any(|own| own == host);
+        is_own.then(|| Frontend::of_entry(view, entry, host))
+    });
+    claims.collect()
+}
+
 fn waypoint(view: &View<'_>, user: User<'_>) -> Option<(Arc<str>, Arc<str>)> {
     match waypoint::resolve(view, user) {
         Binding::Bound { name, .. } => {

@@ -19,6 +19,7 @@ mod http;
 mod rank;
 mod sets;
 mod status;
+mod virtual_service;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use frontend::Frontend;
 pub(super) use super::waypoint::USE as USE_WAYPOINT;
 pub(super) use frontend::parents_of;
 pub(super) use status::route_status;
+pub(super) use virtual_service::{rule_status, virtual_status};
 
 /// The table of a service; nothing if no route counts for it.
 pub fn service_routes(view: &View<'_>, service: &Service) -> Option<RouteTable> {

@@ -24,7 +24,7 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             "apiVersion: {group}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {ns}, creationTimestamp: '{date}', {meta}}}\n"
         )
     };
-    match kind % 13 {
+    match kind % 15 {
         0 => {
             let labels = [
                 "",
@@ -144,13 +144,39 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             head("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", "")
                 + &format!("spec: {{from: [{from}], to: [{{group: '', kind: Service{only}}}]}}\n")
         }
+        12 => {
+            let hosts = [
+                "[a]",
+                "[b, a.shop.svc.cluster.local]",
+                "['*.example.com', '*.app.svc.cluster.local']",
+                "[]",
+            ][variant % 4];
+            let export = ["", "exportTo: [.],", "exportTo: [app],"][variant % 3];
+            let rule = [
+                "delegate: {name: b, namespace: app}",
+                "route: [{destination: {host: b, subset: v1}}]",
+                "route: [{destination: {host: a.shop.svc.cluster.local}}]",
+            ][variant / 2 % 3];
+            head("networking.istio.io/v1", "VirtualService", "")
+                + &format!(
+                    "spec: {{hosts: {hosts}, {export} http: [{{{rule}, rewrite: {{uri: /x}}}}]}}\n"
+                )
+        }
+        13 => {
+            let host = ["b", "a.shop.svc.cluster.local"][variant % 2];
+            let subset = ["v1", "v2"][variant / 2 % 2];
+            head("networking.istio.io/v1", "DestinationRule", "")
+                + &format!(
+                    "spec: {{host: {host}, subsets: [{{name: {subset}, labels: {{app: {app}}}}}]}}\n"
+                )
+        }
         _ => head("v1", "ServiceAccount", ""),
     }
 }
 
 /// One edit: an object is written, or goes away.
 fn edit() -> impl Strategy<Value = ObjectChange> {
-    (0_usize..13, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
+    (0_usize..15, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
         |(kind, namespace, name, variant, fate)| {
             let object = objects(&document(kind, namespace, name, variant)).remove(0);
             ObjectChange { key: object.key(), object: (fate > 0).then_some(object) }
