@@ -100,7 +100,7 @@ spec:
   hosts: [web]
   http:
   - match: [{uri: {prefix: /a}, headers: {x-a: {regex: 'a.*'}, '@request.auth.claims.sub': {exact: b}}, ignoreUriCase: true}]
-    rewrite: {uriRegexRewrite: {match: '/a/([0-9]+)', rewrite: '/b/\\\\1'}}
+    rewrite: {uriRegexRewrite: {match: '/a/([0-9]+)', rewrite: '/b/\\1'}}
     fault: {delay: {percentage: {value: 0.5}, fixedDelay: 100ms}, abort: {percentage: {value: 5}, grpcStatus: UNAVAILABLE}}
     retries: {attempts: 3, perTryTimeout: 2s, retryOn: '5xx,503,unavailable'}
     corsPolicy: {allowOrigins: [{prefix: 'https://'}], maxAge: 1h}
