@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-/// Rules by place, in order.
-type Ranks = Box<[u32]>;
+use http::HeaderMap;
+
+use super::bucket::{Asked, Bucket};
 
 /// What is known of the paths that a rule can cover.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,57 +21,77 @@ pub(super) enum Key<'a> {
     Any,
 }
 
+/// What a rule asks, as far as the index looks at it.
+#[derive(Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) key: Key<'a>,
+    /// A header of one value that it insists on.
+    pub(super) header: Option<Asked<'a>>,
+}
+
 /// Rules by what they ask of the path.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    exact: HashMap<Box<str>, Ranks>,
+    exact: HashMap<Box<str>, Bucket>,
     /// In order of their texts.
     prefixes: Box<[Prefix]>,
-    any: Ranks,
+    any: Bucket,
 }
 
 #[derive(Debug)]
 struct Prefix {
     text: Box<str>,
-    ranks: Ranks,
+    rules: Bucket,
     /// The longest other prefix that this one starts with.
     parent: Option<usize>,
 }
 
 impl Index {
-    /// An index over rules in order of precedence.
-    pub(super) fn new<'a>(keys: impl Iterator<Item = Option<Key<'a>>>) -> Self {
-        let mut exact: HashMap<Cow<'_, str>, Vec<u32>> = HashMap::new();
-        let mut prefixes = BTreeMap::<Cow<'_, str>, Vec<u32>>::new();
+    /// An index over rules in order of precedence; `None` for one that never matches.
+    pub(super) fn new<'a>(entries: impl Iterator<Item = Option<Entry<'a>>>) -> Self {
+        let mut exact: HashMap<Cow<'_, str>, Vec<_>> = HashMap::new();
+        let mut prefixes: BTreeMap<Cow<'_, str>, Vec<_>> = BTreeMap::new();
         let mut any = Vec::new();
-        for (rank, key) in (0..).zip(keys) {
-            match key {
-                Some(Key::Exact(path)) => exact.entry(path).or_default().push(rank),
-                Some(Key::Prefix(text)) => prefixes.entry(text).or_default().push(rank),
-                Some(Key::Any) => any.push(rank),
-                None => {}
-            }
+        for (rank, entry) in (0_u32..).zip(entries) {
+            let Some(Entry { key, header }) = entry else {
+                continue;
+            };
+            let rules = match key {
+                Key::Exact(path) => exact.entry(path).or_default(),
+                Key::Prefix(text) => prefixes.entry(text).or_default(),
+                Key::Any => &mut any,
+            };
+            rules.push((rank, header));
         }
+        let exact = exact.into_iter();
         Self {
-            exact: exact.into_iter().map(|(path, ranks)| (path.into(), ranks.into())).collect(),
+            exact: exact.map(|(path, rules)| (path.into(), Bucket::new(rules))).collect(),
             prefixes: linked(prefixes),
-            any: any.into(),
+            any: Bucket::new(any),
         }
     }
 
     /// The first rule by precedence for which `holds`.
-    pub(super) fn first(&self, path: &str, holds: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(super) fn first(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        holds: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
         let mut best = None;
-        let mut look = |ranks: &[u32]| {
-            let better = ranks.iter().copied().take_while(|rank| best.is_none_or(|it| *rank < it));
-            best = better.into_iter().find(|rank| holds(*rank)).or(best);
+        let mut look = |bucket: &Bucket| {
+            for ranks in bucket.lists(headers) {
+                let ranks = ranks.iter().copied();
+                let mut better = ranks.take_while(|rank| best.is_none_or(|best| *rank < best));
+                best = better.find(|rank| holds(*rank)).or(best);
+            }
         };
-        if let Some(ranks) = self.exact.get(path) {
-            look(ranks);
+        if let Some(bucket) = self.exact.get(path) {
+            look(bucket);
         }
         let mut next = self.longest_prefix(path);
         while let Some(prefix) = next.and_then(|at| self.prefixes.get(at)) {
-            look(&prefix.ranks);
+            look(&prefix.rules);
             next = prefix.parent;
         }
         look(&self.any);
@@ -94,7 +115,7 @@ impl Index {
 
 /// Links each text with its longest proper prefix. In order, a text's prefixes stand before it, the longest last, and
 /// those that are still open are a stack.
-fn linked(prefixes: BTreeMap<Cow<'_, str>, Vec<u32>>) -> Box<[Prefix]> {
+fn linked<'a>(prefixes: BTreeMap<Cow<'a, str>, Vec<(u32, Option<Asked<'a>>)>>) -> Box<[Prefix]> {
     let mut open: Vec<(usize, &str)> = Vec::new();
     let mut parents = Vec::with_capacity(prefixes.len());
     for (at, text) in prefixes.keys().enumerate() {
@@ -104,7 +125,11 @@ fn linked(prefixes: BTreeMap<Cow<'_, str>, Vec<u32>>) -> Box<[Prefix]> {
     }
     let built = prefixes.into_iter().zip(parents);
     built
-        .map(|((text, ranks), parent)| Prefix { text: text.into(), ranks: ranks.into(), parent })
+        .map(|((text, rules), parent)| Prefix {
+            text: text.into(),
+            rules: Bucket::new(rules),
+            parent,
+        })
         .collect()
 }
 
@@ -112,13 +137,17 @@ fn linked(prefixes: BTreeMap<Cow<'_, str>, Vec<u32>>) -> Box<[Prefix]> {
 mod tests {
     use super::*;
 
+    fn entry(key: Key<'_>) -> Option<Entry<'_>> {
+        Some(Entry { key, header: None })
+    }
+
     #[test]
     fn every_prefix_of_a_path_is_found() {
         let texts = ["/", "/a", "/a/b", "/a/c", "/ab", "/b", ""];
-        let index = Index::new(texts.iter().map(|text| Some(Key::Prefix((*text).into()))));
+        let index = Index::new(texts.iter().map(|text| entry(Key::Prefix((*text).into()))));
         for path in ["/a/b/c", "/a/bc", "/abc", "/c", "/", "", "x", "/a", "/a/c"] {
             let found = std::cell::RefCell::new(Vec::new());
-            index.first(path, |rank| {
+            index.first(path, &HeaderMap::new(), |rank| {
                 found.borrow_mut().push(texts[rank as usize]);
                 false
             });
@@ -139,11 +168,12 @@ mod tests {
             Key::Any,
             Key::Prefix("/a/b".into()),
         ];
-        let index = Index::new(keys.into_iter().map(Some));
-        assert_eq!(index.first("/a/b", |_| true), Some(0));
-        assert_eq!(index.first("/a/b", |rank| rank > 0), Some(1));
-        assert_eq!(index.first("/a/b", |rank| rank > 1), Some(2));
-        assert_eq!(index.first("/x", |_| true), Some(2));
-        assert_eq!(index.first("/x", |_| false), None);
+        let index = Index::new(keys.into_iter().map(entry));
+        let none = HeaderMap::new();
+        assert_eq!(index.first("/a/b", &none, |_| true), Some(0));
+        assert_eq!(index.first("/a/b", &none, |rank| rank > 0), Some(1));
+        assert_eq!(index.first("/a/b", &none, |rank| rank > 1), Some(2));
+        assert_eq!(index.first("/x", &none, |_| true), Some(2));
+        assert_eq!(index.first("/x", &none, |_| false), None);
     }
 }

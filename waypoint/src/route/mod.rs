@@ -12,6 +12,7 @@
 
 mod action;
 mod backend;
+mod bucket;
 mod condition;
 mod connection;
 mod cors;

@@ -1,8 +1,9 @@
 //! HTTP rules, and how one is found for a request.
 
 use super::action::Action;
+use super::bucket::Asked;
 use super::condition::{Condition, Kind};
-use super::index::{Index, Key};
+use super::index::{Entry, Index, Key};
 use super::path::{PathKind, PathMatch, Span};
 use super::request::Request;
 use super::text::TextMatch;
@@ -40,7 +41,7 @@ pub struct Matched<'a> {
 impl HttpRoutes {
     /// Every rule's action has to be there.
     pub(super) fn new(rules: Vec<HttpRule>, actions: Vec<Action>) -> Self {
-        let index = Index::new(rules.iter().map(HttpRule::key));
+        let index = Index::new(rules.iter().map(HttpRule::entry));
         Self { rules: rules.into(), actions: actions.into(), index }
     }
 
@@ -48,7 +49,7 @@ impl HttpRoutes {
     pub fn find(&self, request: &Request<'_>) -> Option<Matched<'_>> {
         let rule = |rank: u32| self.rules.get(usize::try_from(rank).ok()?);
         let holds = |rank| rule(rank).is_some_and(|rule| rule.matches(request));
-        let rank = self.index.first(request.path, holds)?;
+        let rank = self.index.first(request.path, request.headers, holds)?;
         self.matched(usize::try_from(rank).ok()?, request)
     }
 
@@ -101,23 +102,31 @@ impl HttpRule {
         self.conditions.is_none()
     }
 
-    /// `None`: nowhere.
-    fn key(&self) -> Option<Key<'_>> {
+    /// `None`: it never matches.
+    fn entry(&self) -> Option<Entry<'_>> {
         let conditions = self.conditions.as_ref()?;
+        let header = conditions.iter().filter(|it| !it.is_negated).find_map(|it| match &it.kind {
+            Kind::Header { name, value } => Some::<Asked<'_>>((name, value.only()?)),
+            _ => None,
+        });
+        Some(Entry { key: self.key(conditions), header })
+    }
+
+    fn key<'a>(&'a self, conditions: &'a [Condition]) -> Key<'a> {
         if let Some(path) = &self.path {
-            return Some(path_key(path));
+            return path_key(path);
         }
         let asked = conditions.iter().filter(|it| !it.is_negated).find_map(|it| match &it.kind {
             Kind::Grpc { service: Some(service), method } => Some((service.only()?, method)),
             _ => None,
         });
-        Some(match asked {
+        match asked {
             None => Key::Any,
             Some((service, method)) => match method.as_ref().and_then(TextMatch::only) {
                 Some(method) => Key::Exact(format!("/{service}/{method}").into()),
                 None => Key::Prefix(format!("/{service}/").into()),
             },
-        })
+        }
     }
 }
 

@@ -141,8 +141,8 @@ fn some_condition() -> impl Strategy<Value = proto::Condition> {
         let method = method.map(|it| exact(&it));
         condition(Kind::Grpc(proto::GrpcCondition { service: Some(exact(&service)), method }))
     });
-    let of_header = "[ab]".prop_map(|value| header("x-a", exact(&value)));
-    (prop_oneof![4 => of_path, 1 => of_grpc, 1 => of_header], proptest::bool::weighted(0.2))
+    let of_header = ("x-[ab]", "[ab]").prop_map(|(name, value)| header(&name, exact(&value)));
+    (prop_oneof![4 => of_path, 1 => of_grpc, 4 => of_header], proptest::bool::weighted(0.2))
         .prop_map(|(condition, negated)| proto::Condition { negated, ..condition })
 }
 
@@ -152,13 +152,15 @@ proptest! {
     #[test]
     fn index_finds_what_asking_every_rule_finds(
         rules in proptest::collection::vec(
-            proptest::collection::vec(some_condition(), 0..3), 0..40),
+            proptest::collection::vec(some_condition(), 0..3), 0..60),
+        is_repeated: bool,
         paths in proptest::collection::vec("/?[abA/]{0,8}", 1..20),
     ) {
         let found = decoded(&table(rules));
         let routes = found.table.sets()[0].http.as_ref().unwrap();
         for path in &paths {
             let call = Call::get("/").with("x-a", "a");
+            let call = if is_repeated { call.with("x-a", "b") } else { call.with("x-b", "b") };
             let request = Request { path, ..call.request() };
             let (indexed, asked) = (routes.find(&request), routes.find_by_asking_all(&request));
             prop_assert_eq!(indexed.map(|it| it.rank), asked.map(|it| it.rank), "{}", path);
