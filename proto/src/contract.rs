@@ -66,7 +66,7 @@ pub mod probe {
 /// Bounds of route tables: the controller keeps them, so that no waypoint has to refuse a table.
 pub mod route {
     /// Rules of one table. The Gateway API allows 16 rules of 64 matches a route; that is sixteen such routes merged, or
-    /// a VirtualService far beyond what anybody writes. At about 200 bytes a rule a table stays below 4 MiB.
+    /// a VirtualService far beyond what anybody writes. At about 800 bytes a compiled rule a table stays below 13 MiB.
     pub const RULES_MAX: usize = 16_384;
     /// Conditions of one rule: the Gateway API's 16 headers and 16 query parameters, path, method, hosts, callers, and
     /// room for VirtualService's negated headers.
@@ -79,7 +79,7 @@ pub mod route {
     pub const DIRECT_BODY_BYTES_MAX: usize = 1 << 20;
     /// Nested groups of a regular expression: people write three.
     pub const PATTERN_NESTING_MAX: u32 = 50;
-    /// Regular expressions of one table. Each costs some 20 KiB compiled, so that a table stays below 20 MiB.
+    /// Regular expressions of one table. A usual one costs some 10 KiB compiled, so that a table stays below 10 MiB.
     pub const PATTERNS_MAX: usize = 1_000;
     /// Sets of one table: one for the ports of each namespace that has routes of its own.
     pub const SETS_MAX: usize = 4_096;

@@ -9,9 +9,9 @@ pub use weft_proto::contract::route::{
 
 /// Compiled size of one regular expression, bytes: a pattern of 4,096 plain characters takes a quarter of it.
 pub const PATTERN_COMPILED_BYTES_MAX: usize = 256 << 10;
-/// Scratch memory of one regular expression and thread, bytes. Where it is too little, matching is slower and still
-/// linear.
-pub const PATTERN_CACHE_BYTES_MAX: usize = 256 << 10;
+/// Scratch memory of one regular expression and thread, bytes: a table's expressions together take 64 MiB at the very worst.
+/// Where it is too little, matching is slower and still linear.
+pub const PATTERN_CACHE_BYTES_MAX: usize = 64 << 10;
 /// Problems that a table's report lists; the rest is counted.
 pub const PROBLEMS_LISTED_MAX: usize = 64;
 /// Timeouts and delays, milliseconds: a day. Whoever wants longer wants none.

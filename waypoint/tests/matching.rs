@@ -58,16 +58,19 @@ fn tenant(at: usize) -> Vec<proto::Condition> {
     vec![condition(Kind::Path(path)), condition(Kind::Header(header))]
 }
 
-fn table(conditions: impl Fn(usize) -> Vec<proto::Condition>) -> Table {
-    let rules = (0..RULES).map(|at| proto::HttpRule { conditions: conditions(at), action: 0 });
+fn message(rules: usize, conditions: impl Fn(usize) -> Vec<proto::Condition>) -> proto::RouteTable {
+    let rules = (0..rules).map(|at| proto::HttpRule { conditions: conditions(at), action: 0 });
     let http =
         proto::HttpRoutes { rules: rules.collect(), actions: vec![proto::HttpAction::default()] };
-    let message = proto::RouteTable {
+    proto::RouteTable {
         namespace: "shop".into(),
         hostname: "web".into(),
         sets: vec![proto::RouteSet { http: Some(http), ..proto::RouteSet::default() }],
-    };
-    decode("shop/web", &message.encode_to_vec()).unwrap().table
+    }
+}
+
+fn table(conditions: impl Fn(usize) -> Vec<proto::Condition>) -> Table {
+    decode("shop/web", &message(RULES, conditions).encode_to_vec()).unwrap().table
 }
 
 fn headers() -> HeaderMap {
@@ -125,6 +128,23 @@ fn finding_a_rule_takes_no_memory() {
         });
         assert_eq!(counted.count_total, 0, "{path}");
     }
+}
+
+/// What a waypoint has to hold: prints it, and bounds it so that a thousand services with ten routes each take a quarter of
+/// its 80 MB at most.
+#[test]
+fn thousand_tables_of_ten_rules_fit_in_20_megabytes() {
+    let weigh = |rules: usize, table: &proto::RouteTable| {
+        let bytes = table.encode_to_vec();
+        let mut kept = None;
+        let counted = allocation_counter::measure(|| kept = decode("shop/web", &bytes).ok());
+        let weight = counted.bytes_current / i64::try_from(rules).unwrap();
+        println!("{weight} bytes a rule, {} on the wire", bytes.len() / rules);
+        drop(kept);
+        weight
+    };
+    assert!(weigh(10, &message(10, |at| conditions(at * 10 + 4))) <= 2_000);
+    assert!(weigh(100, &message(100, |at| conditions(at * 10 + 9))) <= 40_000);
 }
 
 /// Prints what a look-up takes, and fails only far above the aim of 1 µs: builds for tests are ten times slower, and the
