@@ -83,6 +83,8 @@ impl Model {
         match key.kind {
             Kind::HTTPRoute => objects.http_routes.get(&key.name),
             Kind::GRPCRoute => objects.grpc_routes.get(&key.name),
+            Kind::TLSRoute => objects.tls_routes.get(&key.name),
+            Kind::TCPRoute => objects.tcp_routes.get(&key.name),
             _ => None,
         }
     }

@@ -32,6 +32,10 @@ pub struct NamespaceObjects {
     pub http_routes: ByName<Route>,
     /// GRPCRoutes.
     pub grpc_routes: ByName<Route>,
+    /// TLSRoutes.
+    pub tls_routes: ByName<Route>,
+    /// TCPRoutes.
+    pub tcp_routes: ByName<Route>,
     /// Permissions to refer to objects of this namespace.
     pub reference_grants: ByName<ReferenceGrant>,
     /// Istio's routes.
@@ -95,6 +99,12 @@ impl NamespaceObjects {
         services.filter(|service| service.selector.is_empty()).collect()
     }
 
+    /// Routes of the Gateway API, of every kind.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let kinds = [&self.http_routes, &self.grpc_routes, &self.tls_routes, &self.tcp_routes];
+        kinds.into_iter().flat_map(|routes| routes.values())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.namespace.is_none()
             && self.service_accounts.is_empty()
@@ -105,6 +115,8 @@ impl NamespaceObjects {
             && self.service_entries.is_empty()
             && self.http_routes.is_empty()
             && self.grpc_routes.is_empty()
+            && self.tls_routes.is_empty()
+            && self.tcp_routes.is_empty()
             && self.reference_grants.is_empty()
             && self.virtual_services.is_empty()
             && self.destination_rules.is_empty()
@@ -131,6 +143,8 @@ impl NamespaceObjects {
             .chain(of(Kind::ServiceEntry, name, &self.service_entries))
             .chain(of(Kind::HTTPRoute, name, &self.http_routes))
             .chain(of(Kind::GRPCRoute, name, &self.grpc_routes))
+            .chain(of(Kind::TLSRoute, name, &self.tls_routes))
+            .chain(of(Kind::TCPRoute, name, &self.tcp_routes))
             .chain(of(Kind::ReferenceGrant, name, &self.reference_grants))
             .chain(of(Kind::VirtualService, name, &self.virtual_services))
             .chain(of(Kind::DestinationRule, name, &self.destination_rules))
@@ -155,6 +169,8 @@ impl NamespaceObjects {
             Kind::ServiceEntry => self.service_entries.get(name).cloned().map(Object::ServiceEntry),
             Kind::HTTPRoute => self.http_routes.get(name).cloned().map(Object::Route),
             Kind::GRPCRoute => self.grpc_routes.get(name).cloned().map(Object::Route),
+            Kind::TLSRoute => self.tls_routes.get(name).cloned().map(Object::Route),
+            Kind::TCPRoute => self.tcp_routes.get(name).cloned().map(Object::Route),
             Kind::ReferenceGrant => {
                 self.reference_grants.get(name).cloned().map(Object::ReferenceGrant)
             }
@@ -217,6 +233,8 @@ impl NamespaceObjects {
             Kind::ServiceEntry => put!(service_entries, ServiceEntry),
             Kind::HTTPRoute => put!(http_routes, Route),
             Kind::GRPCRoute => put!(grpc_routes, Route),
+            Kind::TLSRoute => put!(tls_routes, Route),
+            Kind::TCPRoute => put!(tcp_routes, Route),
             Kind::ReferenceGrant => put!(reference_grants, ReferenceGrant),
             Kind::VirtualService => put!(virtual_services, VirtualService),
             Kind::DestinationRule => put!(destination_rules, DestinationRule),

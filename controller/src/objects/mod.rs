@@ -79,6 +79,10 @@ pub enum Kind {
     /// `gateway.networking.k8s.io`
     GRPCRoute,
     /// `gateway.networking.k8s.io`
+    TLSRoute,
+    /// `gateway.networking.k8s.io`
+    TCPRoute,
+    /// `gateway.networking.k8s.io`
     ReferenceGrant,
     /// `networking.istio.io`
     VirtualService,
@@ -106,6 +110,8 @@ impl Kind {
             ("networking.istio.io", "ServiceEntry") => Self::ServiceEntry,
             ("gateway.networking.k8s.io", "HTTPRoute") => Self::HTTPRoute,
             ("gateway.networking.k8s.io", "GRPCRoute") => Self::GRPCRoute,
+            ("gateway.networking.k8s.io", "TLSRoute") => Self::TLSRoute,
+            ("gateway.networking.k8s.io", "TCPRoute") => Self::TCPRoute,
             ("gateway.networking.k8s.io", "ReferenceGrant") => Self::ReferenceGrant,
             ("networking.istio.io", "VirtualService") => Self::VirtualService,
             ("networking.istio.io", "DestinationRule") => Self::DestinationRule,

@@ -13,13 +13,13 @@ use super::locate::line_of;
 use super::meta::RawMeta;
 use super::peer::{self, RawPeerAuthentication};
 use super::policy::{self, RawAuthorizationPolicy, RawReach};
-use super::route::{self, RawGrant, RawGrpcRoute, RawHttpRoute};
+use super::route::{self, RawGrant, RawGrpcRoute, RawHttpRoute, RawStreamRoute};
 use super::service::{self, RawServiceSpec};
 use super::slice::{self, RawSlice};
 use super::virtual_service::{self, RawVirtualService};
 use super::{
     AuthorizationPolicy, Kind, Meta, MtlsMode, Namespace, Node, Object, ObjectKey,
-    PeerAuthentication, PolicyBody, Pool, ServiceAccount,
+    PeerAuthentication, PolicyBody, Pool, RouteKind, ServiceAccount,
 };
 
 /// Why a text is no object.
@@ -280,6 +280,8 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
         }
         Kind::HTTPRoute
         | Kind::GRPCRoute
+        | Kind::TLSRoute
+        | Kind::TCPRoute
         | Kind::ReferenceGrant
         | Kind::VirtualService
         | Kind::DestinationRule => routing_object(kind, input, pool)?,
@@ -314,6 +316,12 @@ fn routing_object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Objec
         Kind::GRPCRoute => {
             let (meta, spec) = read::<RawGrpcRoute>(kind, input, pool)?;
             let route = route::grpc_route(meta, &spec.unwrap_or_default(), pool)?;
+            Object::Route(Arc::new(route))
+        }
+        Kind::TLSRoute | Kind::TCPRoute => {
+            let of = if kind == Kind::TLSRoute { RouteKind::Tls } else { RouteKind::Tcp };
+            let (meta, spec) = read::<RawStreamRoute>(kind, input, pool)?;
+            let route = route::stream_route(of, meta, &spec.unwrap_or_default(), pool)?;
             Object::Route(Arc::new(route))
         }
         Kind::ReferenceGrant => {

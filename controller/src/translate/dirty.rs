@@ -180,8 +180,7 @@ impl Dirty {
         let namespaces = self.routes_of.iter().chain(&self.namespaces);
         let objects: Vec<_> = namespaces.filter_map(|name| model.namespace(name)).collect();
         for objects in objects {
-            let routes = objects.http_routes.values().chain(objects.grpc_routes.values());
-            routes.for_each(|route| self.route(route));
+            objects.routes().for_each(|route| self.route(route));
         }
         let backends = std::mem::take(&mut self.backends).into_iter();
         let backends = backends.chain(self.hosts.iter().cloned().map(Referent::Host));

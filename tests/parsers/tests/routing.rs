@@ -78,7 +78,7 @@ fn get(uri: &'static str) -> Call {
 
 /// What becomes of a request that draws `random`: the backend with the path and the authority that it sees, or the answer.
 fn ask_with(table: &Table, call: &Call, random: u64) -> String {
-    let uri: Uri = call.uri.parse().unwrap();
+    let uri: Uri = call.uri.parse().expect("a URI");
     let pairs = call
         .headers
         .iter()
@@ -106,7 +106,7 @@ fn ask_with(table: &Table, call: &Call, random: u64) -> String {
         && let Preflight::Answer(answer) = cors.preflight(&request)
     {
         let origin = answer.get("access-control-allow-origin");
-        return format!("200 {:?}", origin.map(|it| it.to_str().unwrap()));
+        return format!("200 {:?}", origin.map(|it| it.to_str().expect("a text")));
     }
     match &found.action.outcome {
         Outcome::Forward(forward) => match forward.backends.choose(random).map(|it| &it.target) {
@@ -115,8 +115,10 @@ fn ask_with(table: &Table, call: &Call, random: u64) -> String {
                 let path = filters.path.as_ref();
                 let path =
                     path.map_or(request.path.to_owned(), |it| it.apply(request.path, found.span));
-                let host =
-                    filters.authority.as_ref().map(|it| format!(" {}", it.to_str().unwrap()));
+                let host = filters
+                    .authority
+                    .as_ref()
+                    .map(|it| format!(" {}", it.to_str().expect("a text")));
                 format!("{name} {path}{}", host.unwrap_or_default())
             }
             Some(Target::Invalid(_)) | None => "500".to_owned(),

@@ -41,17 +41,14 @@ impl Bucket {
             };
         }
         let mut plain = Vec::new();
-        let mut groups: BTreeMap<&str, (&HeaderName, Vec<(u32, &str)>)> = BTreeMap::new();
+        let mut groups: BTreeMap<&str, Vec<(u32, Asked<'_>)>> = BTreeMap::new();
         for (rank, asked) in rules {
             match asked {
                 None => plain.push(rank),
-                Some((name, value)) => {
-                    let group = groups.entry(name.as_str()).or_insert((name, Vec::new()));
-                    group.1.push((rank, value));
-                }
+                Some(asked) => groups.entry(asked.0.as_str()).or_default().push((rank, asked)),
             }
         }
-        let grouped = groups.into_values().map(|(name, rules)| Group::new(name, &rules));
+        let grouped = groups.into_values().filter_map(|rules| Group::new(&rules));
         Self { plain: plain.into(), grouped: grouped.collect() }
     }
 
@@ -63,16 +60,18 @@ impl Bucket {
 }
 
 impl Group {
-    fn new(name: &HeaderName, rules: &[(u32, &str)]) -> Self {
+    /// Nothing without rules.
+    fn new(rules: &[(u32, Asked<'_>)]) -> Option<Self> {
+        let (_, (name, _)) = *rules.first()?;
         let mut by_value: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
-        for (rank, value) in rules {
+        for (rank, (_, value)) in rules {
             by_value.entry(value.as_bytes().into()).or_default().push(*rank);
         }
-        Self {
+        Some(Self {
             name: name.clone(),
             by_value: by_value.into_iter().map(|(value, ranks)| (value, ranks.into())).collect(),
             all: rules.iter().map(|(rank, _)| *rank).collect(),
-        }
+        })
     }
 
     fn list(&self, headers: &HeaderMap) -> Option<&[u32]> {
@@ -95,7 +94,7 @@ mod tests {
     fn rules_of_other_values_are_left_out() {
         let tenant = HeaderName::from_static("x-tenant");
         let values: Vec<String> = (0..20).map(|at| format!("t{at}")).collect();
-        let asked = |at: u32| (at % 4 > 0).then(|| (&tenant, &*values[at as usize]));
+        let asked = |at: u32| (!at.is_multiple_of(4)).then(|| (&tenant, &*values[at as usize]));
         let bucket = Bucket::new((0..20).map(|at| (at, asked(at))).collect());
         let found =
             |headers: &HeaderMap| bucket.lists(headers).flatten().copied().collect::<Vec<_>>();

@@ -26,7 +26,7 @@ pub struct RouteSet {
     pub ports: Box<[u16]>,
     /// Empty: everybody.
     pub source_namespaces: Box<[Box<str>]>,
-    /// `None`: nothing is routed by HTTP.
+    /// `None`: HTTP is a connection like others, and goes by `tcp`.
     pub http: Option<HttpRoutes>,
     /// `None`: as `tcp`.
     pub tls: Option<ConnectionRoutes>,

@@ -1,6 +1,7 @@
 //! Routes of the Gateway API, and what they share with Istio's.
 //!
-//! HTTPRoute and GRPCRoute become one type: they differ in how a path is asked for, and in which filters they have. A field
+//! All kinds become one type: HTTPRoute and GRPCRoute differ in how a path is asked for and in which filters they have, and
+//! TCPRoute and TLSRoute ask for nothing but a name. A field
 //! that isn't known is refused with the whole object, because a match that is overlooked routes more than was written; a
 //! field that is known and not honoured is kept by name, for the status.
 
@@ -10,6 +11,7 @@ mod grpc;
 mod http;
 mod matcher;
 mod refs;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ pub(super) use grant::{RawGrant, reference_grant};
 pub(super) use grpc::{RawGrpcRoute, grpc_route};
 pub(super) use http::{RawHttpRoute, http_route};
 pub(super) use matcher::{check_count, check_length, checked_regex};
+pub(super) use stream::{RawStreamRoute, stream_route};
 
 use super::Kind;
 use super::meta::Meta;
@@ -37,6 +40,10 @@ pub enum RouteKind {
     Http,
     /// GRPCRoute
     Grpc,
+    /// TLSRoute
+    Tls,
+    /// TCPRoute
+    Tcp,
 }
 
 impl RouteKind {
@@ -45,11 +52,13 @@ impl RouteKind {
         match self {
             Self::Http => Kind::HTTPRoute,
             Self::Grpc => Kind::GRPCRoute,
+            Self::Tls => Kind::TLSRoute,
+            Self::Tcp => Kind::TCPRoute,
         }
     }
 }
 
-/// An HTTPRoute or a GRPCRoute.
+/// An HTTPRoute, a GRPCRoute, a TLSRoute or a TCPRoute.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Name, labels and so on.
@@ -58,7 +67,7 @@ pub struct Route {
     pub kind: RouteKind,
     /// What it is attached to.
     pub parents: Box<[ParentRef]>,
-    /// Hosts that it is for; empty: all. Not looked at where the parent is a service.
+    /// Hosts that it is for; empty: all. Not looked at by HTTP where the parent is a service; for TLS, names in the handshake.
     pub hostnames: Box<[Arc<str>]>,
     /// Its rules.
     pub rules: Box<[RouteRule]>,
@@ -71,7 +80,7 @@ pub struct Route {
 pub struct RouteRule {
     /// Its name.
     pub name: Option<Arc<str>>,
-    /// Alternatives; at least one.
+    /// Alternatives; at least one, but for TLS and TCP.
     pub matches: Box<[RouteMatch]>,
     /// What is done on the way.
     pub filters: Box<[RouteFilter]>,

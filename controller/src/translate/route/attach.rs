@@ -56,6 +56,25 @@ pub(super) struct Plan<'a> {
     pub(super) without_room: Vec<&'a VirtualService>,
 }
 
+/// The kind that a port belongs to, by audience, port and what is spoken, and the route that it has that from.
+type Owners = HashMap<(Audience, u16, Spoken), (RouteKind, String)>;
+
+/// Kinds of routes that ask about different things don't meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Spoken {
+    Http,
+    Tls,
+    Anything,
+}
+
+fn spoken(kind: RouteKind) -> Spoken {
+    match kind {
+        RouteKind::Http | RouteKind::Grpc => Spoken::Http,
+        RouteKind::Tls => Spoken::Tls,
+        RouteKind::Tcp => Spoken::Anything,
+    }
+}
+
 /// Reason for a route whose kind isn't the one that the port belongs to.
 const CONFLICT: &str = "Conflicted";
 
@@ -75,7 +94,7 @@ pub(super) fn plan<'a>(view: &View<'a>, frontend: &Frontend<'_>) -> Plan<'a> {
 
 fn gateway_plan<'a>(view: &View<'a>, frontend: &Frontend<'_>) -> Plan<'a> {
     let mut plan = Plan::default();
-    let mut kinds: HashMap<(Audience, u16), (RouteKind, String)> = HashMap::new();
+    let mut kinds: Owners = HashMap::new();
     let own = candidates(view, &frontend.referent(), |parent| {
         frontend.kind == parent.kind
             && frontend.meta.name == parent.name
@@ -115,20 +134,23 @@ fn gateway_plan<'a>(view: &View<'a>, frontend: &Frontend<'_>) -> Plan<'a> {
 
 fn attach<'a>(
     plan: &mut Plan<'a>,
-    kinds: &mut HashMap<(Audience, u16), (RouteKind, String)>,
+    kinds: &mut Owners,
     (route, parent): (&'a Route, usize),
     audience: Audience,
     ports: Vec<u16>,
 ) {
     let taken = ports.iter().find_map(|port| {
-        kinds.get(&(audience.clone(), *port)).filter(|(kind, _)| *kind != route.kind)
+        kinds
+            .get(&(audience.clone(), *port, spoken(route.kind)))
+            .filter(|(kind, _)| *kind != route.kind)
     });
     if let Some((kind, older)) = taken {
         let message = format!("{} {older} is older, and the kinds can't be merged", kind.kind());
         plan.refused.push(Refused { route, parent, reason: CONFLICT, message });
         return;
     }
-    let hosts = if audience == Audience::Waypoint { route.hostnames.len().max(1) } else { 1 };
+    let is_by_host = audience == Audience::Waypoint || route.kind == RouteKind::Tls;
+    let hosts = if is_by_host { route.hostnames.len().max(1) } else { 1 };
     let times = ports.len() * hosts;
     let (rules, patterns) = size(route);
     let rules = plan.rules + rules * times;
@@ -145,7 +167,8 @@ fn attach<'a>(
     (plan.rules, plan.patterns) = (rules, patterns);
     for port in &ports {
         let name = || format!("{}/{}", route.meta.namespace, route.meta.name);
-        kinds.entry((audience.clone(), *port)).or_insert_with(|| (route.kind, name()));
+        let port = (audience.clone(), *port, spoken(route.kind));
+        kinds.entry(port).or_insert_with(|| (route.kind, name()));
     }
     plan.attached.push(Attachment { route, audience, ports });
 }
@@ -170,7 +193,8 @@ fn size(route: &Route) -> (usize, usize) {
         _ => 0,
     };
     let filters = route.rules.iter().flat_map(|rule| &rule.filters).map(of_cors);
-    (matches().count(), matches().map(of_match).sum::<usize>() + filters.sum::<usize>())
+    let rules = route.rules.iter().map(|rule| rule.matches.len().max(1)).sum();
+    (rules, matches().map(of_match).sum::<usize>() + filters.sum::<usize>())
 }
 
 /// Routes with the places of their references to one parent, the oldest route first, then by name.

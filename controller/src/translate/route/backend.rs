@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weft_proto::route as proto;
 use weft_proto::route::weighted_backend::Target;
 
-use crate::objects::{BackendRef, Route, RouteKind};
+use crate::objects::{BackendRef, Route};
 use crate::translate::names;
 use crate::translate::view::View;
 
@@ -109,10 +109,7 @@ fn is_permitted(view: &View<'_>, route: &Route, to: &BackendRef) -> bool {
     if to.namespace == *own || route.parents.iter().any(is_parent) {
         return true;
     }
-    let kind = match route.kind {
-        RouteKind::Http => "HTTPRoute",
-        RouteKind::Grpc => "GRPCRoute",
-    };
+    let kind = route.kind.kind().to_string();
     let grants = view.namespace(&to.namespace).map(|objects| objects.reference_grants.values());
     grants.into_iter().flatten().any(|grant| {
         grant.from.iter().any(|from| {

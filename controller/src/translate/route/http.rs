@@ -42,18 +42,21 @@ fn rule_action(
     route: &Route,
     (at, rule): (usize, &RouteRule),
 ) -> proto::HttpAction {
-    let origin = proto::Origin {
+    let filters = rule.filters.iter().filter_map(|it| filters::of_rule(view, route, it));
+    proto::HttpAction {
+        origin: Some(origin(route, (at, rule))),
+        filters: filters.collect(),
+        outcome: Some(outcome(view, route, rule)),
+    }
+}
+
+pub(super) fn origin(route: &Route, (at, rule): (usize, &RouteRule)) -> proto::Origin {
+    proto::Origin {
         kind: route.kind.kind().to_string(),
         namespace: route.meta.namespace.to_string(),
         name: route.meta.name.to_string(),
         rule: rule.name.as_deref().unwrap_or_default().to_owned(),
         index: u32::try_from(at).unwrap_or(u32::MAX),
-    };
-    let filters = rule.filters.iter().filter_map(|it| filters::of_rule(view, route, it));
-    proto::HttpAction {
-        origin: Some(origin),
-        filters: filters.collect(),
-        outcome: Some(outcome(view, route, rule)),
     }
 }
 
@@ -82,7 +85,7 @@ pub(super) fn unsupported(kind: &str) -> String {
     format!("a filter of the type {kind} isn't carried out")
 }
 
-fn weighted(
+pub(super) fn weighted(
     view: &View<'_>,
     route: &Route,
     it: &crate::objects::RouteBackend,

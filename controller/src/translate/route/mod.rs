@@ -19,6 +19,7 @@ mod http;
 mod rank;
 mod sets;
 mod status;
+mod stream;
 mod virtual_service;
 
 use std::sync::Arc;

@@ -36,11 +36,7 @@ impl Rank {
             [class, length, method, headers, matched.query.len()]
         };
         Self {
-            host: Reverse(match host {
-                None => (0, 0),
-                Some(host) if host.starts_with('*') => (1, host.len()),
-                Some(host) => (2, host.len()),
-            }),
+            host: Reverse(host_rank(host)),
             detail: Reverse(match &matched.path {
                 RoutePath::Exact(path) => http(3, path),
                 RoutePath::Regex(path) => http(2, path),
@@ -55,6 +51,15 @@ impl Rank {
             rule,
             alternative,
         }
+    }
+}
+
+/// The larger, the nearer: a name, then what stands for all below one, then any.
+pub(super) fn host_rank(host: Option<&str>) -> (u8, usize) {
+    match host {
+        None => (0, 0),
+        Some(host) if host.starts_with('*') => (1, host.len()),
+        Some(host) => (2, host.len()),
     }
 }
 

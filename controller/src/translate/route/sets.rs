@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_proto::route as proto;
 
-use crate::objects::Route;
+use crate::objects::{Route, RouteKind};
 use crate::translate::view::View;
 
 use super::attach::{Attachment, Audience, Plan};
 use super::frontend::Frontend;
-use super::http;
 use super::virtual_service::{self, Rules};
+use super::{http, stream};
 
 /// What counts on a port, by places in the plan: routes of the Gateway API, or else virtual services.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,9 +25,9 @@ pub(super) fn build(
     frontend: &Frontend<'_>,
     plan: &Plan<'_>,
 ) -> Vec<proto::RouteSet> {
-    let of_routes = plan.attached.iter().map(|it| &it.audience);
+    let attached = plan.attached.iter().map(|it| &it.audience);
     let audiences: BTreeSet<&Audience> =
-        of_routes.chain(plan.virtuals.iter().map(|it| &it.audience)).collect();
+        attached.chain(plan.virtuals.iter().map(|it| &it.audience)).collect();
     let mut sets = Vec::new();
     for audience in audiences {
         for (source, ports) in by_source(frontend, plan, audience) {
@@ -35,8 +35,7 @@ pub(super) fn build(
                 Source::Routes(places) => {
                     let attached = places.iter().filter_map(|at| plan.attached.get(*at));
                     let routes: Vec<&Route> = attached.map(|it| it.route).collect();
-                    let http = http::merged(view, &routes, *audience == Audience::Waypoint);
-                    Rules { http: Some(http), ..Rules::default() }
+                    of_routes(view, &routes, *audience == Audience::Waypoint)
                 }
                 Source::Virtuals(places) => {
                     let attached = places.iter().filter_map(|at| plan.virtuals.get(*at));
@@ -57,6 +56,19 @@ pub(super) fn build(
         }
     }
     sets
+}
+
+fn of_routes(view: &View<'_>, routes: &[&Route], with_hosts: bool) -> Rules {
+    let of = |kinds: &[RouteKind]| {
+        let routes = routes.iter().copied().filter(|route| kinds.contains(&route.kind));
+        Some(routes.collect::<Vec<&Route>>()).filter(|routes| !routes.is_empty())
+    };
+    Rules {
+        http: of(&[RouteKind::Http, RouteKind::Grpc])
+            .map(|routes| http::merged(view, &routes, with_hosts)),
+        tls: of(&[RouteKind::Tls]).map(|routes| stream::merged(view, &routes)),
+        tcp: of(&[RouteKind::Tcp]).map(|routes| stream::merged(view, &routes)),
+    }
 }
 
 /// Ports by what counts for them, so that ports with the same routes share a set.

@@ -132,6 +132,14 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                     "spec: {{parentRefs: [{{{parent}}}], rules: [{{{mirror}, backendRefs: [{{{backend}}}]}}]}}\n"
                 )
         }
+        10 if variant % 3 > 0 => {
+            let (kind, hosts) =
+                [("TCPRoute", ""), ("TLSRoute", "hostnames: [x.example],")][variant % 2];
+            head("gateway.networking.k8s.io/v1", kind, "")
+                + &format!(
+                    "spec: {{parentRefs: [{{group: '', kind: Service, name: a, namespace: shop}}], {hosts} rules: [{{backendRefs: [{{name: b, port: 80}}]}}]}}\n"
+                )
+        }
         10 => {
             head("gateway.networking.k8s.io/v1", "GRPCRoute", "")
                 + "spec: {parentRefs: [{group: '', kind: Service, name: a, namespace: shop}], rules: [{backendRefs: [{name: b, port: 80}]}]}\n"

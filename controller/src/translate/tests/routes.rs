@@ -378,6 +378,35 @@ fn service_entry_takes_routes_for_each_host() {
 }
 
 #[test]
+fn connections_follow_tls_and_tcp_routes_beside_http() {
+    let spec = |hosts: &str, to: &str| {
+        format!(
+            "{{{PARENT}, {hosts} rules: [{{backendRefs: [{{name: {to}, port: 80}}, {{name: none, port: 80}}]}}]}}"
+        )
+    };
+    let found = sets(&[
+        route("TLSRoute", "wide", 1, &spec("hostnames: ['*.example', '*.b.example'],", "v1")),
+        route("TLSRoute", "near", 2, &spec("hostnames: [a.example],", "v2")),
+        route("TCPRoute", "tcp", 1, &spec("", "v1")),
+        route("HTTPRoute", "http", 1, &spec("", "v1")),
+    ]);
+    assert_eq!(found.len(), 1);
+    let names = |rule: &proto::ConnectionRule| match &rule.conditions[0].kind {
+        Some(weft_proto::route::connection_condition::Kind::ServerNames(it)) => it.hosts.join(","),
+        other => panic!("{other:?}"),
+    };
+    let tls = found[0].tls.as_ref().unwrap();
+    let order: Vec<_> = tls.rules.iter().map(names).collect();
+    assert_eq!(order, ["a.example", "*.b.example", "*.example"]);
+    let tcp = found[0].tcp.as_ref().unwrap();
+    assert_eq!((tcp.rules.len(), tcp.rules[0].conditions.len()), (1, 0));
+    assert!(matches!(&tcp.rules[0].backends[1].target, Some(Target::Invalid(_))));
+    assert!(found[0].http.is_some());
+    let only = sets(&[route("TCPRoute", "tcp", 1, &spec("", "v1"))]);
+    assert!(only[0].http.is_none());
+}
+
+#[test]
 fn bad_routes_are_refused_with_field_and_line() {
     for (kind, spec, field) in [
         (
@@ -436,6 +465,8 @@ fn bad_routes_are_refused_with_field_and_line() {
             "{rules: [{filters: [{type: CORS, cors: {}}]}]}",
             "spec.rules[0].filters[0].type",
         ),
+        ("TLSRoute", "{rules: []}", "spec.hostnames"),
+        ("TCPRoute", "{hostnames: [a.example]}", "spec.hostnames"),
         ("ReferenceGrant", "{from: [], to: [{group: ''}]}", "spec.to[0]"),
     ] {
         let error = refused(&route(kind, "r", 1, spec));
