@@ -117,6 +117,7 @@ metadata: {name: web, namespace: demo}
 spec: {host: web, subsets: [{name: v1, labels: {version: v1}}], trafficPolicy: {}}
 ";
 
+#[expect(clippy::too_many_lines, reason = "a table with a line or two a file")]
 pub(crate) fn files() -> Vec<Seed> {
     let joined = |documents: &[&str]| documents.join("---\n");
     let policy = |from: &str, to: &str| {
