@@ -81,8 +81,8 @@ pub mod route {
     pub const PATTERN_NESTING_MAX: u32 = 50;
     /// Regular expressions of one table. A usual one costs some 10 KiB compiled, so that a table stays below 10 MiB.
     pub const PATTERNS_MAX: usize = 1_000;
-    /// Sets of one table: one for the ports of each namespace that has routes of its own.
-    pub const SETS_MAX: usize = 4_096;
+    /// Sets of one table: one for the ports of each namespace that has routes of its own, each with a rule at least.
+    pub const SETS_MAX: usize = RULES_MAX;
 }
 
 /// Where the node agent listens for the node proxy.

@@ -48,6 +48,9 @@ pub(in crate::objects) fn stream_route(
         }
         _ => {}
     }
+    if raw.rules.is_empty() {
+        return Err(FieldError::new("spec.rules", "at least one is needed"));
+    }
     check_count(raw.rules.len(), 16, "spec.rules")?;
     let mut rules = Vec::with_capacity(raw.rules.len());
     for (at, raw) in raw.rules.iter().enumerate() {

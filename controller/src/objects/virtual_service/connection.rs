@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use weft_proto::contract::route::LIST_MAX;
 
 use super::matcher::labels;
 use super::parts::{self, RawRoute};
 use super::{ConnectionMatch, VirtualConnection, names_mesh};
 use crate::objects::Pool;
 use crate::objects::fields::{self, FieldError, Port};
+use crate::objects::route::check_count;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,6 +62,9 @@ pub(super) fn rules(
 }
 
 fn matched(raw: &RawMatch, field: &str, pool: &mut Pool) -> Result<ConnectionMatch, FieldError> {
+    check_count(raw.sni_hosts.len(), LIST_MAX, &format!("{field}.sniHosts"))?;
+    let field_of_subnets = format!("{field}.destinationSubnets");
+    check_count(raw.destination_subnets.len(), LIST_MAX, &field_of_subnets)?;
     let names = raw.sni_hosts.iter().enumerate().map(|(at, text)| {
         let host = text.to_ascii_lowercase();
         let name = if host == "*" { "x" } else { host.strip_prefix("*.").unwrap_or(&host) };

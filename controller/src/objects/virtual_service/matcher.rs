@@ -9,7 +9,7 @@ use super::{ClaimMatch, LabelPair, VirtualMatch, names_mesh};
 use crate::objects::Pool;
 use crate::objects::fields::{self, FieldError, Port};
 use crate::objects::meta::Labels;
-use crate::objects::route::{TextMatch, check_length, checked_regex};
+use crate::objects::route::{TextMatch, check_count, check_length, checked_regex};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -109,6 +109,7 @@ pub(super) fn labels(
     field: &str,
     pool: &mut Pool,
 ) -> Result<Box<[LabelPair]>, FieldError> {
+    check_count(raw.len(), 64, field)?;
     let labels = Labels::of_selector(raw, field, pool)?;
     Ok(labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
 }

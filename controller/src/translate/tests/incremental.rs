@@ -132,7 +132,7 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                     "spec: {{parentRefs: [{{{parent}}}], rules: [{{{mirror}, backendRefs: [{{{backend}}}]}}]}}\n"
                 )
         }
-        10 if variant % 3 > 0 => {
+        10 if !variant.is_multiple_of(3) => {
             let (kind, hosts) =
                 [("TCPRoute", ""), ("TLSRoute", "hostnames: [x.example],")][variant % 2];
             head("gateway.networking.k8s.io/v1", kind, "")

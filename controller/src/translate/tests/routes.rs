@@ -467,6 +467,7 @@ fn bad_routes_are_refused_with_field_and_line() {
         ),
         ("TLSRoute", "{rules: []}", "spec.hostnames"),
         ("TCPRoute", "{hostnames: [a.example]}", "spec.hostnames"),
+        ("TCPRoute", "{rules: []}", "spec.rules"),
         ("ReferenceGrant", "{from: [], to: [{group: ''}]}", "spec.to[0]"),
     ] {
         let error = refused(&route(kind, "r", 1, spec));

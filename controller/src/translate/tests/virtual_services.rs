@@ -353,6 +353,26 @@ fn bad_virtual_services_are_refused_with_field_and_line() {
 }
 
 #[test]
+fn rules_beyond_what_a_table_holds_are_refused_and_said() {
+    let matches = |path: &str| {
+        let all: Vec<_> = (0..200).map(|at| format!("{{uri: {{exact: /{path}{at}}}}}")).collect();
+        all.join(", ")
+    };
+    let root = format!(
+        "{{hosts: [web], http: [{{match: [{}], delegate: {{name: team}}}}]}}",
+        matches("a")
+    );
+    let team = format!(
+        "{{http: [{{match: [{}], route: [{{destination: {{host: web}}}}]}}]}}",
+        matches("b")
+    );
+    let world = world(&[object("shop", "root", &root), object("shop", "team", &team)]);
+    assert_eq!(decoded(&world).routes.len(), 0);
+    let status = message(&world, "VirtualService shop/root");
+    assert!(status.contains("WaypointAccepted=false/UnsupportedValue"), "{status}");
+}
+
+#[test]
 fn host_that_nobody_has_is_said() {
     let spec = format!("{{hosts: [nobody], http: [{{{TO_WEB}}}]}}");
     let status = message(&world(&[object("shop", "vs", &spec)]), "VirtualService shop/vs");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use weft_proto::contract::route::RULES_MAX;
 use weft_proto::route as proto;
 use weft_proto::route::condition::Kind;
 use weft_proto::route::filter::Kind as FilterKind;
@@ -27,6 +28,9 @@ use super::destination;
 pub(super) fn routes(view: &View<'_>, object: &VirtualService) -> proto::HttpRoutes {
     let mut built = proto::HttpRoutes::default();
     for rule in &object.http {
+        if built.rules.len() > RULES_MAX {
+            break;
+        }
         let outer = alternatives(&rule.matches, has_prefix_rewrite(rule));
         let VirtualOutcome::Delegate { namespace, name } = &rule.outcome else {
             push(&mut built, outer, action(view, object, rule));
@@ -40,11 +44,15 @@ pub(super) fn routes(view: &View<'_>, object: &VirtualService) -> proto::HttpRou
             continue;
         };
         for inner in &delegate.http {
+            if built.rules.len() > RULES_MAX {
+                break;
+            }
             let merged = inherit(rule, inner);
             let own = alternatives(&inner.matches, has_prefix_rewrite(&merged));
             // The delegate's path stands first: it is the narrower one, whose prefix a rewrite replaces.
             let both = own.iter().flat_map(|own| outer.iter().map(move |it| [&**own, it].concat()));
-            let both = both.collect();
+            // Alternatives multiply; a table that has no room for them is refused afterwards.
+            let both = both.take(RULES_MAX + 1).collect();
             let action = match &inner.outcome {
                 VirtualOutcome::Delegate { .. } => {
                     broken(delegate, inner, "a delegate can't delegate further".to_owned())
