@@ -103,7 +103,7 @@ fn one_of_ten_thousand_routes_changes_one_table() {
             "apiVersion: v1\nkind: Service\nmetadata: {{name: s{service}, namespace: big}}\nspec: {{ports: [{{port: 80}}]}}\n---\n"
         );
         for at in 0..ROUTES {
-            let _ = write!(text, "{}---\n", route(service, at, (service + at) % SERVICES));
+            let _ = writeln!(text, "{}---", route(service, at, (service + at) % SERVICES));
         }
     }
     let world = added(objects(&text));
