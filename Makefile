@@ -7,9 +7,10 @@
 #   make lint        format, lints, direction of dependencies, licences
 
 CARGO ?= cargo
-# One profile for all, so that a dependency is built once.
+# One profile for demo and tests, so that a dependency is built once.
 PROFILE := --release --locked
 BIN := $(or $(CARGO_TARGET_DIR),target)/release
+DIST := $(or $(CARGO_TARGET_DIR),target)/dist
 # Where rustup puts cargo; a shell that hasn't been opened anew doesn't know it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 # Logs of failed tests: the namespaces that made them are gone by then.
@@ -33,8 +34,10 @@ test-fast: setup
 	$(CARGO) test $(PROFILE) --workspace --exclude weft-tests --no-fail-fast
 	$(CARGO) test $(PROFILE) --package weft-tests --lib --bins --no-fail-fast
 
-bench: build
-	@$(BIN)/weft-bench $(ARGS)
+# In the profile of what is shipped.
+bench: setup
+	$(CARGO) build --profile dist --locked --workspace --bins
+	@$(DIST)/weft-bench $(ARGS)
 
 # In the profile of the build, so that the C libraries are compiled once.
 lint: setup

@@ -2,7 +2,7 @@
 # Fails if one of our crates depends on another against the direction of the design:
 #   proto <- core <- {ztunnel, waypoint, controller, cni, cli}; cli may use the controller's library.
 # Nobody depends on ztunnel, waypoint or cni; they meet in running programs only. The exception is weft-parsers-fuzz,
-# which ships nowhere and hands bytes to the parsers of all of them.
+# which ships nowhere and hands bytes to all parsers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ allowed() {
     weft-ztunnel | weft-waypoint | weft-controller | weft-cni) echo weft-proto weft-core ;;
     weft) echo weft-proto weft-core weft-controller ;;
     weft-tests) echo weft-proto weft-core weft-controller ;;
-    weft-parsers-fuzz) echo weft-proto weft-core weft-ztunnel weft-waypoint weft-controller weft-cni ;;
+    weft-parsers-fuzz) echo weft-proto weft-core weft-ztunnel weft-waypoint weft-controller ;;
     weft-bench) echo weft-proto weft-core weft-controller weft-tests ;;
     *) return 1 ;;
   esac

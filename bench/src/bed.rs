@@ -164,13 +164,16 @@ impl Site {
         NODES.iter().map(|node| self.mesh.process(&format!("ztunnel-node{node}"))).collect()
     }
 
-    /// Memory of both ztunnels together.
+    /// Memory of the larger ztunnel: a node has one of them.
     ///
     /// # Errors
     /// One doesn't run.
     pub(crate) fn ztunnel_memory(&self) -> Result<Resident> {
-        let each = self.ztunnels()?;
-        each.iter().map(|ztunnel| Resident::of(ztunnel.pid()?)).sum()
+        let mut largest = Resident::default();
+        for ztunnel in self.ztunnels()? {
+            largest = largest.larger(Resident::of(ztunnel.pid()?)?);
+        }
+        Ok(largest)
     }
 
     /// The ends of its logs, after a failure.

@@ -1,7 +1,6 @@
 //! Memory of a process, as the kernel accounts for it.
 
 use std::fs;
-use std::iter::Sum;
 
 use anyhow::{Context, Result};
 
@@ -36,12 +35,10 @@ impl Resident {
     }
 }
 
-impl Sum for Resident {
-    fn sum<I: Iterator<Item = Self>>(each: I) -> Self {
-        each.fold(Self::default(), |sum, next| Self {
-            all: sum.all + next.all,
-            anonymous: sum.anonymous + next.anonymous,
-        })
+impl Resident {
+    /// The larger of two, in each respect.
+    pub(crate) fn larger(self, other: Self) -> Self {
+        Self { all: self.all.max(other.all), anonymous: self.anonymous.max(other.anonymous) }
     }
 }
 
@@ -54,8 +51,8 @@ mod tests {
         let status = "Name:\tx\nVmRSS:\t    2000 kB\nRssAnon:\t     500 kB\nRssFile:\t 1500 kB\n";
         let one = Resident { all: 2_048_000, anonymous: 512_000 };
         assert_eq!(Resident::parse(status), Some(one));
-        let two: Resident = [one, one].into_iter().sum();
-        assert_eq!(two.all, 4_096_000);
+        let other = Resident { all: 1, anonymous: 600_000 };
+        assert_eq!(one.larger(other), Resident { all: 2_048_000, anonymous: 600_000 });
         assert_eq!(Resident::parse("Name:\tx\nState:\tZ (zombie)\n"), None);
     }
 }

@@ -47,8 +47,10 @@ pub(crate) struct TypeCount {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Client {
-    /// `<pod>.<namespace>`.
+    /// `<pod>.<namespace>`, or the name alone where there is no namespace.
     pub(crate) proxy: String,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
     pub(crate) kind: String,
     pub(crate) node: Option<String>,
     pub(crate) version: String,

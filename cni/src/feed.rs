@@ -7,9 +7,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use weft_core::tls::{ControlSettings, control_channel};
+use weft_core::token::TokenSource;
 use weft_core::xds::{
     Change, ChannelFactory, Client, Handler, NoObserver, NodeSettings, Rejected, State,
-    StateReader, TokenSource, XdsSettings, node,
+    StateReader, XdsSettings, node,
 };
 use weft_proto::contract::type_url::ENROLLED_POD;
 
@@ -94,31 +95,24 @@ pub async fn run(
 }
 
 async fn finish_first_load(mut state: StateReader, reconciler: &Mutex<Reconciler>) {
-    if state.wait_for(is_loaded).await.is_some() {
+    if state.wait_for(State::is_synced).await.is_some() {
         reconciler.lock().first_load_done();
     }
 }
 
-/// Whether a whole load has been received. Our controller marks a response that is not the last of its load by a plus
-/// sign; others send one.
-fn is_loaded(state: &State) -> bool {
-    let pods = state.types.get(ENROLLED_POD);
-    pods.is_some_and(|pods| pods.first_ack_done && !pods.version.ends_with('+'))
-}
-
 async fn report(mut state: StateReader, discovery: watch::Sender<Discovery>) {
     let mut last = discovery.borrow().clone();
-    while let Some(state) = state.wait_for(|state| summary(state, &last) != last).await {
-        last = summary(&state, &last);
+    while let Some(state) = state.wait_for(|state| summary(state) != last).await {
+        last = summary(&state);
         discovery.send_replace(last.clone());
     }
 }
 
-fn summary(state: &State, last: &Discovery) -> Discovery {
+fn summary(state: &State) -> Discovery {
     let clip = |text: &String| text.chars().take(limits::REASON_BYTES_MAX).collect();
     Discovery {
         is_connected: state.is_connected,
-        is_loaded: last.is_loaded || is_loaded(state),
+        is_loaded: state.is_synced(),
         problem: state.last_error.as_ref().map(clip),
     }
 }

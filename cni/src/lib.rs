@@ -25,7 +25,6 @@ pub mod cleanup;
 #[cfg(test)]
 mod fake;
 pub mod feed;
-pub mod join_token;
 pub mod limits;
 pub mod member;
 pub mod netns;

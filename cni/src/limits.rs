@@ -57,8 +57,6 @@ pub const CONTROL_RETRY_MAX: Duration = Duration::from_secs(60);
 pub const RENEWAL_INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// Most time between two looks at the clock: wall time can jump while a timer sleeps.
 pub const RENEWAL_CHECK: Duration = Duration::from_secs(300);
-/// A token: a JWT with a handful of claims is under 2 KiB.
-pub const TOKEN_BYTES_MAX: usize = 16 << 10;
 /// The roots: a few certificates of 1 to 2 KiB, several during a rotation.
 pub const ROOTS_BYTES_MAX: usize = 256 << 10;
 /// The largest file in the state folder: the pods, at most 2 KiB each, twice (wanted and enrolled), with slack.

@@ -35,7 +35,7 @@ struct Cli {
 
 const EXAMPLE: &str = "\
 Example:
-  weft token --node node1 > join-token           # where the controller runs
+  weft token --node node1 --state /var/lib/weft > join-token     # where the controller runs
   weft-cni agent --node node1 --controller 192.0.2.10:15012 \\
       --join-token-file join-token --state /var/lib/weft-cni
   weft-cni status --state /var/lib/weft-cni

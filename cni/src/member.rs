@@ -21,13 +21,13 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 use tracing::{info, warn};
 use weft_core::clock;
+use weft_core::join_token::{JoinToken, JoinTokenShape};
 use weft_core::tls::{ControlError, ControlSettings, RootSource, control_channel, control_client};
 use weft_proto::node::issue_token_request::Component;
 use weft_proto::node::node_service_client::NodeServiceClient;
 use weft_proto::node::{IssueTokenRequest, JoinRequest};
 
 use crate::backoff::Backoff;
-use crate::join_token::{JoinToken, JoinTokenShape};
 use crate::limits;
 use crate::state::{self, StateDir, StateError};
 use crate::status::Membership;
@@ -203,8 +203,7 @@ impl Member {
 
     async fn join(&self, token: &JoinToken) -> Result<NodeFile, MemberError> {
         let channel = control_channel(self.control(RootSource::Pinned(token.root_hash())))?;
-        let request =
-            JoinRequest { join_token: token.as_str().to_owned(), node: self.settings.node.clone() };
+        let request = JoinRequest { join_token: token.to_line(), node: self.settings.node.clone() };
         let mut client = NodeServiceClient::new(channel);
         let joined = deadline("Join", client.join(request)).await?;
         self.keep_token(state::AGENT_TOKEN, &joined.agent_token)?;
@@ -255,7 +254,7 @@ impl Member {
     }
 
     fn keep_token(&self, file: &'static str, token: &str) -> Result<(), MemberError> {
-        let fits = !token.is_empty() && token.len() <= limits::TOKEN_BYTES_MAX;
+        let fits = !token.is_empty() && token.len() <= weft_core::limits::TOKEN_BYTES_MAX;
         if !fits || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(MemberError::Answer("a token that is none"));
         }

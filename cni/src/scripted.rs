@@ -3,17 +3,15 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use weft_core::clock;
+use weft_core::join_token::JoinToken;
 use weft_core::tls::control_server;
 use weft_proto::contract::type_url::ENROLLED_POD;
 use weft_proto::discovery::aggregated_discovery_service_server as ads;
@@ -102,7 +100,8 @@ impl NodeService for Controller {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let request = request.into_inner();
         if !request.join_token.starts_with("weft1.") || request.node != "node1" {
-            return Err(Status::permission_denied("the join token is for another node"));
+            let reason = format!("the join token is for node node1, and {} asked", request.node);
+            return Err(Status::permission_denied(reason));
         }
         Ok(Response::new(JoinResponse {
             roots: self.roots.clone(),
@@ -164,14 +163,15 @@ pub(crate) fn response(
 pub(crate) struct Mesh {
     pub(crate) script: Arc<Script>,
     pub(crate) address: String,
-    root_hash: String,
+    root: Vec<u8>,
 }
 
 impl Mesh {
     /// Writes a join token for node1; where.
     pub(crate) fn write_token(&self, folder: &tempfile::TempDir, secret: &str) -> PathBuf {
         let path = folder.path().join("join");
-        std::fs::write(&path, format!("weft1.{}.{secret}\n", self.root_hash)).unwrap();
+        let token = JoinToken::new(&self.root, secret.into()).unwrap();
+        std::fs::write(&path, token.to_line() + "\n").unwrap();
         path
     }
 
@@ -216,6 +216,5 @@ pub(crate) async fn mesh(life_seconds: i64) -> Mesh {
         .add_service(NodeServiceServer::new(controller.clone()))
         .add_service(ads::AggregatedDiscoveryServiceServer::new(controller));
     tokio::spawn(server.serve_with_incoming(incoming));
-    let root_hash = URL_SAFE_NO_PAD.encode(Sha256::digest(root_certificate.der()));
-    Mesh { script, address, root_hash }
+    Mesh { script, address, root: root_certificate.der().to_vec() }
 }

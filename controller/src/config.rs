@@ -83,7 +83,7 @@ pub struct RunArgs {
     #[arg(long, env = "WEFT_TOKEN_ISSUER", default_value = DEFAULT_ISSUER)]
     pub token_issuer: String,
     /// What is logged, as `info` or `info,weft_controller::xds=debug`
-    #[arg(long, value_name = "FILTER", env = "WEFT_LOG", default_value = "info")]
+    #[arg(long, value_name = "LEVELS", env = "WEFT_LOG", default_value = "info")]
     pub log: String,
     /// How it is logged
     #[arg(long, value_enum, env = "LOG_FORMAT", default_value = "text")]
@@ -130,6 +130,15 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+impl From<LogFormat> for weft_core::telemetry::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// Why the settings don't hold.

@@ -1,20 +1,19 @@
 //! The controller's program: arguments, logs, signals.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 use weft_controller::ca::{Authority, Root};
-use weft_controller::config::{Cli, Command, Config, LogFormat, RunArgs, TokenArgs};
+use weft_controller::config::{Cli, Command, Config, RunArgs, TokenArgs};
 use weft_controller::owner;
 use weft_controller::run::Controller;
 use weft_controller::serving_limits::LEAF_TTL_DEFAULT;
 use weft_controller::sources::files::{FolderSettings, watch_folder};
 use weft_controller::state_dir::StateDir;
-use weft_controller::tokens::{JoinToken, TokenIssuer};
+use weft_controller::tokens::TokenIssuer;
+use weft_core::telemetry::{self, LogSettings};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -37,7 +36,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: RunArgs) -> anyhow::Result<()> {
-    start_log(&args)?;
+    let settings = LogSettings { levels: args.log.clone(), format: args.log_format.into() };
+    // Writes out what is left, at any end but a panic's.
+    let (log, _guard) = telemetry::init(&settings).context("--log")?;
     let config = Config::try_from(args)?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -45,6 +46,7 @@ fn run(args: RunArgs) -> anyhow::Result<()> {
         let folder = watch_folder(FolderSettings::new(&config.manifests))?;
         let inputs = owner::spawn(folder, owner::settings(&config));
         let controller = Controller::start(&config, inputs).await?;
+        controller.metrics().count_dropped_lines(log);
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -68,20 +70,7 @@ fn print_token(args: &TokenArgs) -> anyhow::Result<()> {
         }
         None => Root::existing_certificate(&state)?.context(unused)?,
     };
-    let token = JoinToken::issue(&tokens, &root, &args.node, args.ttl)?;
-    writeln!(std::io::stdout(), "{token}")?;
-    Ok(())
-}
-
-fn start_log(args: &RunArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log).context("--log")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
+    let token = tokens.join_token(&root, &args.node, args.ttl)?;
+    writeln!(std::io::stdout(), "{}", token.to_line())?;
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! What the controller counts. Names are those that Istio's dashboards and Kiali read.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tonic::Code;
 use weft_core::clock;
+use weft_core::telemetry::LogControl;
 
 /// A counter under its exact name.
 ///
@@ -71,6 +74,7 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Handshakes that failed or took too long.
     pub handshakes_failed: Count,
+    log: Arc<OnceLock<LogControl>>,
 }
 
 impl Metrics {
@@ -90,6 +94,7 @@ impl Metrics {
             root_expiry: Count::default(),
             connections: Gauge::default(),
             handshakes_failed: Count::default(),
+            log: Arc::default(),
         };
         metrics.register();
         metrics
@@ -129,7 +134,14 @@ impl Metrics {
         let label = BuildLabel { component: "pilot", tag: env!("CARGO_PKG_VERSION") };
         build.get_or_create(&label).set(1);
         to.register("istio_build", "The program's version", build);
-        to.register_collector(Box::new(Process { started: clock::unix_seconds() }));
+        let (started, log) = (clock::unix_seconds(), Arc::clone(&self.log));
+        to.register_collector(Box::new(Process { started, log }));
+    }
+
+    /// Shows what `log` drops from now on.
+    pub fn count_dropped_lines(&self, log: LogControl) {
+        // A process has one log; a second would be a mistake in `main`, and the first goes on being counted.
+        let _ = self.log.set(log);
     }
 
     /// Counts a certificate that was refused.
@@ -162,6 +174,7 @@ impl Default for Metrics {
 #[derive(Debug)]
 struct Process {
     started: u64,
+    log: Arc<OnceLock<LogControl>>,
 }
 
 impl Collector for Process {
@@ -176,6 +189,12 @@ impl Collector for Process {
         }
         if let Some(open) = open_files() {
             gauge("process_open_fds", "Open descriptors", open)?;
+        }
+        if let Some(log) = self.log.get() {
+            let count = ConstCounter::new(log.dropped());
+            let help = "Log lines dropped because standard output was slow";
+            let name = "weft_log_lines_dropped";
+            count.encode(encoder.encode_descriptor(name, help, None, count.metric_type())?)?;
         }
         Ok(())
     }

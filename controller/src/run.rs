@@ -111,6 +111,7 @@ pub struct Controller {
     admin_address: SocketAddr,
     authority: Arc<Authority>,
     tokens: Arc<TokenIssuer>,
+    metrics: Arc<Metrics>,
     log: Log,
     stop: CancellationToken,
     parts: JoinSet<&'static str>,
@@ -166,6 +167,7 @@ impl Controller {
             admin_address,
             authority: shared.authority,
             tokens: shared.tokens,
+            metrics: shared.metrics,
             log: shared.log,
             stop: shared.stop,
             parts,
@@ -190,6 +192,11 @@ impl Controller {
     /// The issuer of tokens.
     pub fn tokens(&self) -> &Arc<TokenIssuer> {
         &self.tokens
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The log of resources.

@@ -1,14 +1,12 @@
 //! The certificate authority over gRPC: Istio's `IstioCertificateService`, as node proxies and waypoints call it.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
-use tonic::metadata::{Ascii, AsciiMetadataKey, MetadataMap, MetadataValue};
+use tonic::metadata::{AsciiMetadataKey, MetadataMap};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use weft_proto::ca::istio_certificate_service_client::IstioCertificateServiceClient;
@@ -18,52 +16,8 @@ use weft_proto::contract::IMPERSONATED_IDENTITY;
 use crate::certs::{Authority, CertError, SignedChain};
 use crate::identity::SpiffeId;
 use crate::limits;
-use crate::tls::{certificates_from_pem, read_bounded};
-
-/// Where the token that authenticates us is.
-#[derive(Clone)]
-pub enum TokenSource {
-    /// In a file, which is read at every call, because whoever mounts it also rotates it.
-    File(PathBuf),
-    /// Given.
-    Literal(Arc<str>),
-    /// There is none; only a controller that authenticates otherwise will answer.
-    None,
-}
-
-impl TokenSource {
-    /// The value of the `authorization` header, if there is a token.
-    pub async fn bearer(&self) -> Result<Option<MetadataValue<Ascii>>, CertError> {
-        let token: Arc<str> = match self {
-            Self::None => return Ok(None),
-            Self::Literal(token) => Arc::clone(token),
-            Self::File(path) => {
-                let unreadable = |reason: String| {
-                    CertError::Credentials(format!("token {}: {reason}", path.display()))
-                };
-                let bytes =
-                    read_bounded(path).await.map_err(|error| unreadable(error.to_string()))?;
-                String::from_utf8(bytes).map_err(|_| unreadable("is no text".to_owned()))?.into()
-            }
-        };
-        // A newline at the end is an editor's; anything else odd is refused by the header's own rules.
-        let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
-            .parse()
-            .map_err(|_| CertError::Credentials("token is no header value".to_owned()))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-}
-
-impl std::fmt::Debug for TokenSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Literal(_) => f.write_str("Literal"),
-            Self::None => f.write_str("None"),
-        }
-    }
-}
+use crate::tls::certificates_from_pem;
+use crate::token::TokenSource;
 
 /// How to speak to the CA.
 #[derive(Debug, Clone)]
@@ -113,8 +67,9 @@ impl GrpcAuthority {
         };
         let mut request = Request::new(message);
         *request.metadata_mut() = self.headers.clone();
-        if let Some(bearer) = self.settings.token.bearer().await? {
-            request.metadata_mut().insert("authorization", bearer);
+        let token = self.settings.token.authorization().await;
+        if let Some(token) = token.map_err(|error| CertError::Credentials(error.to_string()))? {
+            request.metadata_mut().insert("authorization", token);
         }
         // Tells the server, too, when nobody listens any more.
         request.set_timeout(limits::CERT_SIGN_DEADLINE);

@@ -18,7 +18,7 @@ pub use duration::parse_duration;
 pub use env::{Env, ProcessEnv};
 pub use sections::{
     AdminConfig, CaConfig, Config, ControllerEndpoint, DnsConfig, HboneConfig, InpodConfig,
-    Keepalive, LogConfig, MeshConfig, OwnPod, PoolConfig, Roots, SocketConfig, Token, XdsConfig,
+    Keepalive, LogConfig, MeshConfig, OwnPod, PoolConfig, Roots, SocketConfig, XdsConfig,
 };
 
 use std::fmt;

@@ -6,16 +6,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use rand::RngExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::{drain, limits, socket};
+use crate::{drain, limits};
 
 /// How a listener is served.
 #[derive(Debug, Clone)]
@@ -81,9 +84,7 @@ async fn accept_all<Handler, Handling>(
         match accepted {
             Ok((stream, peer)) => {
                 failures = 0;
-                // The peer may be gone already, and its handler will see that.
-                let _ = socket::prepare(&stream);
-                connections.spawn(with_permit(permit, handle(stream, peer)));
+                connections.spawn(WithPermit { handling: handle(stream, peer), permit });
             }
             // That was one connection, not the listener.
             Err(error) if is_of_connection(&error) => {}
@@ -102,9 +103,22 @@ async fn accept_all<Handler, Handling>(
     }
 }
 
-async fn with_permit(permit: OwnedSemaphorePermit, handling: impl Future<Output = ()>) {
-    handling.await;
-    drop(permit);
+pin_project! {
+    /// Not an async function: that would keep `handling` twice, as what it was given and as what it waits for, and so
+    /// double the memory of every connection.
+    struct WithPermit<Handling> {
+        #[pin]
+        handling: Handling,
+        permit: OwnedSemaphorePermit,
+    }
+}
+
+impl<Handling: Future<Output = ()>> Future for WithPermit<Handling> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().handling.poll(cx)
+    }
 }
 
 fn report(settings: &AcceptSettings, end: Result<(), tokio::task::JoinError>) {
@@ -141,6 +155,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::socket;
 
     async fn connect(to: SocketAddr) -> TcpStream {
         let socket = socket::stream_socket(to, &Default::default()).unwrap();

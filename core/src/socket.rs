@@ -7,6 +7,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -22,6 +24,8 @@ pub struct StreamSettings {
     pub source: Option<SocketAddr>,
     /// The source may be an address of somebody else (IP_TRANSPARENT, IP_FREEBIND). Needs CAP_NET_ADMIN.
     pub is_transparent: bool,
+    /// Both ends are on this node; see [`set_within_node`].
+    pub is_within_node: bool,
 }
 
 /// Options of a socket that listens.
@@ -36,6 +40,8 @@ pub struct ListenSettings {
     pub mark: Option<u32>,
     /// An IPv6 wildcard takes IPv4 connections too.
     pub is_dual_stack: bool,
+    /// What is accepted comes from this node; see [`set_within_node`].
+    pub is_within_node: bool,
 }
 
 /// Why a connection was not made.
@@ -75,9 +81,18 @@ pub fn prepare_stream_socket(
         set_freebind(&socket, to.is_ipv6())?;
     }
     if let Some(source) = settings.source {
+        if source.port() == 0 {
+            // The port is chosen when the destination is known, among 28,000 for each. Otherwise it would be one that
+            // no connection at all uses or has just used, and soon a search for the last of them. Without the option it
+            // works, too.
+            let _ = setsockopt(&socket, IpBindAddressNoPort, &true);
+        }
         socket.bind(&source.into())?;
     }
-    set_stream_options(&SockRef::from(&socket))?;
+    if settings.is_within_node {
+        set_within_node(&socket);
+    }
+    set_stream_options(&socket)?;
     Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
@@ -108,6 +123,8 @@ pub fn listen(at: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListen
 
 /// A listening socket, in the calling thread's network namespace. An IPv6 one takes IPv6 only, so that both families
 /// can have one on the same port, unless it is to take both.
+///
+/// What is accepted inherits every option (tcp(7), socket(7)), so that none costs a system call a connection.
 pub fn listening_socket(at: SocketAddr, settings: &ListenSettings) -> io::Result<Socket> {
     let socket = new_socket(at.is_ipv6(), Type::STREAM, settings.mark)?;
     socket.set_reuse_address(true)?;
@@ -118,14 +135,13 @@ pub fn listening_socket(at: SocketAddr, settings: &ListenSettings) -> io::Result
     if settings.is_transparent {
         set_transparent(&socket, at.is_ipv6())?;
     }
+    if settings.is_within_node {
+        set_within_node(&socket);
+    }
+    set_stream_options(&socket)?;
     socket.bind(&at.into())?;
     socket.listen(limits::LISTEN_BACKLOG)?;
     Ok(socket)
-}
-
-/// What every connection gets: no delay of small segments, and probes after long silence.
-pub fn prepare(stream: &TcpStream) -> io::Result<()> {
-    set_stream_options(&SockRef::from(stream))
 }
 
 /// Where a redirected connection was going before the redirection (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST), with an
@@ -144,7 +160,16 @@ pub fn reset_on_close(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
 
-fn set_stream_options(socket: &SockRef<'_>) -> io::Result<()> {
+/// Takes the system's congestion control off connections that never leave the node's memory, where there is no network
+/// to be gentle with. Where the system's is BBR its pacing timers cost such a connection most of its speed. Reno does
+/// nothing until a segment is lost, is in every kernel, and needs no permission.
+fn set_within_node(socket: &Socket) {
+    // Without it the connection works as any other.
+    let _ = socket.set_tcp_congestion(b"reno");
+}
+
+/// What every connection gets: no delay of small segments, and probes after long silence.
+fn set_stream_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
@@ -175,7 +200,6 @@ mod tests {
         let socket = stream_socket(to, &StreamSettings::default()).unwrap();
         let mut client = connect(socket, to).await.unwrap();
         let (mut server, _) = listener.accept().await.unwrap();
-        prepare(&server).unwrap();
         for stream in [&client, &server] {
             assert!(stream.nodelay().unwrap());
             let keepalive = SockRef::from(stream);

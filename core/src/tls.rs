@@ -18,6 +18,7 @@ mod control;
 mod error;
 mod handshake;
 mod provider;
+mod read_ahead;
 mod verify;
 
 pub use certificate::{ChainError, WorkloadCertificate};
@@ -25,10 +26,12 @@ pub use control::{
     ControlError, ControlSettings, RootSource, control_channel, control_client, control_server,
 };
 pub use error::{PeerFault, Side, TlsError};
-pub use handshake::{accept, connect, connect_to};
+pub use handshake::{ClientStream, ServerStream, accept, connect, connect_to};
 pub use provider::{key_exchange_groups, provider};
+pub use read_ahead::ReadAhead;
 
-pub(crate) use control::{certificates_from_pem, read_bounded};
+pub(crate) use control::certificates_from_pem;
+pub(crate) use error::in_plain_words;
 
 #[cfg(test)]
 mod tests;

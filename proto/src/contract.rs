@@ -52,6 +52,10 @@ pub mod type_url {
     pub const ROUTE_TABLE: &str = "type.googleapis.com/weft.route.v1.RouteTable";
 }
 
+/// Ends the `system_version_info` of a response that is not the last of its load: Weft's own, since its controller sends
+/// a load in parts. A stock control plane sends one response, without it.
+pub const MORE_OF_LOAD_FOLLOWS: char = '+';
+
 /// Source addresses of a node's own health probes: never redirected.
 pub mod probe {
     use std::net::{Ipv4Addr, Ipv6Addr};

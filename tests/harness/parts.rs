@@ -211,10 +211,22 @@ impl Mesh {
         controller: &ControllerSettings,
         ztunnel: &ZtunnelSettings,
     ) -> Result<()> {
+        self.start_each(controller, |_| ztunnel.clone())
+    }
+
+    /// The same, with settings for each node's ztunnel.
+    ///
+    /// # Errors
+    /// The first of them that doesn't come up.
+    pub fn start_each(
+        &self,
+        controller: &ControllerSettings,
+        ztunnel: impl Fn(u8) -> ZtunnelSettings,
+    ) -> Result<()> {
         self.start_controller(controller)?;
         for node in self.nodes() {
             self.start_agent(node.number)?;
-            self.start_ztunnel(node.number, ztunnel)?;
+            self.start_ztunnel(node.number, &ztunnel(node.number))?;
         }
         for node in self.nodes() {
             self.wait_ztunnel(node.number)?;

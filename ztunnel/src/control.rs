@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use weft_core::ca_client::{self, CaSettings, GrpcAuthority};
+use weft_core::ca_client::{CaSettings, GrpcAuthority};
 use weft_core::certs::{Authority, CertSettings};
-use weft_core::config::{Config, ControllerEndpoint, Roots, Token};
+use weft_core::config::{Config, ControllerEndpoint, Roots};
 use weft_core::mesh::Store;
 use weft_core::telemetry::{XdsMetrics, XdsTermination};
 use weft_core::tls::{ControlSettings, RootSource, control_channel};
@@ -17,10 +17,7 @@ pub(crate) fn authority(config: &Config) -> anyhow::Result<Arc<dyn Authority>> {
     let endpoint = &config.ca.endpoint;
     let channel = control_channel(channel(endpoint)).context("CA_ADDRESS")?;
     let settings = CaSettings {
-        token: match &endpoint.token {
-            Token::File(path) => ca_client::TokenSource::File(path.clone()),
-            Token::Literal(token) => ca_client::TokenSource::Literal(token.clone()),
-        },
+        token: endpoint.token.clone(),
         cluster_id: config.mesh.cluster_id.to_string(),
         is_impersonating: true,
         headers: endpoint.headers.clone(),
@@ -45,10 +42,7 @@ pub(crate) fn discovery(
     let settings = XdsSettings {
         node: xds::node(&node(config)),
         type_urls: vec![type_url::ADDRESS.into(), type_url::AUTHORIZATION.into()],
-        token: match &endpoint.token {
-            Token::File(path) => xds::TokenSource::File(path.clone()),
-            Token::Literal(token) => xds::TokenSource::Literal(token.to_string()),
-        },
+        token: endpoint.token.clone(),
         cluster_id: config.mesh.cluster_id.to_string(),
         headers: endpoint.headers.clone(),
     };

@@ -25,7 +25,7 @@ impl PodConnector {
 }
 
 impl Connect for PodConnector {
-    type Io = tokio_rustls::client::TlsStream<TcpStream>;
+    type Io = tls::ClientStream<TcpStream>;
     type Peer = PeerCertificate;
 
     async fn connect(
@@ -36,7 +36,7 @@ impl Connect for PodConnector {
             ConnectError::Certificate { identity: key.source.clone(), error: Arc::new(error) }
         })?;
         let address = key.address;
-        let tcp = self.sockets.connect(address, None).await.map_err(|failure| match failure {
+        let tcp = self.sockets.connect(address).await.map_err(|failure| match failure {
             ConnectFailure::Io { to, error } => {
                 ConnectError::Tcp { address: to, error: Arc::new(error) }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use weft_core::hbone::{self, Authority, IncomingTunnel, ServerSettings, TunnelRequest};
 use weft_core::mesh::{AppTunnelProtocol, Endpoint, Snapshot, Workload, prefer_service};
 use weft_core::policy::Connection;
@@ -18,7 +19,7 @@ use crate::describe;
 use crate::error::ConnectionError;
 use crate::pod::Pod;
 use crate::record::{self, Record};
-use crate::relaying;
+use crate::relaying::{self, Joined, Keep, Ready};
 use crate::resolve::is_own_port;
 use crate::shared::Shared;
 
@@ -66,39 +67,56 @@ pub(crate) async fn serve(
     }
 }
 
-async fn serve_tunnel(
+fn serve_tunnel(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     caller: Arc<Caller>,
     incoming: IncomingTunnel,
     drain: drain::Watch,
-) {
+) -> impl Future<Output = ()> + Send {
+    let forced = drain.forced_token().clone();
+    let preparing = Box::pin(prepare(shared.clone(), pod, caller, incoming, forced));
+    relaying::serve(Keep::new(shared, drain, None), preparing)
+}
+
+async fn prepare(
+    shared: Arc<Shared>,
+    pod: Arc<Pod>,
+    caller: Arc<Caller>,
+    incoming: IncomingTunnel,
+    forced: CancellationToken,
+) -> Option<Ready> {
     let local = SocketAddr::new(caller.local, incoming.request().authority.port());
     let mut record = Record::new(Direction::Inbound, caller.address, local);
     record.security = Security::MutualTls;
     record.source.identity = Some(caller.peer.identity.clone());
     record.destination.identity = Some(pod.identity.clone());
-    let inbound = Inbound { shared: &shared, pod: &pod, caller: &caller, drain };
-    let outcome = inbound.admit_and_relay(incoming, &mut record).await;
-    record.close(&shared.traffic, &outcome);
+    let inbound = Inbound { shared: &shared, pod: &pod, caller: &caller, forced: &forced };
+    match inbound.admit(incoming, &mut record).await {
+        Ok(joined) => Some(Ready::new(joined, record, &shared)),
+        Err(error) => {
+            record.close(&shared.traffic, &Err(error));
+            None
+        }
+    }
 }
 
 struct Inbound<'a> {
     shared: &'a Shared,
     pod: &'a Arc<Pod>,
     caller: &'a Caller,
-    drain: drain::Watch,
+    forced: &'a CancellationToken,
 }
 
 impl Inbound<'_> {
-    async fn admit_and_relay(
+    async fn admit(
         self,
         mut incoming: IncomingTunnel,
         record: &mut Record,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<Joined, ConnectionError> {
         let request = incoming.request().clone();
         let reached = tokio::select! {
-            reached = Box::pin(self.reach(&request, record)) => reached,
+            reached = self.reach(&request, record) => reached,
             () = incoming.abandoned() => return Err(ConnectionError::Abandoned),
         };
         let (upstream, tracked, workload) = match reached {
@@ -111,8 +129,8 @@ impl Inbound<'_> {
         let baggage = describe::baggage(&workload);
         let says_baggage = self.shared.config.hbone.response_baggage;
         let tunnel = incoming.accept(says_baggage.then_some(&baggage))?;
-        record.open(&self.shared.traffic);
-        relaying::relay(tunnel, upstream, &tracked, &record.counters).await
+        let (downstream, upstream) = (tunnel.into(), upstream.into());
+        Ok(Joined { downstream, upstream, tracked, other_pod: None })
     }
 
     /// Target, verdict, connection to the application.
@@ -138,7 +156,7 @@ impl Inbound<'_> {
                 destination: target,
                 carrier: Carrier::Hbone,
             },
-            self.drain.forced_token(),
+            self.forced,
         );
         let connection = Connection {
             source_identity: Some(&self.caller.peer.identity),
@@ -147,7 +165,7 @@ impl Inbound<'_> {
         };
         let workload = authorise::authorise(&self.shared.mesh, self.pod, &connection).await?;
         let source = self.pod.spoofed_source(self.caller.address.ip(), target);
-        let upstream = self.pod.sockets.connect(target, source).await?;
+        let upstream = self.pod.sockets.connect_to_application(target, source).await?;
         Ok((upstream, tracked, workload))
     }
 

@@ -13,20 +13,20 @@ use weft_core::policy::Connection;
 use weft_core::telemetry::{Direction, Security};
 
 use crate::authorise;
-use crate::connections::{Carrier, OpenConnection};
+use crate::connections::{Carrier, OpenConnection, Tracked};
 use crate::error::ConnectionError;
 use crate::outbound::Outbound;
 use crate::pod::Pod;
 use crate::record::Record;
-use crate::relaying;
+use crate::relaying::{Joined, OtherPod};
 
-/// Serves the connection, with a record for each of the two pods.
-pub(crate) async fn serve(
-    outbound: Outbound<'_>,
+/// Reaches the other pod, with a record for each of the two.
+pub(crate) async fn connect(
+    outbound: &Outbound<'_>,
     downstream: TcpStream,
     target: SocketAddr,
     record: &mut Record,
-) -> Result<(), ConnectionError> {
+) -> Result<Joined, ConnectionError> {
     let uid = record.destination.workload.as_ref().map(|workload| workload.uid.clone());
     let destination =
         uid.and_then(|uid| outbound.shared.running.find(&uid)).ok_or(ConnectionError::Drained)?;
@@ -39,46 +39,51 @@ pub(crate) async fn serve(
     inbound.security = Security::Local;
     inbound.destination.identity = Some(destination.identity.clone());
     inbound.counters = record.counters.clone();
-    let outcome = join(&outbound, &destination, downstream, (record, &mut inbound), target).await;
-    inbound.close(&outbound.shared.traffic, &outcome);
-    outcome
+    let reached = reach(outbound, &destination, target, &mut inbound).await;
+    let (upstream, tracked) = match reached {
+        Ok(reached) => reached,
+        Err(error) => {
+            inbound.close(&outbound.shared.traffic, &Err(error.clone()));
+            return Err(error);
+        }
+    };
+    inbound.open(&outbound.shared.traffic);
+    let other_pod = Some(Box::new(OtherPod { record: inbound, tracked }));
+    let tracked = outbound.track(Carrier::Local, record);
+    Ok(Joined { downstream: downstream.into(), upstream: upstream.into(), tracked, other_pod })
 }
 
-async fn join(
+/// As the destination's own proxy would: verdict, then connection to the application.
+async fn reach(
     outbound: &Outbound<'_>,
     destination: &Arc<Pod>,
-    downstream: TcpStream,
-    (record, inbound): (&mut Record, &mut Record),
     target: SocketAddr,
-) -> Result<(), ConnectionError> {
+    inbound: &mut Record,
+) -> Result<(TcpStream, Tracked), ConnectionError> {
     let shared = outbound.shared;
     let source_identity = &outbound.pod.identity;
     // Without a certificate neither could have met the other on another node.
-    Box::pin(shared.certs.certificate(source_identity)).await?;
-    Box::pin(shared.certs.certificate(&destination.identity)).await?;
-    let open = |direction| OpenConnection {
-        direction,
-        source: outbound.from,
-        source_identity: Some(source_identity.clone()),
-        original_destination: outbound.destination,
-        destination: target,
-        carrier: Carrier::Local,
-    };
-    let at_destination =
-        destination.connections.track(open(Direction::Inbound), &destination.forced);
+    shared.certs.certificate(source_identity).await?;
+    shared.certs.certificate(&destination.identity).await?;
+    let tracked = destination.connections.track(
+        OpenConnection {
+            direction: Direction::Inbound,
+            source: outbound.from,
+            source_identity: Some(source_identity.clone()),
+            original_destination: outbound.destination,
+            destination: target,
+            carrier: Carrier::Local,
+        },
+        &destination.forced,
+    );
     let connection = Connection {
         source_identity: Some(source_identity),
         source_ip: outbound.from.ip(),
         destination: target,
     };
-    let workload = Box::pin(authorise::authorise(&shared.mesh, destination, &connection)).await?;
+    let workload = authorise::authorise(&shared.mesh, destination, &connection).await?;
     inbound.destination.workload = Some(workload);
     let source = destination.spoofed_source(outbound.from.ip(), target);
-    let upstream = Box::pin(destination.sockets.connect(target, source)).await?;
-    let at_source =
-        outbound.pod.connections.track(open(Direction::Outbound), outbound.drain.forced_token());
-    record.open(&shared.traffic);
-    inbound.open(&shared.traffic);
-    let ends = (&at_source, &at_destination);
-    relaying::relay_local(downstream, upstream, ends, &record.counters).await
+    let upstream = destination.sockets.connect_to_application(target, source).await?;
+    Ok((upstream, tracked))
 }

@@ -14,7 +14,7 @@ use crate::dns::{
     ClientView, Forwarder, NameTable, NamedService, Names, PodDns, UpstreamSockets, serve_tcp,
     serve_udp,
 };
-use crate::netns::PodSockets;
+use crate::netns::{Listening, PodSockets};
 use crate::shared::Shared;
 
 /// What answers one pod's look-ups.
@@ -83,7 +83,7 @@ impl NameSockets {
             let at = SocketAddr::new(ip, address.port());
             let opened = async {
                 let datagram = broker.datagram(netns, at).await?;
-                Ok((datagram, broker.listen(netns, at, false).await?))
+                Ok((datagram, broker.listen(netns, at, Listening::FromPod).await?))
             };
             match opened.await {
                 Ok((datagram, listener)) => {
@@ -128,7 +128,7 @@ impl UpstreamSockets for InPod {
     }
 
     fn tcp(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
-        Box::pin(async move { self.0.connect(to, None).await.map_err(io::Error::other) })
+        Box::pin(async move { self.0.connect(to).await.map_err(io::Error::other) })
     }
 }
 

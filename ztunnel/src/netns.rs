@@ -46,11 +46,20 @@ impl PartialEq for Netns {
     }
 }
 
+/// What a listener takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listening {
+    /// Connections of the pod itself.
+    FromPod,
+    /// Connections from anywhere, to be answered under addresses that may not be the pod's.
+    Transparent,
+}
+
 /// What the broker is asked for.
 #[derive(Debug, Clone, Copy)]
 enum Order {
     /// A listening TCP socket.
-    Listen { address: SocketAddr, transparent: bool },
+    Listen { address: SocketAddr, kind: Listening },
     /// A bound UDP socket.
     Datagram { address: SocketAddr },
     /// TCP sockets to connect with.
@@ -81,14 +90,14 @@ impl Broker {
     }
 
     /// Listens in `netns`. Several listeners may share an address, so that a new proxy can take over from an
-    /// old one. `transparent` lets the socket's connections answer for addresses that are not the pod's.
+    /// old one.
     pub(crate) async fn listen(
         &self,
         netns: &Netns,
         address: SocketAddr,
-        transparent: bool,
+        kind: Listening,
     ) -> io::Result<TcpListener> {
-        let order = Order::Listen { address, transparent };
+        let order = Order::Listen { address, kind };
         TcpListener::from_std(self.one(netns, order).await?.into())
     }
 
@@ -142,9 +151,10 @@ fn enter(current: &mut Option<Netns>, wanted: &Netns) -> io::Result<()> {
 fn make(order: Order, mark: u32) -> io::Result<Vec<Socket>> {
     let mark = Some(mark);
     match order {
-        Order::Listen { address, transparent } => {
+        Order::Listen { address, kind } => {
             let settings = ListenSettings {
-                is_transparent: transparent,
+                is_transparent: kind == Listening::Transparent,
+                is_within_node: kind == Listening::FromPod,
                 reuse_port: true,
                 mark,
                 is_dual_stack: false,
@@ -203,8 +213,13 @@ impl PodSockets {
         &self.broker
     }
 
-    /// Connects from within the pod. With `source` the connection appears to come from that address.
-    pub(crate) async fn connect(
+    /// Connects from within the pod to wherever.
+    pub(crate) async fn connect(&self, to: SocketAddr) -> Result<TcpStream, ConnectFailure> {
+        self.connect_with(to, &StreamSettings::default()).await
+    }
+
+    /// Connects to the pod's application. With `source` the connection appears to come from that address.
+    pub(crate) async fn connect_to_application(
         &self,
         to: SocketAddr,
         source: Option<IpAddr>,
@@ -212,11 +227,20 @@ impl PodSockets {
         let settings = StreamSettings {
             source: source.map(|ip| SocketAddr::new(ip, 0)),
             is_transparent: source.is_some(),
+            is_within_node: true,
             ..StreamSettings::default()
         };
+        self.connect_with(to, &settings).await
+    }
+
+    async fn connect_with(
+        &self,
+        to: SocketAddr,
+        settings: &StreamSettings,
+    ) -> Result<TcpStream, ConnectFailure> {
         let failure = |error| ConnectFailure::Io { to, error };
         let socket = self.unconnected(to.is_ipv6()).await.map_err(failure)?;
-        let socket = socket::prepare_stream_socket(socket, to, &settings).map_err(failure)?;
+        let socket = socket::prepare_stream_socket(socket, to, settings).map_err(failure)?;
         socket::connect(socket, to).await
     }
 
@@ -224,12 +248,12 @@ impl PodSockets {
     pub(crate) async fn listen_any(
         &self,
         port: u16,
-        transparent: bool,
+        kind: Listening,
     ) -> io::Result<Vec<TcpListener>> {
         let mut listeners = Vec::new();
         for ip in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
             let address = SocketAddr::new(ip, port);
-            match self.broker.listen(&self.netns, address, transparent).await {
+            match self.broker.listen(&self.netns, address, kind).await {
                 Ok(listener) => listeners.push(listener),
                 Err(error) if ip.is_ipv6() && is_without_ipv6(&error) => {}
                 Err(error) => return Err(error),

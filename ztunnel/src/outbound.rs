@@ -1,57 +1,67 @@
-//! Connections that a pod opens: accept → identify → resolve → authorise → connect → relay → record.
-//!
-//! The phases before the relay are boxed: what they need is large, and would otherwise be kept for as long as the
-//! connection lasts.
+//! Connections that a pod opens: accept → identify → resolve → authorise → connect (here) → relay → record.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use weft_core::hbone::{Authority, Forwarded, OpenedTunnel, PoolKey, TraceParent, TunnelRequest};
 use weft_core::mesh::Target;
-use weft_core::relay::End as RelayEnd;
 use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
 use weft_core::x509::PeerCertificate;
 use weft_core::{drain, socket};
 
 use crate::authorise;
-use crate::connections::{Carrier, OpenConnection};
+use crate::connections::{Carrier, OpenConnection, Tracked};
 use crate::describe;
 use crate::double;
 use crate::error::ConnectionError;
 use crate::local;
 use crate::pod::Pod;
 use crate::record::{self, Record};
-use crate::relaying;
+use crate::relaying::{self, Joined, Keep, Ready};
 use crate::resolve::{Hop, Path, Question, Route};
 use crate::shared::Shared;
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     tcp: TcpStream,
     from: SocketAddr,
     drain: drain::Watch,
-) {
-    let _open = shared.sockets.open(Reporter::Source);
-    let early = |destination, error: &ConnectionError| {
-        EarlyFailure { direction: Direction::Outbound, source: Some(from), destination }.log(error);
-    };
+) -> impl Future<Output = ()> + Send {
+    let socket = Some(shared.sockets.open(Reporter::Source));
+    let forced = drain.forced_token().clone();
+    let preparing = Box::pin(prepare(shared.clone(), pod, tcp, from, forced));
+    relaying::serve(Keep::new(shared, drain, socket), preparing)
+}
+
+async fn prepare(
+    shared: Arc<Shared>,
+    pod: Arc<Pod>,
+    tcp: TcpStream,
+    from: SocketAddr,
+    forced: CancellationToken,
+) -> Option<Ready> {
     let destination = match socket::original_destination(&tcp) {
         Ok(destination) => destination,
-        Err(error) => return early(None, &ConnectionError::OriginalDestination(Arc::new(error))),
+        Err(error) => {
+            let direction = Direction::Outbound;
+            let early = EarlyFailure { direction, source: Some(from), destination: None };
+            early.log(&ConnectionError::OriginalDestination(Arc::new(error)));
+            return None;
+        }
     };
     let mut record = Record::new(Direction::Outbound, from, destination);
-    let route = match Box::pin(route(&shared, &pod, &mut record, destination)).await {
-        Ok(route) => route,
-        Err(error) => return record.close(&shared.traffic, &Err(error)),
-    };
-    record.service = route.service.as_deref().map(record::service_labels);
-    record.destination.workload = route.destination.clone();
-    let outbound = Outbound { shared: &shared, pod: &pod, from, destination, drain };
-    let outcome = outbound.connect_and_relay(tcp, route, &mut record).await;
-    record.close(&shared.traffic, &outcome);
+    let outbound = Outbound { shared: &shared, pod: &pod, from, destination, forced: &forced };
+    match outbound.connect(tcp, &mut record).await {
+        Ok(joined) => Some(Ready::new(joined, record, &shared)),
+        Err(error) => {
+            record.close(&shared.traffic, &Err(error));
+            None
+        }
+    }
 }
 
 /// Identify and resolve.
@@ -80,42 +90,46 @@ pub(crate) struct Outbound<'a> {
     pub(crate) pod: &'a Pod,
     pub(crate) from: SocketAddr,
     pub(crate) destination: SocketAddr,
-    pub(crate) drain: drain::Watch,
+    pub(crate) forced: &'a CancellationToken,
 }
 
 impl Outbound<'_> {
-    async fn connect_and_relay(
+    async fn connect(
         self,
-        tcp: TcpStream,
-        route: Route,
+        downstream: TcpStream,
         record: &mut Record,
-    ) -> Result<(), ConnectionError> {
-        match route.path {
-            Path::Local { target } => Box::pin(local::serve(self, tcp, target, record)).await,
+    ) -> Result<Joined, ConnectionError> {
+        let route = route(self.shared, self.pod, record, self.destination).await?;
+        record.service = route.service.as_deref().map(record::service_labels);
+        record.destination.workload = route.destination.clone();
+        let (upstream, carrier) = match route.path {
+            Path::Local { target } => {
+                return local::connect(&self, downstream, target, record).await;
+            }
             Path::Hbone(hop, authority) => {
                 record.security = Security::MutualTls;
                 record.destination.address = Some(hop.address);
                 if let Authority::Address(target) = &authority {
                     record.tunnel_target = Some(*target);
                 }
-                let tunnel = Box::pin(self.tunnel(&hop, authority, record)).await?;
+                let tunnel = self.tunnel(&hop, authority, record).await?;
                 record.destination.identity = Some(tunnel.peer.identity.clone());
-                self.relay(tcp, tunnel.stream, Carrier::Hbone, record).await
+                (tunnel.stream.into(), Carrier::Hbone)
             }
             Path::DoubleHbone { outer, inner, authority } => {
                 record.security = Security::MutualTls;
                 record.destination.address = Some(outer.address);
                 let opening = double::open(&self, &outer, &inner, authority, record);
-                let stream = Box::pin(opening).await?;
-                self.relay(tcp, stream, Carrier::DoubleHbone, record).await
+                (Box::pin(opening).await?.into(), Carrier::DoubleHbone)
             }
             Path::Plain { target, port } => {
-                let address = self.address_of(target, port).await?;
+                let address = Box::pin(self.address_of(target, port)).await?;
                 record.destination.address = Some(address);
-                let upstream = Box::pin(self.pod.sockets.connect(address, None)).await?;
-                self.relay(tcp, upstream, Carrier::Plain, record).await
+                (self.pod.sockets.connect(address).await?.into(), Carrier::Plain)
             }
-        }
+        };
+        let tracked = self.track(carrier, record);
+        Ok(Joined { downstream: downstream.into(), upstream, tracked, other_pod: None })
     }
 
     /// A tunnel from the pod's pool.
@@ -161,14 +175,9 @@ impl Outbound<'_> {
         }
     }
 
-    async fn relay(
-        &self,
-        downstream: TcpStream,
-        upstream: impl Into<RelayEnd>,
-        carrier: Carrier,
-        record: &mut Record,
-    ) -> Result<(), ConnectionError> {
-        let tracked = self.pod.connections.track(
+    /// Enters it in the pod's table.
+    pub(crate) fn track(&self, carrier: Carrier, record: &Record) -> Tracked {
+        self.pod.connections.track(
             OpenConnection {
                 direction: Direction::Outbound,
                 source: self.from,
@@ -177,9 +186,7 @@ impl Outbound<'_> {
                 destination: record.destination.address.unwrap_or(self.destination),
                 carrier,
             },
-            self.drain.forced_token(),
-        );
-        record.open(&self.shared.traffic);
-        relaying::relay(downstream, upstream, &tracked, &record.counters).await
+            self.forced,
+        )
     }
 }

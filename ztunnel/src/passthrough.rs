@@ -6,54 +6,72 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use weft_core::policy::Connection;
 use weft_core::telemetry::{Direction, EarlyFailure, Reporter};
 use weft_core::{drain, socket};
 
 use crate::authorise;
-use crate::connections::{Carrier, OpenConnection};
+use crate::connections::{Carrier, OpenConnection, Tracked};
 use crate::describe;
 use crate::error::ConnectionError;
 use crate::pod::Pod;
 use crate::record::{self, Record};
-use crate::relaying;
+use crate::relaying::{self, Joined, Keep, Ready};
 use crate::resolve::is_own_port;
 use crate::shared::Shared;
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     tcp: TcpStream,
     from: SocketAddr,
     drain: drain::Watch,
-) {
-    let _open = shared.sockets.open(Reporter::Destination);
+) -> impl Future<Output = ()> + Send {
+    let socket = Some(shared.sockets.open(Reporter::Destination));
+    let forced = drain.forced_token().clone();
+    let preparing = Box::pin(prepare(shared.clone(), pod, tcp, from, forced));
+    relaying::serve(Keep::new(shared, drain, socket), preparing)
+}
+
+async fn prepare(
+    shared: Arc<Shared>,
+    pod: Arc<Pod>,
+    tcp: TcpStream,
+    from: SocketAddr,
+    forced: CancellationToken,
+) -> Option<Ready> {
     let target = match socket::original_destination(&tcp) {
         Ok(target) => target,
         Err(error) => {
-            let error = ConnectionError::OriginalDestination(Arc::new(error));
-            let early = EarlyFailure {
-                direction: Direction::Inbound,
-                source: Some(from),
-                destination: None,
-            };
-            return early.log(&error);
+            let direction = Direction::Inbound;
+            let early = EarlyFailure { direction, source: Some(from), destination: None };
+            early.log(&ConnectionError::OriginalDestination(Arc::new(error)));
+            return None;
         }
     };
     let mut record = Record::new(Direction::Inbound, from, target);
-    let outcome = admit_and_relay(&shared, &pod, tcp, (from, target), &drain, &mut record).await;
-    record.close(&shared.traffic, &outcome);
+    match admit(&shared, &pod, (from, target), &forced, &mut record).await {
+        Ok((upstream, tracked)) => {
+            let (downstream, upstream) = (tcp.into(), upstream.into());
+            let joined = Joined { downstream, upstream, tracked, other_pod: None };
+            Some(Ready::new(joined, record, &shared))
+        }
+        Err(error) => {
+            record.close(&shared.traffic, &Err(error));
+            None
+        }
+    }
 }
 
-async fn admit_and_relay(
+async fn admit(
     shared: &Shared,
     pod: &Arc<Pod>,
-    downstream: TcpStream,
     (from, target): (SocketAddr, SocketAddr),
-    drain: &drain::Watch,
+    forced: &CancellationToken,
     record: &mut Record,
-) -> Result<(), ConnectionError> {
+) -> Result<(TcpStream, Tracked), ConnectionError> {
     if is_own_port(target.port()) {
         return Err(ConnectionError::Loop(target));
     }
@@ -66,17 +84,15 @@ async fn admit_and_relay(
             destination: target,
             carrier: Carrier::Plain,
         },
-        drain.forced_token(),
+        forced,
     );
-    let (snapshot, workload) = Box::pin(authorise::own_workload(&shared.mesh, pod)).await?;
+    let (snapshot, workload) = authorise::own_workload(&shared.mesh, pod).await?;
     record.destination.workload = Some(workload.clone());
     record.source.workload = snapshot.workload_at(&workload.network, from.ip()).cloned();
     record.service = describe::own_service(&snapshot, &workload, None).map(record::service_labels);
     let connection =
         Connection { source_identity: None, source_ip: from.ip(), destination: target };
-    Box::pin(authorise::authorise(&shared.mesh, pod, &connection)).await?;
+    authorise::authorise(&shared.mesh, pod, &connection).await?;
     let source = pod.spoofed_source(from.ip(), target);
-    let upstream = Box::pin(pod.sockets.connect(target, source)).await?;
-    record.open(&shared.traffic);
-    relaying::relay(downstream, upstream, &tracked, &record.counters).await
+    Ok((pod.sockets.connect_to_application(target, source).await?, tracked))
 }

@@ -19,7 +19,7 @@ use weft_proto::contract::port;
 use crate::connections::Connections;
 use crate::dial::PodConnector;
 use crate::names::{NameSockets, PodNames};
-use crate::netns::{Netns, PodSockets};
+use crate::netns::{Listening, Netns, PodSockets};
 use crate::shared::Shared;
 use crate::{inbound, limits, outbound, passthrough};
 
@@ -156,15 +156,15 @@ struct Listeners {
 impl Listeners {
     /// All or none: a pod that is half served would lose the other half's traffic.
     async fn open(shared: &Shared, sockets: &PodSockets) -> Result<Self, PodError> {
-        let listen = async |port, transparent| {
-            let opened = sockets.listen_any(port, transparent).await;
+        let listen = async |port, kind| {
+            let opened = sockets.listen_any(port, kind).await;
             opened.map_err(|error| PodError::Listen { port, error })
         };
         let dns = &shared.config.dns;
         Ok(Self {
-            outbound: listen(port::OUTBOUND, false).await?,
-            plaintext: listen(port::INBOUND_PLAINTEXT, true).await?,
-            hbone: listen(port::HBONE, true).await?,
+            outbound: listen(port::OUTBOUND, Listening::FromPod).await?,
+            plaintext: listen(port::INBOUND_PLAINTEXT, Listening::Transparent).await?,
+            hbone: listen(port::HBONE, Listening::Transparent).await?,
             names: match dns.enabled {
                 true => Some(
                     NameSockets::open(sockets, dns.address)

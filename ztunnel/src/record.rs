@@ -104,11 +104,12 @@ impl Record {
 
 /// The labels of a service.
 pub(crate) fn service_labels(service: &Service) -> Arc<ServiceLabels> {
-    Arc::new(ServiceLabels {
+    let make = || ServiceLabels {
         host: service.hostname.clone(),
         namespace: service.namespace.clone(),
         name: service.name.clone(),
-    })
+    };
+    service.labels.get_or_init(|| Arc::new(make())).clone()
 }
 
 fn endpoint(end: &End) -> Endpoint<'_> {
@@ -124,16 +125,23 @@ fn endpoint(end: &End) -> Endpoint<'_> {
 
 /// The labels of one end. Only what the mesh's own configuration says gets in, apart from the verified identity.
 fn party(end: &End) -> SharedParty {
-    let principal = end.identity.as_ref().map_or("", |identity| identity.as_str()).into();
-    let Some(workload) = &end.workload else {
-        return Party { principal, ..Party::default() }.share();
-    };
+    let principal = end.identity.as_ref().map_or("", |identity| identity.as_str());
+    match &end.workload {
+        Some(workload) if end.identity.as_ref() == Some(&workload.identity) => {
+            workload.labels.get_or_init(|| labels_of(workload, principal)).clone()
+        }
+        Some(workload) => labels_of(workload, principal),
+        None => Party { principal: principal.into(), ..Party::default() }.share(),
+    }
+}
+
+fn labels_of(workload: &Workload, principal: &str) -> SharedParty {
     Party {
         workload: workload.workload_name.clone(),
         canonical_service: workload.canonical_name.clone(),
         canonical_revision: workload.canonical_revision.clone(),
         namespace: workload.namespace.clone(),
-        principal,
+        principal: principal.into(),
         app: workload.canonical_name.clone(),
         version: workload.canonical_revision.clone(),
         cluster: workload.cluster_id.clone(),

@@ -1,4 +1,4 @@
-//! Memory of the two ztunnels: idle, with thousands of open connections, and after they closed.
+//! Memory of a ztunnel, the larger of the two: idle, with thousands of open connections, and after they closed.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ pub(crate) fn measure(bed: &Bed, run: &RunSettings) -> Result<Vec<Measure>> {
     Ok(samples.measures())
 }
 
-/// Resident memory of both ztunnels, bytes.
+/// Resident memory of the larger of the two ztunnels, bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     /// Before the first connection.

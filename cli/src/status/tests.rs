@@ -57,6 +57,8 @@ fn every_key_is_the_one_that_the_controller_writes() {
     let types = TypeStatus { refused: vec![refusal], ..TypeStatus::default() };
     let client = ClientStatus {
         proxy: "ztunnel-a.istio-system".into(),
+        name: "ztunnel-a".into(),
+        namespace: "istio-system".into(),
         node: Some("node1".into()),
         types: [("Address".to_owned(), types)].into(),
         ..ClientStatus::default()

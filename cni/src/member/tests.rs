@@ -126,7 +126,7 @@ async fn what_can_not_be_used_is_named() {
     let token = mesh.write_token(&folder, "aa.bb.cc");
     let member = mesh.try_member("node2", &folder, Some(token.clone())).unwrap();
     let error = member.refresh().await.unwrap_err().to_string();
-    assert!(error.contains("another node"), "{error}");
+    assert!(error.contains("for node node1, and node2 asked"), "{error}");
     drop(member);
     let member = mesh.member(&folder, Some(token));
     member.refresh().await.unwrap();

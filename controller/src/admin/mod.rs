@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::nodes::MeshNames;
 use crate::serving_limits::{ADMIN_BODY_BYTES_MAX, ADMIN_REQUESTS_MAX, JOIN_TOKEN_TTL_DEFAULT};
 use crate::state_dir::{StateDir, StateError};
-use crate::tokens::{JoinToken, TokenIssuer, bearer_token};
+use crate::tokens::{TokenIssuer, bearer_token};
 use crate::xds::{Clients, Log};
 
 const TOKEN_FILE: &str = "admin-token";
@@ -188,10 +188,10 @@ async fn token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
     let ttl = asked.ttl_seconds.map_or(JOIN_TOKEN_TTL_DEFAULT, Duration::from_secs);
-    match JoinToken::issue(&admin.tokens, admin.authority.anchor(), &asked.node, ttl) {
+    match admin.tokens.join_token(admin.authority.anchor(), &asked.node, ttl) {
         Ok(token) => {
             tracing::info!(node = asked.node, ttl_seconds = ttl.as_secs(), "join token issued");
-            Json(TokenResponse { token: token.to_string() }).into_response()
+            Json(TokenResponse { token: token.to_line() }).into_response()
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     }

@@ -122,7 +122,7 @@ pub(super) fn check_time(claims: &Claims, now: u64) -> Result<(), TokenError> {
 }
 
 /// Refuses what can't be the name of a Kubernetes node.
-pub(super) fn check_node_name(name: &str) -> Result<(), TokenError> {
+pub(crate) fn check_node_name(name: &str) -> Result<(), TokenError> {
     let is_allowed =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(is_allowed) {

@@ -10,9 +10,11 @@ mod issuer;
 mod join;
 
 pub use bearer::bearer_token;
+pub(crate) use claims::check_node_name;
 pub use claims::{Caller, Component};
 pub use issuer::{IssuedToken, TokenIssuer};
-pub use join::JoinToken;
+
+use weft_core::join_token::JoinTokenShape;
 
 use crate::state_dir::StateError;
 
@@ -50,7 +52,7 @@ pub enum TokenError {
     /// A validity is outside its bounds.
     #[error("a join token is valid for at least 1 minute and at most 365 days")]
     Validity,
-    /// A join token lacks its parts.
-    #[error("a join token reads weft1.<root hash>.<token>")]
-    JoinShape,
+    /// What was issued makes no join token.
+    #[error(transparent)]
+    JoinShape(#[from] JoinTokenShape),
 }

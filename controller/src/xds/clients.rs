@@ -14,8 +14,12 @@ use super::node::Description;
 /// A connected client, as the status shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientStatus {
-    /// `<pod>.<namespace>`.
+    /// `<pod>.<namespace>`, or the name alone where there is no namespace.
     pub proxy: String,
+    /// Its pod; a node agent has none and says its node.
+    pub name: String,
+    /// That pod's namespace; empty for a node agent.
+    pub namespace: String,
     /// The whole node id.
     pub node_id: String,
     /// `ztunnel`, `waypoint`…
@@ -149,6 +153,8 @@ impl ClientStatus {
     pub(super) fn new(description: &Description) -> Self {
         Self {
             proxy: description.proxy.clone(),
+            name: description.name.clone(),
+            namespace: description.namespace.clone(),
             node_id: description.id.clone(),
             kind: description.kind.clone(),
             node: description.node.as_deref().map(ToOwned::to_owned),

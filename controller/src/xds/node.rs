@@ -18,7 +18,11 @@ pub(super) struct Description {
     pub(super) id: String,
     /// `ztunnel`, `waypoint`…
     pub(super) kind: String,
-    /// `<pod>.<namespace>`.
+    /// Its pod; a node agent has none and says its node.
+    pub(super) name: String,
+    /// That pod's namespace; empty for a node agent.
+    pub(super) namespace: String,
+    /// Both, as `<pod>.<namespace>`, or the first alone.
     pub(super) proxy: String,
     pub(super) cluster_id: String,
     pub(super) version: String,
@@ -34,17 +38,21 @@ impl Description {
         }
         let mut parts = node.id.split('~');
         let kind = parts.next().unwrap_or_default();
-        let proxy = parts.nth(1).unwrap_or_default();
-        let from_id = proxy.split_once('.').map(|(_, namespace)| namespace);
-        let namespace = text(node, "NAMESPACE").or(from_id);
-        check("namespace", namespace, Some(&caller.namespace))?;
+        let pod = parts.nth(1).unwrap_or_default();
+        // A pod's name may have dots, and a namespace has none.
+        let (name, namespace) = pod.rsplit_once('.').unwrap_or((pod, ""));
+        let name = if name.is_empty() { node.id.as_str() } else { name };
+        let claimed = text(node, "NAMESPACE").unwrap_or(namespace);
+        check("namespace", Some(claimed), Some(&caller.namespace))?;
         check("service account", text(node, "SERVICE_ACCOUNT"), Some(&caller.service_account))?;
         check("node", text(node, "NODE_NAME"), caller.node.as_deref())?;
         let own_word = || text(node, "NODE_NAME").map(Arc::from);
         Ok(Self {
             id: node.id.clone(),
             kind: kind.to_owned(),
-            proxy: if proxy.is_empty() { node.id.clone() } else { proxy.to_owned() },
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            proxy: if namespace.is_empty() { name.into() } else { format!("{name}.{namespace}") },
             cluster_id: text(node, "CLUSTER_ID").unwrap_or_default().to_owned(),
             version: text(node, "ISTIO_VERSION").unwrap_or_default().to_owned(),
             node: caller.node.clone().or_else(own_word),
@@ -104,6 +112,25 @@ mod tests {
             ("ztunnel", "ztunnel-x.istio-system")
         );
         assert_eq!((read.cluster_id.as_str(), read.node.as_deref()), ("c1", Some("node1")));
+    }
+
+    #[test]
+    fn name_and_namespace_are_told_apart() {
+        for (id, name, namespace, proxy) in [
+            ("ztunnel~10.0.0.1~z.istio-system~d", "z", "istio-system", "z.istio-system"),
+            ("ztunnel~10.0.0.1~z.a.istio-system~d", "z.a", "istio-system", "z.a.istio-system"),
+            ("agent~1.1.1.1~node1.~.svc.cluster.local", "node1", "", "node1"),
+            (
+                "agent~1.1.1.1~node1.example.~.svc.cluster.local",
+                "node1.example",
+                "",
+                "node1.example",
+            ),
+            ("x", "x", "", "x"),
+        ] {
+            let read = Description::check(&node(id, &[]), &caller()).unwrap();
+            assert_eq!((&*read.name, &*read.namespace, &*read.proxy), (name, namespace, proxy));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tonic::Status;
+use weft_proto::contract::MORE_OF_LOAD_FOLLOWS;
 use weft_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 
 use super::clients::Refusal;
@@ -34,7 +35,7 @@ pub(super) struct Subscription {
     last_sent: Option<Instant>,
     /// Up to here the log was searched for changes of the client's own node.
     seen: u64,
-    /// The last request must be answered, even with nothing.
+    /// The last request must be answered, or a load that goes on ended, even with nothing.
     owes_answer: bool,
     refused: Vec<Refusal>,
 }
@@ -268,11 +269,15 @@ impl Subscription {
         if batch.is_empty() && !(self.owes_answer && is_done) {
             return Ok(None);
         }
-        self.owes_answer = false;
+        // What was said to be unfinished must be said to be finished, even if the rest is nothing to tell.
+        self.owes_answer = !is_done;
         self.last_sent = Some(now);
         let nonce = nonce();
-        // Stock clients ignore this text. Ours learns from the '+' that more of the same load follows.
-        let version = format!("{}{}", self.position(), if is_done { "" } else { "+" });
+        // Stock clients ignore this text. Ours learns from the mark that more of the same load follows.
+        let mut version = self.position().to_string();
+        if !is_done {
+            version.push(MORE_OF_LOAD_FOLLOWS);
+        }
         self.in_flight.push_back(InFlight {
             nonce: nonce.clone(),
             names: batch.names,

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use weft_core::clock;
-use weft_proto::contract::type_url;
+use weft_proto::contract::{MORE_OF_LOAD_FOLLOWS, type_url};
 use weft_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use weft_proto::envoy::config::core::v3::Node;
 use weft_proto::workload::address::Type;
@@ -27,7 +27,7 @@ use super::session::{Session, Shared};
 use super::wildcard::Wildcard;
 use super::{Clients, entry};
 use crate::metrics::Metrics;
-use crate::serving_limits::{COALESCE, FIRST_REQUEST_DEADLINE, RESPONSES_IN_FLIGHT_MAX};
+use crate::serving_limits::{COALESCE, FIRST_REQUEST_DEADLINE, RESPONSES_IN_FLIGHT_MAX, SCAN_MAX};
 use crate::tokens::Caller;
 
 struct Client {
@@ -181,6 +181,22 @@ async fn client_that_acknowledges_nothing_has_few_responses_on_their_way() {
     let content = latest.resources[0].resource.clone().unwrap().value;
     let expected = workload("a", "node1", "more 99").resource.unwrap();
     assert_eq!(content, expected.to_vec());
+}
+
+#[tokio::test(start_paused = true)]
+async fn load_whose_rest_is_nothing_new_still_ends() {
+    let log = Log::new();
+    log.apply(vec![workload("a", "node1", "1")]);
+    let names: Vec<_> = (0..=SCAN_MAX).map(|n| format!("gone-{n}")).collect();
+    log.apply(names.iter().map(|name| workload(name, "node2", "1")).collect());
+    log.apply(names.iter().map(|name| change(type_url::ADDRESS, name, None)).collect());
+    let mut client = Client::connect(log, HOUR);
+    client.subscribe(type_url::ADDRESS).await;
+    let first = client.take().await;
+    assert_eq!(first.resources.len(), 1);
+    assert!(first.system_version_info.ends_with(MORE_OF_LOAD_FOLLOWS));
+    let last = client.take().await;
+    assert!(!last.system_version_info.ends_with(MORE_OF_LOAD_FOLLOWS));
 }
 
 #[tokio::test(start_paused = true)]

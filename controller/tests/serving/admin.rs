@@ -2,7 +2,7 @@
 
 use tempfile::tempdir;
 use weft_controller::tokens::Component::Ztunnel;
-use weft_controller::tokens::JoinToken;
+use weft_core::join_token::JoinToken;
 use weft_proto::contract::type_url;
 
 use crate::mesh::{Mesh, until, workload};
@@ -68,8 +68,8 @@ async fn join_token_is_given_only_for_the_admin_token() {
     assert_eq!(code, 200);
     let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
     let token = answer["token"].as_str().unwrap();
-    assert!(JoinToken::parse(token).is_ok());
-    assert_eq!(JoinToken::verify(&mesh.tokens, token).unwrap(), "node1");
+    assert!(token.parse::<JoinToken>().is_ok());
+    assert_eq!(mesh.tokens.joining_node(token).unwrap(), "node1");
 }
 
 #[tokio::test]

@@ -1,14 +1,13 @@
 //! Figures rather than promises; run by hand, in release: `cargo test --release -- --ignored --nocapture figures`.
 
-use std::time::Duration;
-
 use prost::Message;
 use tempfile::tempdir;
 use tokio::time::Instant;
 use weft_controller::metrics::resident_bytes;
 use weft_controller::tokens::Component::Ztunnel;
+use weft_proto::contract::MORE_OF_LOAD_FOLLOWS;
 
-use crate::mesh::{Mesh, service, workload};
+use crate::mesh::{Mesh, service, until, workload};
 use crate::stream::{ADDRESS, Load, Stream};
 
 const WORKLOADS: usize = 10_000;
@@ -28,7 +27,7 @@ async fn first_load_and_changes_of_10_000_workloads() {
         let types = mesh.status().await.types;
         types.first().is_some_and(|count| count.resources > WORKLOADS)
     };
-    while !log_filled().await {}
+    until("the log is filled", log_filled).await;
     let filled = begun.elapsed();
     let grown = (resident_bytes().unwrap() - before) / 1024;
     eprintln!("log filled in {filled:?}, {grown} KiB more resident");
@@ -49,7 +48,7 @@ async fn measure_loads(mesh: &Mesh) {
             let took = begun.elapsed();
             messages += 1;
             count += response.resources.len();
-            let is_last = !response.system_version_info.ends_with('+');
+            let is_last = !response.system_version_info.ends_with(MORE_OF_LOAD_FOLLOWS);
             bytes += response.encoded_len();
             if is_last {
                 eprintln!(
@@ -82,7 +81,7 @@ async fn measure_changes(mesh: &Mesh) {
     for (what, node) in [("own node", "node1"), ("other node", "node2")] {
         let mut delays = Vec::new();
         for round in 0..200 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            until("the last change is acknowledged", async || is_quiet(mesh).await).await;
             let begun = Instant::now();
             mesh.feed(vec![workload(round, node, &format!("{what} {round}"))]).await;
             let mut change = Load::default();
@@ -92,4 +91,10 @@ async fn measure_changes(mesh: &Mesh) {
         delays.sort();
         eprintln!("change, {what}: p50 {:?}, p99 {:?}", delays[100], delays[197]);
     }
+}
+
+/// Whether no client has an answer to give.
+async fn is_quiet(mesh: &Mesh) -> bool {
+    let clients = mesh.status().await.clients;
+    clients.iter().all(|client| client.types.values().all(|status| status.in_flight == 0))
 }

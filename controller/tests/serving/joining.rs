@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha2::{Digest as _, Sha256};
 use tempfile::tempdir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{Code, Request};
 use weft_controller::tokens::Component::{Agent, Ztunnel};
-use weft_controller::tokens::JoinToken;
+use weft_core::join_token::JoinToken;
 use weft_proto::node::issue_token_request::Component;
 use weft_proto::node::node_service_client::NodeServiceClient;
 use weft_proto::node::{IssueTokenRequest, JoinRequest};
@@ -19,17 +20,16 @@ fn pinned_root(mesh: &Mesh) -> Vec<u8> {
     CertificateDer::from_pem_slice(mesh.roots_pem.as_bytes()).unwrap().to_vec()
 }
 
-fn join_token(mesh: &Mesh, node: &str) -> String {
+fn join_token(mesh: &Mesh, node: &str) -> JoinToken {
     let hour = Duration::from_secs(3600);
-    JoinToken::issue(&mesh.tokens, &pinned_root(mesh), node, hour).unwrap().to_string()
+    mesh.tokens.join_token(&pinned_root(mesh), node, hour).unwrap()
 }
 
 #[tokio::test]
 async fn node_joins_with_its_token_and_gets_tokens_for_its_parts() {
     let folder = tempdir().unwrap();
     let mesh = Mesh::start(folder.path(), Vec::new()).await;
-    let text = join_token(&mesh, "node1");
-    assert!(JoinToken::parse(&text).unwrap().pins(&pinned_root(&mesh)));
+    let text = join_token(&mesh, "node1").to_line();
     let mut client = NodeServiceClient::new(mesh.channel().await);
     let asked = JoinRequest { join_token: text, node: "node1".into() };
     let joined = client.join(asked).await.unwrap().into_inner();
@@ -54,11 +54,18 @@ async fn join_token_opens_nothing_but_its_own_nodes_join() {
     let folder = tempdir().unwrap();
     let mesh = Mesh::start(folder.path(), Vec::new()).await;
     let mut client = NodeServiceClient::new(mesh.channel().await);
-    let text = join_token(&mesh, "node1");
-    let other = JoinRequest { join_token: text.clone(), node: "node2".into() };
-    assert_eq!(client.join(other).await.unwrap_err().code(), Code::PermissionDenied);
+    let join = join_token(&mesh, "node1");
+    for (node, why) in [
+        ("node2", "the join token is for node node1, and node2 asked to join"),
+        ("Node 1\n", "\"Node 1\\n\" is no node name"),
+    ] {
+        let other = JoinRequest { join_token: join.to_line(), node: node.into() };
+        let refusal = client.join(other).await.unwrap_err();
+        assert_eq!(refusal.code(), Code::PermissionDenied);
+        assert!(refusal.message().starts_with(why), "{}", refusal.message());
+    }
     let ask = IssueTokenRequest { component: Component::Ztunnel.into() };
-    let request = with_token(ask, text.splitn(3, '.').last().unwrap());
+    let request = with_token(ask, join.token());
     assert_eq!(client.issue_token(request).await.unwrap_err().code(), Code::Unauthenticated);
     let agent_token = mesh.token(Agent, "node1");
     for token in [agent_token.as_str(), "", "weft1.x.y"] {
@@ -95,10 +102,10 @@ async fn controller_is_recognised_by_its_own_root_alone() {
 async fn joining_node_finds_the_pinned_root_in_the_handshake() {
     let folder = tempdir().unwrap();
     let mesh = Mesh::start(folder.path(), Vec::new()).await;
-    let join = JoinToken::parse(&join_token(&mesh, "node1")).unwrap();
+    let join = join_token(&mesh, "node1");
     let stream = mesh.tls().await;
     let presented = stream.get_ref().1.peer_certificates().unwrap();
-    assert!(presented.last().is_some_and(|root| join.pins(root)));
+    assert!(presented.last().is_some_and(|root| *Sha256::digest(root) == join.root_hash()));
 }
 
 #[tokio::test]

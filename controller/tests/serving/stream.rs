@@ -7,7 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use weft_controller::tokens::Component;
-use weft_proto::contract::type_url;
+use weft_proto::contract::{MORE_OF_LOAD_FOLLOWS, type_url};
 use weft_proto::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use weft_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use weft_proto::envoy::config::core::v3::Node;
@@ -116,7 +116,7 @@ impl Stream {
         let mut load = Load::default();
         loop {
             let response = self.take().await;
-            let is_last = !response.system_version_info.ends_with('+');
+            let is_last = !response.system_version_info.ends_with(MORE_OF_LOAD_FOLLOWS);
             load.add(response);
             if is_last {
                 return load;

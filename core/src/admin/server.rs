@@ -14,11 +14,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::router::{Request, Response, Router};
-use crate::limits;
+use crate::serve::{AcceptSettings, accept_loop};
+use crate::{drain, limits};
 
 /// Answers requests on `listener` until `shutdown` ends; then idle connections close and requests under way get
 /// [`limits::ADMIN_CONNECTION_GRACE`].
@@ -28,43 +28,20 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let permits = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
-    let (stop, stopped) = tokio::sync::watch::channel(());
-    let mut connections = JoinSet::new();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        while connections.try_join_next().is_some() {}
-        // The permit comes first: what can't be served waits in the kernel's queue, not in ours.
-        let accept = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            () = &mut shutdown => break,
-            accepted = accept => accepted,
-        };
-        match (permit, accepted) {
-            (Ok(permit), Ok((io, _))) => {
-                let (router, mut stopped) = (Arc::clone(&router), stopped.clone());
-                connections.spawn(async move {
-                    connection(io, router, async move {
-                        let _ = stopped.changed().await;
-                    })
-                    .await;
-                    drop(permit);
-                });
-            }
-            (Err(_closed), _) => break,
-            (_, Err(error)) => {
-                tracing::warn!(%error, "admin server can't accept");
-                sleep(limits::ADMIN_ACCEPT_BACKOFF).await;
-            }
+    let settings = AcceptSettings { name: "admin", permits };
+    let (signal, watch) = drain::pair();
+    let stopping = watch.clone();
+    let answer = move |stream, _| {
+        let (router, stopping) = (Arc::clone(&router), stopping.clone());
+        async move { connection(stream, router, stopping.graceful()).await }
+    };
+    let stop = async {
+        shutdown.await;
+        if signal.drain(limits::ADMIN_CONNECTION_GRACE).await == drain::Outcome::Forced {
+            tracing::warn!("admin requests were cut at shutdown");
         }
-    }
-    drop(stop);
-    let finish = async { while connections.join_next().await.is_some() {} };
-    if timeout(limits::ADMIN_CONNECTION_GRACE, finish).await.is_err() {
-        tracing::warn!("admin requests were cut at shutdown");
-    }
+    };
+    tokio::join!(accept_loop(listener, settings, watch, answer), stop);
 }
 
 async fn connection<Io>(io: Io, router: Arc<Router>, stopped: impl Future<Output = ()> + Send)

@@ -207,6 +207,20 @@ async fn shutdown_lets_a_request_finish_and_then_ends() {
 }
 
 #[tokio::test]
+async fn shutdown_closes_idle_connections_without_waiting() {
+    let (router, _) = counting(ChangeAccess::Closed);
+    let mut server = start(router).await;
+    let mut idle = connect(server.address).await;
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    idle.read_u8().await.unwrap();
+    drop(server.stop.take());
+    let ended = tokio::time::timeout(limits::ADMIN_CONNECTION_GRACE / 2, server.task).await;
+    ended.expect("an idle connection held up the end").unwrap();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
 async fn index_lists_the_routes() {
     let (router, _) = counting(ChangeAccess::Closed);
     let server = start(router).await;

@@ -11,11 +11,12 @@ use weft_proto::contract;
 use super::read::Reader;
 use super::sections::{
     AdminConfig, CaConfig, Config, ControllerEndpoint, DnsConfig, HboneConfig, InpodConfig,
-    Keepalive, LogConfig, MeshConfig, OwnPod, PoolConfig, Roots, SocketConfig, Token, XdsConfig,
+    Keepalive, LogConfig, MeshConfig, OwnPod, PoolConfig, Roots, SocketConfig, XdsConfig,
 };
 use super::{ConfigErrors, Env};
 use crate::identity::{TrustDomain, TrustDomains};
 use crate::telemetry::LogFormat;
+use crate::token::TokenSource;
 
 const XDS_ADDRESS: &str = "https://istiod.istio-system.svc:15012";
 const ROOTS: &str = "./var/run/secrets/istio/root-cert.pem";
@@ -155,14 +156,14 @@ fn endpoint(r: &mut Reader<'_>, address: &str, roots: &str, headers: &str) -> Co
     }
 }
 
-fn token(r: &Reader<'_>) -> Token {
+fn token(r: &Reader<'_>) -> TokenSource {
     match r.text("AUTH_TOKEN") {
         // A JWT is three parts of base64url, of which the first encodes `{"`. No sensible path looks like that.
         Some(text) if text.starts_with("eyJ") && text.split('.').count() == 3 => {
-            Token::Literal(text.trim().into())
+            TokenSource::Literal(text.trim().into())
         }
-        Some(path) => Token::File(path.into()),
-        None => Token::File(TOKEN.into()),
+        Some(path) => TokenSource::File(path.into()),
+        None => TokenSource::File(TOKEN.into()),
     }
 }
 

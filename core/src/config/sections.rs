@@ -1,7 +1,6 @@
 //! What a node proxy is told, a struct for each part of it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::identity::TrustDomains;
 use crate::telemetry::LogFormat;
+use crate::token::TokenSource;
 
 /// Everything. Serialised (without secrets) into the config dump.
 #[derive(Debug, Clone, Serialize)]
@@ -88,7 +88,7 @@ pub struct ControllerEndpoint {
     /// Who may have issued its certificate.
     pub roots: Roots,
     /// What proves who we are.
-    pub token: Token,
+    pub token: TokenSource,
     /// gRPC metadata besides the token, by lower-case name. Values may be secret.
     #[serde(serialize_with = "header_names")]
     pub headers: Vec<(String, String)>,
@@ -124,33 +124,6 @@ pub enum Roots {
     File(PathBuf),
     /// The PEM itself.
     Pem(Arc<str>),
-}
-
-/// The token by which this process shows who it is.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Token {
-    /// A file, read anew for each call, since it is renewed in place.
-    File(PathBuf),
-    /// The token itself.
-    Literal(Arc<str>),
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "File({})", path.display()),
-            Self::Literal(_) => f.write_str("Literal(…)"),
-        }
-    }
-}
-
-impl Serialize for Token {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::File(path) => serializer.collect_str(&path.display()),
-            Self::Literal(_) => serializer.serialize_str("(set, not shown)"),
-        }
-    }
 }
 
 /// HBONE's HTTP/2. What isn't set is for the tunnel's own module to choose.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::telemetry::LogFormat;
+use crate::token::TokenSource;
 
 fn config(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let env: BTreeMap<String, String> =
@@ -100,7 +101,7 @@ fn address_without_a_scheme_is_https_and_roots_may_be_inline() {
 fn token_and_headers_never_show_in_a_dump() {
     let secret = "eyJhbGciOiJFUzI1NiJ9.e30.c2VjcmV0";
     let config = config(&[("AUTH_TOKEN", secret), ("XDS_HEADER_AUTH", "hush")]).unwrap();
-    assert_eq!(config.xds.endpoint.token, Token::Literal(secret.into()));
+    assert_eq!(config.xds.endpoint.token, TokenSource::Literal(secret.into()));
     let dump = serde_json::to_string(&config).unwrap();
     assert!(!dump.contains("eyJ") && !dump.contains("hush"), "{dump}");
     assert!(!format!("{:?}", config.ca.endpoint.token).contains("eyJ"));

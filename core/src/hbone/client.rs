@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -17,12 +17,14 @@ use super::message::{TunnelRequest, TunnelResponse};
 use super::pool::Slot;
 use super::settings::{self, KeepaliveSettings};
 use super::stream::TunnelStream;
+use super::turn::{Queued, Turn};
 use crate::limits;
 
 /// A connection on which tunnels can be opened. It ends after the last handle and the last tunnel are gone.
 #[derive(Clone)]
 pub struct Connection {
     requests: SendRequest<Bytes>,
+    queued: Arc<Queued>,
     ending: Arc<Ending>,
 }
 
@@ -59,8 +61,10 @@ impl Connection {
             .map_err(|error| HboneError::Handshake(error.to_string()))?;
         let keepalive = Keepalive::new(heard, connection.ping_pong(), keepalive);
         let ending = Arc::<Ending>::default();
-        let driver = Driver { connection, keepalive, ending: ending.clone() };
-        Ok((Self { requests, ending }, driver))
+        let turn = Turn::new();
+        let queued = turn.queued().clone();
+        let driver = Driver { connection, keepalive, turn, ending: ending.clone() };
+        Ok((Self { requests, queued, ending }, driver))
     }
 
     /// Opens a tunnel. The peer answers when it has reached its target.
@@ -87,7 +91,7 @@ impl Connection {
             .map_err(|_| HboneError::ReplyTimeout)?
             .map_err(|error| self.unanswered(&error))?;
         let read = TunnelResponse::from_http(&response)?;
-        Ok((TunnelStream::new(send, response.into_body(), slot), read))
+        Ok((TunnelStream::new(send, response.into_body(), self.queued.clone(), slot), read))
     }
 
     /// Whether the peer still takes new tunnels.
@@ -112,6 +116,7 @@ impl Connection {
 pub(super) struct Driver<Io> {
     connection: h2::client::Connection<Watched<Io>, Bytes>,
     keepalive: Keepalive,
+    turn: Turn,
     ending: Arc<Ending>,
 }
 
@@ -130,6 +135,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Driver<Io> {
         cx: &mut Context<'_>,
         on_tick: &mut impl FnMut(),
     ) -> Poll<Result<(), HboneError>> {
+        ready!(self.turn.poll(cx));
         if let Poll::Ready(result) = Pin::new(&mut self.connection).poll(cx) {
             return Poll::Ready(result.map_err(|error| HboneError::Lost(error.to_string())));
         }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::settings::KeepaliveSettings;
 use crate::limits;
+use crate::tls::in_plain_words;
 
 /// When something was last received on a connection.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf)).map_err(in_plain_words);
         if buf.filled().len() > before {
             self.heard.mark();
         }

@@ -14,6 +14,7 @@
 mod client;
 mod connect;
 mod error;
+mod gate;
 mod headers;
 mod keepalive;
 mod message;
@@ -25,6 +26,7 @@ mod stream;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use client::Connection;
 pub use connect::{Connect, ConnectError, Established, PoolKey};

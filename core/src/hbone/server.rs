@@ -2,7 +2,8 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -18,6 +19,7 @@ use super::keepalive::{Beat, Keepalive, Watched};
 use super::message::{TunnelRequest, TunnelResponse};
 use super::settings::{self, KeepaliveSettings};
 use super::stream::TunnelStream;
+use super::turn::{Queued, Turn};
 use crate::{drain, limits};
 
 /// What a server tolerates.
@@ -33,6 +35,7 @@ pub struct IncomingTunnel {
     request: TunnelRequest,
     respond: SendResponse<Bytes>,
     recv: RecvStream,
+    queued: Arc<Queued>,
 }
 
 impl IncomingTunnel {
@@ -48,7 +51,7 @@ impl IncomingTunnel {
             .respond
             .send_response(response, false)
             .map_err(|error| HboneError::Protocol(error.to_string()))?;
-        Ok(TunnelStream::new(send, self.recv, None))
+        Ok(TunnelStream::new(send, self.recv, self.queued, None))
     }
 
     /// Answers something else, which ends the tunnel.
@@ -92,6 +95,7 @@ where
     let session = Session {
         connection,
         keepalive,
+        turn: Turn::new(),
         handlers: JoinSet::new(),
         on_tunnel,
         has_tunnelled: false,
@@ -103,6 +107,7 @@ where
 struct Session<Io, Handler> {
     connection: Box<h2::server::Connection<Watched<Io>, Bytes>>,
     keepalive: Keepalive,
+    turn: Turn,
     handlers: JoinSet<()>,
     on_tunnel: Handler,
     has_tunnelled: bool,
@@ -168,6 +173,7 @@ where
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        ready!(self.turn.poll(cx));
         while let Poll::Ready(Some(result)) = self.handlers.poll_join_next(cx) {
             if let Err(error) = result {
                 tracing::error!(%error, "a tunnel's handler ended abnormally");
@@ -214,7 +220,8 @@ where
             Ok(tunnel) => {
                 self.has_tunnelled = true;
                 let recv = request.into_body();
-                let incoming = IncomingTunnel { request: tunnel, respond, recv };
+                let queued = self.turn.queued().clone();
+                let incoming = IncomingTunnel { request: tunnel, respond, recv, queued };
                 self.handlers.spawn((self.on_tunnel)(incoming));
             }
             Err(status) => refuse(&mut respond, status),

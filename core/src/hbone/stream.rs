@@ -6,13 +6,16 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::gate::Gate;
 use super::pool::Slot;
+use super::turn::Queued;
 
 /// Why a tunnel carries no more.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -69,9 +72,14 @@ pub struct TunnelStream {
 }
 
 impl TunnelStream {
-    pub(super) fn new(send: SendStream<Bytes>, recv: RecvStream, slot: Option<Slot>) -> Self {
+    pub(super) fn new(
+        send: SendStream<Bytes>,
+        recv: RecvStream,
+        queued: Arc<Queued>,
+        slot: Option<Slot>,
+    ) -> Self {
         Self {
-            send: SendHalf { stream: send, is_finished: false },
+            send: SendHalf { stream: send, queued, is_finished: false, gate: Gate::new() },
             recv: RecvHalf { stream: recv, rest: Bytes::new() },
             _slot: slot,
         }
@@ -82,18 +90,22 @@ impl TunnelStream {
 #[derive(Debug)]
 pub(crate) struct SendHalf {
     stream: SendStream<Bytes>,
+    queued: Arc<Queued>,
     is_finished: bool,
+    gate: Gate,
 }
 
 impl SendHalf {
     /// Asks for room for `bytes`, and is ready when there is room for one at least. Whoever then sends less gives
     /// the rest back by [`Self::unreserve`]: room is taken out of the connection's window, which neighbours share.
+    ///
+    /// What was waited for by [`Self::poll_closed`] must be asked again after this was ready.
     pub(crate) fn poll_reserve(
         &mut self,
         cx: &mut Context<'_>,
         bytes: usize,
     ) -> Poll<Result<usize, TunnelError>> {
-        self.stream.reserve_capacity(bytes);
+        self.gate.shut_during(|| self.stream.reserve_capacity(bytes));
         loop {
             // h2 announces each growth once, so what is there already must be looked at first.
             let capacity = self.stream.capacity();
@@ -114,6 +126,7 @@ impl SendHalf {
 
     /// Sends within reserved room. `data` is never empty: a peer counts empty frames, and takes few.
     pub(crate) fn send(&mut self, data: Bytes) -> Result<(), TunnelError> {
+        self.queued.add_one();
         self.stream.send_data(data, false).map_err(|_| TunnelError::Closed)
     }
 
@@ -131,7 +144,7 @@ impl SendHalf {
 
     /// Ready when the peer cut the tunnel or wants no more of it.
     pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<TunnelError> {
-        match ready!(self.stream.poll_reset(cx)) {
+        match ready!(self.stream.poll_reset(&mut self.gate.context(cx))) {
             Ok(reason) => Poll::Ready(reason.into()),
             Err(error) => Poll::Ready(error.into()),
         }

@@ -114,7 +114,7 @@ pub(super) fn hold_all(io: DuplexStream, streams_max: u32) -> mpsc::Receiver<Tun
 
 pub(super) fn accept(request: http::Request<h2::RecvStream>, mut respond: Respond) -> TunnelStream {
     let send = respond.send_response(Response::new(()), false).unwrap();
-    TunnelStream::new(send, request.into_body(), None)
+    TunnelStream::new(send, request.into_body(), Arc::default(), None)
 }
 
 pub(super) fn status(respond: &mut Respond, status: StatusCode) {

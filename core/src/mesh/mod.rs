@@ -17,6 +17,7 @@ mod feed;
 mod few;
 mod gateway;
 mod intern;
+mod memo;
 mod network;
 mod reader;
 mod resolve;
@@ -37,6 +38,7 @@ mod tests;
 pub use balance::{BalanceError, Choice, Target, load_balance, target_address};
 pub use endpoints::{Endpoint, Endpoints};
 pub use gateway::{GatewayAddress, GatewayDestination};
+pub use memo::Memo;
 pub use reader::{DeadlinePassed, SnapshotReader};
 pub use resolve::{
     ResolveError, Upstream, network_gateway_of, resolve_gateway, waypoint_of_service,

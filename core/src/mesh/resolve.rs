@@ -61,9 +61,8 @@ pub fn waypoint_of_service(
     source: &Workload,
     rng: &mut impl Rng,
 ) -> Result<Option<Upstream>, ResolveError> {
-    let weighted = weighted_waypoint(service, rng).or(service.waypoint.as_deref());
-    let resolve = |gateway| resolve_gateway(snapshot, gateway, &service.key, source, rng);
-    weighted.map(resolve).transpose()
+    let gateway = weighted_waypoint(service, rng).or(service.waypoint.as_deref());
+    resolve_if_any(snapshot, gateway, &service.key, source, rng)
 }
 
 /// The waypoint for traffic from `source` addressed to `workload` itself. `Ok(None)` if it has none.
@@ -73,8 +72,7 @@ pub fn waypoint_of_workload(
     source: &Workload,
     rng: &mut impl Rng,
 ) -> Result<Option<Upstream>, ResolveError> {
-    let resolve = |gateway| resolve_gateway(snapshot, gateway, &workload.uid, source, rng);
-    workload.waypoint.as_deref().map(resolve).transpose()
+    resolve_if_any(snapshot, workload.waypoint.as_deref(), &workload.uid, source, rng)
 }
 
 /// The gateway by which `source` reaches `workload` in another network. `Ok(None)` if it has none.
@@ -84,8 +82,17 @@ pub fn network_gateway_of(
     source: &Workload,
     rng: &mut impl Rng,
 ) -> Result<Option<Upstream>, ResolveError> {
-    let resolve = |gateway| resolve_gateway(snapshot, gateway, &workload.uid, source, rng);
-    workload.network_gateway.as_deref().map(resolve).transpose()
+    resolve_if_any(snapshot, workload.network_gateway.as_deref(), &workload.uid, source, rng)
+}
+
+fn resolve_if_any(
+    snapshot: &Snapshot,
+    gateway: Option<&GatewayAddress>,
+    subject: &Arc<str>,
+    source: &Workload,
+    rng: &mut impl Rng,
+) -> Result<Option<Upstream>, ResolveError> {
+    gateway.map(|gateway| resolve_gateway(snapshot, gateway, subject, source, rng)).transpose()
 }
 
 /// An instance of the waypoint or gateway that `subject` refers to.

@@ -8,8 +8,10 @@ use weft_proto::workload as proto;
 
 use super::gateway::{ip, port};
 use super::intern::Interner;
+use super::memo::Memo;
 use super::{DecodeError, GatewayAddress};
 use crate::identity::SpiffeId;
+use crate::telemetry::ServiceLabels;
 
 /// A name in front of workloads.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +45,8 @@ pub struct Service {
     pub ingress_uses_waypoint: bool,
     /// Who may resolve it.
     pub visibility: Visibility,
+    /// Its labels in metrics.
+    pub labels: Memo<Arc<ServiceLabels>>,
 }
 
 /// A virtual address or block of addresses.
@@ -225,6 +229,7 @@ impl Service {
             ip_families: ip_families(message.ip_families),
             is_canonical: message.canonical,
             ingress_uses_waypoint: message.ingress_use_waypoint,
+            labels: Memo::default(),
             visibility: match proto::Visibility::try_from(message.visibility) {
                 Ok(proto::Visibility::Public) => Visibility::Public,
                 Ok(proto::Visibility::Namespace) | Err(_) => Visibility::Namespace,

@@ -7,10 +7,12 @@ use weft_proto::{contract, workload as proto};
 
 use super::gateway::{ip, port};
 use super::intern::Interner;
+use super::memo::Memo;
 use super::service::Port;
 use super::{DecodeError, GatewayAddress};
 use crate::identity::SpiffeId;
 use crate::policy::PolicyName;
+use crate::telemetry::SharedParty;
 
 /// One endpoint. There are tens of thousands in a snapshot, so repeated texts are shared and rare parts boxed.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,6 +65,8 @@ pub struct Workload {
     pub network_mode: NetworkMode,
     /// Its weight in load balancing. 0 is never chosen.
     pub capacity: u32,
+    /// Its labels in metrics, under its own identity.
+    pub labels: Memo<SharedParty>,
 }
 
 /// Service keys, sorted, with the workload's own ports for each.
@@ -200,6 +204,7 @@ impl Workload {
             locality: locality(message.locality.as_ref(), interner),
             network_mode: network_mode(message.network_mode),
             capacity: message.capacity.unwrap_or(1),
+            labels: Memo::default(),
         })
     }
 }

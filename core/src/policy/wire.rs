@@ -13,7 +13,7 @@ const RULES_FIELD: u32 = 5;
 /// Known fields of a message and, where they are messages whose fields matter, their shapes.
 struct Shape(&'static [(u32, Option<&'static Shape>)]);
 
-static RULE: Shape = Shape(&[(2, Some(&CLAUSE))]);
+static RULE: Shape = Shape(&[(1, Some(&CLAUSE))]);
 static CLAUSE: Shape = Shape(&[(2, Some(&MATCH))]);
 static MATCH: Shape = Shape(&[
     (1, Some(&STRING)),

@@ -14,6 +14,7 @@ use tokio::task::coop;
 use super::splice::{self, Pipe, Splice};
 use crate::hbone::{RecvHalf, SendHalf, TunnelError};
 use crate::limits;
+use crate::read_size::ReadSize;
 
 /// Where bytes come from.
 pub(super) enum Source<'a> {
@@ -91,13 +92,19 @@ async fn tunnel_to_tcp(
     mut write: WriteHalf<'_>,
     moved: &AtomicU64,
 ) -> Result<(), Stop> {
-    while let Some(mut data) = poll_fn(|cx| recv.poll_next(cx)).await.map_err(read_failed)? {
-        while data.has_remaining() {
-            let written = write_some(&mut write, &data).await?;
-            data.advance(written);
+    // One place for it: what a loop binds anew, its future has room for twice.
+    let mut data;
+    loop {
+        match poll_fn(|cx| recv.poll_next(cx)).await {
+            Ok(Some(next)) => data = next,
+            Ok(None) => break,
+            Err(error) => return Err(Stop::Read(error.into())),
+        }
+        let pass_on = |written| {
             recv.release(written);
             count(moved, written);
-        }
+        };
+        write_all(&mut write, &mut data, pass_on).await?;
     }
     write.shutdown().await.map_err(Stop::Write)
 }
@@ -107,7 +114,13 @@ async fn tunnel_to_tunnel(
     send: &mut SendHalf,
     moved: &AtomicU64,
 ) -> Result<(), Stop> {
-    while let Some(mut data) = poll_fn(|cx| recv.poll_next(cx)).await.map_err(read_failed)? {
+    let mut data;
+    loop {
+        match poll_fn(|cx| recv.poll_next(cx)).await {
+            Ok(Some(next)) => data = next,
+            Ok(None) => break,
+            Err(error) => return Err(Stop::Read(error.into())),
+        }
         while data.has_remaining() {
             let room = match poll_fn(|cx| send.poll_reserve(cx, data.len())).await {
                 Ok(room) => room,
@@ -119,6 +132,7 @@ async fn tunnel_to_tunnel(
             recv.release(room);
             count(moved, room);
         }
+        drop(std::mem::take(&mut data));
         // Neither end counts against the task's budget by itself, as sockets do.
         coop::consume_budget().await;
     }
@@ -132,6 +146,7 @@ async fn tcp_to_tcp(
 ) -> Result<(), Stop> {
     let mut size = ReadSize::default();
     let mut copied = 0_u64;
+    let mut data;
     loop {
         poll_fn(|cx| read.as_ref().poll_read_ready(cx)).await.map_err(Stop::Read)?;
         if copied >= limits::SPLICE_AFTER_BYTES {
@@ -147,19 +162,15 @@ async fn tcp_to_tcp(
             }
         }
         let room = size.next();
-        match poll_fn(|cx| poll_read_now(cx, &mut read, room)).await.map_err(Stop::Read)? {
-            Read::NotNow => {}
-            Read::End => break,
-            Read::Data(mut data) => {
-                size.learn(data.len());
-                while data.has_remaining() {
-                    let written = write_some(&mut write, &data).await?;
-                    data.advance(written);
-                    count(moved, written);
-                    copied = copied.saturating_add(widen(written));
-                }
-            }
+        match poll_fn(|cx| poll_read_now(cx, &mut read, room)).await {
+            Ok(Read::NotNow) => continue,
+            Ok(Read::End) => break,
+            Ok(Read::Data(next)) => data = next,
+            Err(error) => return Err(Stop::Read(error)),
         }
+        size.learn(data.len());
+        copied = copied.saturating_add(widen(data.len()));
+        write_all(&mut write, &mut data, |written| count(moved, written)).await?;
     }
     write.shutdown().await.map_err(Stop::Write)
 }
@@ -210,12 +221,27 @@ fn poll_read_now(
     })
 }
 
-async fn write_some(write: &mut WriteHalf<'_>, data: &Bytes) -> Result<usize, Stop> {
-    match poll_fn(|cx| Pin::new(&mut *write).poll_write(cx, data)).await {
-        Ok(0) => Err(Stop::Write(io::ErrorKind::WriteZero.into())),
-        Ok(written) => Ok(written),
-        Err(error) => Err(Stop::Write(error)),
-    }
+/// Writes all of `data` and lets go of it; tells each time how much the socket took.
+fn write_all<'a>(
+    write: &'a mut WriteHalf<'_>,
+    data: &'a mut Bytes,
+    mut on_written: impl FnMut(usize) + 'a,
+) -> impl Future<Output = Result<(), Stop>> + 'a {
+    poll_fn(move |cx| {
+        while data.has_remaining() {
+            match ready!(Pin::new(&mut *write).poll_write(cx, data)) {
+                Ok(0) => return Poll::Ready(Err(Stop::Write(io::ErrorKind::WriteZero.into()))),
+                Ok(written) => {
+                    data.advance(written);
+                    on_written(written);
+                }
+                Err(error) => return Poll::Ready(Err(Stop::Write(error))),
+            }
+        }
+        // An empty rest would still hold the memory of the whole.
+        *data = Bytes::new();
+        Poll::Ready(Ok(()))
+    })
 }
 
 fn closed_is_end(error: TunnelError) -> Result<(), Stop> {
@@ -225,57 +251,10 @@ fn closed_is_end(error: TunnelError) -> Result<(), Stop> {
     }
 }
 
-fn read_failed(error: TunnelError) -> Stop {
-    Stop::Read(error.into())
-}
-
 pub(super) fn count(moved: &AtomicU64, bytes: usize) {
     moved.fetch_add(widen(bytes), Ordering::Relaxed);
 }
 
 fn widen(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-/// How much to read at once: doubled by a read that filled its buffer, halved by one that filled less than a
-/// quarter. So a chatty connection takes little memory, and a bulky one few calls.
-#[derive(Debug)]
-struct ReadSize(usize);
-
-impl Default for ReadSize {
-    fn default() -> Self {
-        Self(limits::RELAY_READ_BYTES_MIN)
-    }
-}
-
-impl ReadSize {
-    fn next(&self) -> usize {
-        self.0
-    }
-
-    fn learn(&mut self, bytes: usize) {
-        if bytes >= self.0 {
-            self.0 = (self.0 * 2).min(limits::RELAY_READ_BYTES_MAX);
-        } else if bytes < self.0 / 4 {
-            self.0 = (self.0 / 2).max(limits::RELAY_READ_BYTES_MIN);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn read_size_follows_the_load_within_its_bounds() {
-        let mut size = ReadSize::default();
-        for _ in 0..20 {
-            size.learn(size.next());
-        }
-        assert_eq!(size.next(), limits::RELAY_READ_BYTES_MAX);
-        for _ in 0..20 {
-            size.learn(10);
-        }
-        assert_eq!(size.next(), limits::RELAY_READ_BYTES_MIN);
-    }
 }

@@ -64,9 +64,9 @@ impl End {
         }
     }
 
-    /// Ends it so that its peer sees a reset.
-    fn cut(mut self) {
-        match &mut self {
+    /// Its peer sees a reset, at the latest when this is dropped.
+    fn cut(&mut self) {
+        match self {
             Self::Tcp(stream) => socket::reset_on_close(stream),
             Self::Tunnel(stream) => stream.send.abort(),
         }
@@ -145,14 +145,16 @@ pub enum RelayError {
     Aborted,
 }
 
-/// Relays both directions until both ended. Anything else cuts both ends.
+/// Relays both directions until both ended. Anything else cuts both ends; they are of no further use in any case.
+///
+/// Borrowed, so that an end has one place in the memory of its connection: what an async function is given, it keeps a
+/// second time.
 pub async fn join(
-    downstream: impl Into<End>,
-    upstream: impl Into<End>,
+    downstream: &mut End,
+    upstream: &mut End,
     counters: &Counters,
     settings: &RelaySettings,
 ) -> Result<Totals, RelayError> {
-    let (mut downstream, mut upstream) = (downstream.into(), upstream.into());
     let outcome = {
         let (down_source, down_sink) = downstream.split();
         let (up_source, up_sink) = upstream.split();
@@ -179,7 +181,8 @@ async fn supervise(
     let mut forth = Direction::new(forth, Side::Downstream, Side::Upstream);
     let mut back = Direction::new(back, Side::Upstream, Side::Downstream);
     let mut aborted = pin!(settings.abort.cancelled());
-    let mut patience = pin!(None::<Sleep>);
+    // Boxed: most connections never need it.
+    let mut patience = None::<Pin<Box<Sleep>>>;
     let mut moved = Totals::default();
     poll_fn(|cx| {
         if aborted.as_mut().poll(cx).is_ready() {
@@ -193,8 +196,8 @@ async fn supervise(
                 Poll::Ready(std::mem::replace(forth, Ok(())).and(std::mem::replace(back, Ok(()))))
             }
             _ => loop {
-                if let Some(patience) = patience.as_mut().as_pin_mut()
-                    && patience.poll(cx).is_pending()
+                if let Some(patience) = &mut patience
+                    && patience.as_mut().poll(cx).is_pending()
                 {
                     return Poll::Pending;
                 }
@@ -203,7 +206,8 @@ async fn supervise(
                     return Poll::Ready(Err(RelayError::HalfClosed));
                 }
                 moved = now;
-                patience.set(Some(sleep_until(Instant::now() + settings.half_close_idle)));
+                let deadline = Instant::now() + settings.half_close_idle;
+                patience = Some(Box::pin(sleep_until(deadline)));
             },
         }
     })

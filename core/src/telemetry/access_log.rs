@@ -23,6 +23,22 @@ impl Direction {
             Self::Outbound => "outbound",
         }
     }
+
+    // The log speaks for the pod of this node: what it sent is the request if it is the client.
+
+    fn sent(self, bytes: &dyn ByteTotals) -> u64 {
+        match self {
+            Self::Outbound => bytes.received(),
+            Self::Inbound => bytes.sent(),
+        }
+    }
+
+    fn received(self, bytes: &dyn ByteTotals) -> u64 {
+        match self {
+            Self::Outbound => bytes.sent(),
+            Self::Inbound => bytes.received(),
+        }
+    }
 }
 
 /// One end of a connection. An absent value leaves its key out.
@@ -55,33 +71,57 @@ pub struct AccessLog<'a> {
     pub service: Option<&'a str>,
 }
 
-impl AccessLog<'_> {
-    /// Says, at debug, that the connection was opened.
-    pub fn opened(&self) {
-        let Self { source, destination, .. } = self;
+/// What only the end of a connection shows.
+#[derive(Clone, Copy)]
+struct End<'a> {
+    bytes: &'a dyn ByteTotals,
+    duration: Duration,
+    error: Option<&'a dyn fmt::Display>,
+    policy: Option<&'a str>,
+}
+
+/// The event of a connection. A macro, because an event's level and message are constants to `tracing`; nothing is
+/// formatted for a level that is off.
+macro_rules! line {
+    ($log:expr, $end:expr, $level:expr, $message:literal) => {{
+        let AccessLog { direction, source, destination, hbone_address, service } = *$log;
+        let end: Option<End<'_>> = $end;
         tracing::event!(
             target: "access",
-            tracing::Level::DEBUG,
+            $level,
             src.addr = source.address.map(display),
             src.workload = source.workload,
             src.namespace = source.namespace,
             src.identity = source.identity,
             src.cluster = source.cluster,
             dst.addr = destination.address.map(display),
-            dst.hbone_addr = self.hbone_address.map(display),
-            dst.service = self.service,
+            dst.hbone_addr = hbone_address.map(display),
+            dst.service = service,
             dst.workload = destination.workload,
             dst.namespace = destination.namespace,
             dst.identity = destination.identity,
             dst.cluster = destination.cluster,
-            direction = self.direction.as_str(),
-            "connection opened",
+            direction = direction.as_str(),
+            bytes_sent = end.map(|end| direction.sent(end.bytes)),
+            bytes_recv = end.map(|end| direction.received(end.bytes)),
+            duration = end.map(|end| format!("{}ms", end.duration.as_millis())).as_deref(),
+            error = end.and_then(|end| end.error).map(|error| error.to_string()).as_deref(),
+            policy = end.and_then(|end| end.policy),
+            $message,
         );
+    }};
+}
+
+impl AccessLog<'_> {
+    /// Says, at debug, that the connection was opened.
+    pub fn opened(&self) {
+        line!(self, None, tracing::Level::DEBUG, "connection opened");
     }
 
     /// Says that the connection ended well, at info.
     pub fn completed(&self, bytes: &dyn ByteTotals, duration: Duration) {
-        self.ended(bytes, duration, None, None);
+        let end = End { bytes, duration, error: None, policy: None };
+        line!(self, Some(end), tracing::Level::INFO, "connection complete");
     }
 
     /// Says, at error, that the connection failed; `policy` names what refused it, if a policy did.
@@ -92,50 +132,8 @@ impl AccessLog<'_> {
         error: &dyn fmt::Display,
         policy: Option<&str>,
     ) {
-        self.ended(bytes, duration, Some(error), policy);
-    }
-
-    fn ended(
-        &self,
-        bytes: &dyn ByteTotals,
-        duration: Duration,
-        error: Option<&dyn fmt::Display>,
-        policy: Option<&str>,
-    ) {
-        let Self { source, destination, .. } = self;
-        // The log speaks for the pod of this node: what it sent is the request if it is the client.
-        let (sent, received) = match self.direction {
-            Direction::Outbound => (bytes.received(), bytes.sent()),
-            Direction::Inbound => (bytes.sent(), bytes.received()),
-        };
-        macro_rules! line {
-            ($level:expr) => {
-                tracing::event!(
-                    target: "access",
-                    $level,
-                    src.addr = source.address.map(display),
-                    src.workload = source.workload,
-                    src.namespace = source.namespace,
-                    src.identity = source.identity,
-                    src.cluster = source.cluster,
-                    dst.addr = destination.address.map(display),
-                    dst.hbone_addr = self.hbone_address.map(display),
-                    dst.service = self.service,
-                    dst.workload = destination.workload,
-                    dst.namespace = destination.namespace,
-                    dst.identity = destination.identity,
-                    dst.cluster = destination.cluster,
-                    direction = self.direction.as_str(),
-                    bytes_sent = sent,
-                    bytes_recv = received,
-                    duration = format!("{}ms", duration.as_millis()).as_str(),
-                    error = error.map(|error| error.to_string()).as_deref(),
-                    policy = policy,
-                    "connection complete",
-                )
-            };
-        }
-        if error.is_some() { line!(tracing::Level::ERROR) } else { line!(tracing::Level::INFO) }
+        let end = End { bytes, duration, error: Some(error), policy };
+        line!(self, Some(end), tracing::Level::ERROR, "connection complete");
     }
 }
 

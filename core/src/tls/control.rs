@@ -222,17 +222,17 @@ fn roots_from_pem(pem: &[u8], source: &str) -> Result<RootCertStore, ControlErro
         .ok_or_else(|| ControlError::NoRoots(source.to_owned()))
 }
 
-/// Reads a credential, at most [`limits::CREDENTIAL_FILE_BYTES_MAX`] of it.
-pub(crate) async fn read_bounded(path: &std::path::Path) -> io::Result<Vec<u8>> {
+/// Reads roots, at most [`limits::ROOTS_FILE_BYTES_MAX`] of it.
+async fn read_bounded(path: &std::path::Path) -> io::Result<Vec<u8>> {
     use tokio::io::AsyncReadExt as _;
 
     let mut bytes = Vec::new();
-    let mut file = tokio::fs::File::open(path).await?.take(limits::CREDENTIAL_FILE_BYTES_MAX + 1);
+    let mut file = tokio::fs::File::open(path).await?.take(limits::ROOTS_FILE_BYTES_MAX + 1);
     file.read_to_end(&mut bytes).await?;
-    if u64::try_from(bytes.len()).is_ok_and(|read| read <= limits::CREDENTIAL_FILE_BYTES_MAX) {
+    if u64::try_from(bytes.len()).is_ok_and(|read| read <= limits::ROOTS_FILE_BYTES_MAX) {
         Ok(bytes)
     } else {
-        Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any credential"))
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any bundle of roots"))
     }
 }
 

@@ -131,6 +131,18 @@ impl TlsError {
     }
 }
 
+/// An error of reading from a TLS stream, in words for a log: where a peer just closed, rustls writes of `close_notify`
+/// and refers to its own manual.
+///
+/// An end that the peer didn't announce is no end of its data (RFC 8446, section 6.1), so it stays an error.
+pub(crate) fn in_plain_words(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        io::Error::new(error.kind(), "the peer closed the connection without ending TLS")
+    } else {
+        error
+    }
+}
+
 struct List<'a>(&'a ExpectedPeers);
 
 /// A service can have thousands of workloads of different accounts; the message names a few.

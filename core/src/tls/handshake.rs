@@ -15,10 +15,16 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use super::certificate::WorkloadCertificate;
 use super::config::ALPN_H2;
 use super::error::{PeerFault, TlsError};
+use super::read_ahead::ReadAhead;
 use super::verify::Admission;
 use crate::identity::{ExpectedPeers, TrustDomains};
 use crate::x509::PeerCertificate;
 use crate::{clock, limits};
+
+/// An accepted connection.
+pub type ServerStream<IO> = server::TlsStream<ReadAhead<IO>>;
+/// A dialled connection.
+pub type ClientStream<IO> = client::TlsStream<ReadAhead<IO>>;
 
 /// Accepts a workload of `domains` as the workload of `cert`.
 ///
@@ -27,7 +33,7 @@ pub async fn accept<IO>(
     cert: &Arc<WorkloadCertificate>,
     domains: &TrustDomains,
     io: IO,
-) -> Result<(server::TlsStream<IO>, PeerCertificate), TlsError>
+) -> Result<(ServerStream<IO>, PeerCertificate), TlsError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -43,7 +49,7 @@ pub async fn connect(
     cert: &Arc<WorkloadCertificate>,
     expected: &ExpectedPeers,
     tcp: TcpStream,
-) -> Result<(client::TlsStream<TcpStream>, PeerCertificate), TlsError> {
+) -> Result<(ClientStream<TcpStream>, PeerCertificate), TlsError> {
     let address = tcp.peer_addr().map_err(TlsError::Io)?.ip();
     connect_to(cert, expected, address, tcp).await
 }
@@ -55,7 +61,7 @@ pub async fn connect_to<IO>(
     expected: &ExpectedPeers,
     address: IpAddr,
     io: IO,
-) -> Result<(client::TlsStream<IO>, PeerCertificate), TlsError>
+) -> Result<(ClientStream<IO>, PeerCertificate), TlsError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -68,14 +74,15 @@ pub(super) async fn accept_by<IO>(
     cert: &Arc<WorkloadCertificate>,
     domains: &TrustDomains,
     io: IO,
-) -> Result<(server::TlsStream<IO>, PeerCertificate), TlsError>
+) -> Result<(ServerStream<IO>, PeerCertificate), TlsError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     check_own(cert, now())?;
     let config = cert.configs.server(cert, domains)?;
-    let handshake = Box::pin(TlsAcceptor::from(config).accept(io));
-    let stream = in_time(handshake).await?;
+    let handshake = Box::pin(TlsAcceptor::from(config).accept(ReadAhead::new(io)));
+    let mut stream = in_time(handshake).await?;
+    stream.get_mut().1.set_buffer_limit(Some(limits::TLS_WRITE_BYTES_MAX));
     let peer = confirm(stream.get_ref().1, &Admission::Domains(domains.clone()), now())?;
     Ok((stream, peer))
 }
@@ -86,14 +93,15 @@ pub(super) async fn connect_by<IO>(
     expected: &ExpectedPeers,
     address: IpAddr,
     io: IO,
-) -> Result<(client::TlsStream<IO>, PeerCertificate), TlsError>
+) -> Result<(ClientStream<IO>, PeerCertificate), TlsError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     check_own(cert, now())?;
     let config = cert.configs.client(cert, expected)?;
-    let handshake = Box::pin(TlsConnector::from(config).connect(ServerName::from(address), io));
-    let stream = in_time(handshake).await?;
+    let (name, io) = (ServerName::from(address), ReadAhead::new(io));
+    let mut stream = in_time(Box::pin(TlsConnector::from(config).connect(name, io))).await?;
+    stream.get_mut().1.set_buffer_limit(Some(limits::TLS_WRITE_BYTES_MAX));
     let peer = confirm(stream.get_ref().1, &Admission::OneOf(expected.clone()), now())?;
     Ok((stream, peer))
 }

@@ -85,6 +85,23 @@ async fn workloads_of_one_mesh_know_each_other() {
 }
 
 #[tokio::test]
+async fn peer_that_just_closes_is_told_of_in_plain_words() {
+    let ca = TestCa::root("root");
+    let (client, server) = (ca.workload(&client_id()), ca.workload(&server_id()));
+    let (near, far) = link();
+    let (expected, domains) = (expected(), TrustDomains::default());
+    let (dialled, accepted) =
+        tokio::join!(connect_to(&client, &expected, ADDRESS, near), accept(&server, &domains, far));
+    // Dropped without a shutdown, as the kernel closes the sockets of a process that died.
+    drop(dialled.unwrap());
+    let error = accepted.unwrap().0.read_u8().await.unwrap_err();
+    assert!(error.to_string().contains("close_notify"), "rustls says otherwise now: {error}");
+    let plain = in_plain_words(error);
+    assert_eq!(plain.to_string(), "the peer closed the connection without ending TLS");
+    assert_eq!(plain.kind(), std::io::ErrorKind::UnexpectedEof);
+}
+
+#[tokio::test]
 async fn intermediate_is_accepted() {
     let root = TestCa::root("root");
     let (one, other) = (root.intermediate("one"), root.intermediate("two").intermediate("three"));

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{
-    CertificateError as RustlsCertificateError, DigitallySignedStruct, DistinguishedName, Error,
-    OtherError, RootCertStore, SignatureScheme,
+    CertificateError as RustlsCertificateError, DistinguishedName, Error, OtherError, RootCertStore,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -76,18 +74,46 @@ pub(super) fn check_server_chain(
     verify_server_cert_signed_by_trust_anchor(&leaf, roots, intermediates, now, algorithms)
 }
 
+/// The methods of rustls's verifier traits that look at no identity: in TLS 1.3, every signature that the provider can
+/// verify; in TLS 1.2, none. A macro, because the traits for clients and for servers share no part.
+macro_rules! handshake_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _cert: &rustls_pki_types::CertificateDer<'_>,
+            _dss: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            Err(rustls::Error::General("TLS 1.2 is never offered".to_owned()))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &rustls_pki_types::CertificateDer<'_>,
+            dss: &rustls::DigitallySignedStruct,
+        ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+            let algorithms = &$crate::tls::provider().signature_verification_algorithms;
+            rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+            $crate::tls::provider().signature_verification_algorithms.supported_schemes()
+        }
+    };
+}
+pub(super) use handshake_signatures;
+
 /// What a client asks of a workload that it dials.
 #[derive(Debug)]
 pub(super) struct WorkloadServerVerifier {
     roots: Arc<RootCertStore>,
     admission: Admission,
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl WorkloadServerVerifier {
     pub(super) fn new(roots: Arc<RootCertStore>, expected: ExpectedPeers) -> Self {
-        let algorithms = provider().signature_verification_algorithms;
-        Self { roots, admission: Admission::OneOf(expected), algorithms }
+        Self { roots, admission: Admission::OneOf(expected) }
     }
 }
 
@@ -105,27 +131,7 @@ impl ServerCertVerifier for WorkloadServerVerifier {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(never_offered())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    handshake_signatures!();
 }
 
 /// What a server asks of a workload that dials it.
@@ -164,29 +170,5 @@ impl ClientCertVerifier for WorkloadClientVerifier {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(never_offered())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
-    }
-}
-
-pub(super) fn never_offered() -> Error {
-    Error::General("TLS 1.2 is never offered".to_owned())
+    handshake_signatures!();
 }

@@ -13,8 +13,9 @@ use weft_proto::envoy::config::core::v3::Node;
 
 use super::backoff::Backoff;
 use super::session::{self, Ended};
-use super::{Handler, State, StateReader, TokenSource};
+use super::{Handler, State, StateReader};
 use crate::limits;
+use crate::token::TokenSource;
 
 /// Makes a channel to the control plane; called for every connection, so that roots are read anew.
 ///

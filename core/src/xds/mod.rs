@@ -17,7 +17,6 @@ mod client;
 mod node;
 mod session;
 mod state;
-mod token;
 
 #[cfg(test)]
 mod tests;
@@ -26,10 +25,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use crate::token::TokenSource;
 pub use client::{ChannelFactory, Client, NoObserver, Observer, Termination, XdsSettings};
 pub use node::{NodeSettings, node};
 pub use state::{State, StateReader, TypeState};
-pub use token::{TokenError, TokenSource};
 
 /// One resource that was added, replaced or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{MetadataKey, MetadataValue};
 use tonic::{Code, Request, Status, Streaming};
+use weft_proto::contract::MORE_OF_LOAD_FOLLOWS;
 use weft_proto::discovery::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use weft_proto::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use weft_proto::google::rpc;
@@ -137,6 +138,7 @@ async fn take<H: Handler>(
         return answer;
     };
     let (type_url, version) = (Arc::clone(type_url), system_version_info.clone());
+    let is_end_of_load = !version.ends_with(MORE_OF_LOAD_FOLLOWS);
     let changes = changes(response, &type_url);
     let outcomes: Vec<_> = changes
         .iter()
@@ -154,7 +156,7 @@ async fn take<H: Handler>(
         held.map_or((0, 0), |held| (held.versions.len(), held.rejected.len()));
     client.state.send_modify(|state| {
         let state = state.types.entry(type_url).or_default();
-        state.first_ack_done = true;
+        state.is_loaded |= is_end_of_load;
         let when = if rejected.is_empty() { &mut state.last_ack } else { &mut state.last_nack };
         *when = Some(clock::now());
         state.version = version;

@@ -26,8 +26,9 @@ pub struct State {
 /// One subscribed type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TypeState {
-    /// Whether a response was ever applied, be it with rejections: from then on there is something to work by.
-    pub first_ack_done: bool,
+    /// Whether a first load was ever applied to its end, be it with rejections: from then on there is all to work by. Our
+    /// controller marks the responses before the last (`MORE_OF_LOAD_FOLLOWS`); others send a load in one.
+    pub is_loaded: bool,
     /// When a response was last acknowledged without rejections.
     pub last_ack: Option<SystemTime>,
     /// When resources of a response were last rejected.
@@ -52,9 +53,9 @@ impl State {
         }
     }
 
-    /// Whether every type has been received. An outage afterwards changes nothing about that.
+    /// Whether every type has been received whole. An outage afterwards changes nothing about that.
     pub fn is_synced(&self) -> bool {
-        self.types.values().all(|it| it.first_ack_done)
+        self.types.values().all(|it| it.is_loaded)
     }
 
     pub(super) fn connected(&mut self) {

@@ -105,7 +105,8 @@ pub(crate) fn join_token_for_another_node_is_refused(_: &Inside) -> Result<()> {
     let agent = mesh.start("imposter", launch)?;
     poll::until("the refusal", TRIED_DEADLINE, || {
         let log = agent.log()?;
-        ensure!(log.contains("the join token is for another node"), "it doesn't say why: {log}");
+        let why = "the join token is for node node1, and node2 asked to join";
+        ensure!(log.contains(why), "it doesn't say why: {log}");
         Ok(())
     })?;
     for credential in ["agent-token", "ztunnel-token"] {

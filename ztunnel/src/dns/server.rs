@@ -10,15 +10,16 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use weft_core::limits;
+use weft_core::serve::{AcceptSettings, accept_loop};
 use weft_core::telemetry::{DnsClientMetrics, DnsProtocol, QueryType};
+use weft_core::{drain, limits};
 
 use super::answer::{Names, Verdict, answer, respond};
 use super::forward::{ForwardError, Forwarder, read_frame, write_frame};
 use super::names::{ClientView, NameTable};
 use super::wire::{self, Received};
 
-/// Pause after a socket failed, so that a lasting failure doesn't take a processor.
+/// Pause after the UDP socket failed, so that a lasting failure doesn't take a processor.
 const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The DNS proxy of one pod.
@@ -183,34 +184,22 @@ pub async fn serve_tcp(
     stop: impl Future<Output = ()> + Send,
 ) {
     let permits = Arc::new(Semaphore::new(limits::DNS_TCP_CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    let mut stop = pin!(stop);
-    loop {
-        while connections.try_join_next().is_some() {}
-        let accept = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            () = &mut stop => return,
-            accepted = accept => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let dns = Arc::clone(&dns);
-                connections.spawn(async move {
-                    let _permit = permit;
-                    if let Err(error) = connection(&dns, stream).await {
-                        tracing::debug!(target: "dns", %error, "DNS connection ended");
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(target: "dns", %error, "DNS listener");
-                sleep(FAILURE_PAUSE).await;
+    let settings = AcceptSettings { name: "dns", permits };
+    let (signal, watch) = drain::pair();
+    let answer = move |stream, _| {
+        let dns = Arc::clone(&dns);
+        async move {
+            if let Err(error) = connection(&dns, stream).await {
+                tracing::debug!(target: "dns", %error, "DNS connection ended");
             }
         }
-    }
+    };
+    let stop = async {
+        stop.await;
+        // Nobody waits for a look-up of a pod that leaves.
+        signal.force();
+    };
+    tokio::join!(accept_loop(listener, settings, watch, answer), stop);
 }
 
 async fn connection(dns: &PodDns, mut stream: TcpStream) -> std::io::Result<()> {

@@ -241,7 +241,7 @@ async fn connect<C: Connect>(
     driver
         .run(|| {
             if let Some(shared) = weak.upgrade()
-                && load.is_idle_for(idle_max)
+                && load.is_idle_for(idle_max.min(limits::POOL_SURPLUS_IDLE_MAX))
             {
                 shared.shelf.lock().remove_idle(&key, id, idle_max);
             }

@@ -12,6 +12,7 @@ use super::super::connect::PoolKey;
 use super::super::error::HboneError;
 use super::member::{Member, Slot};
 use super::{Outcome, PoolSettings};
+use crate::limits;
 
 /// Keys, each with what there is for it. A key with nothing is not in it, so that keys are bounded by connections.
 pub(super) struct Shelf<Peer> {
@@ -139,9 +140,16 @@ impl<Peer> Shelf<Peer> {
         self.remove_if(key, |member| member.id() == id);
     }
 
-    /// The connection had no tunnel for long. Looked at again here, since one may just have been opened.
+    /// The connection had no tunnel for `idle`, or for a short while beside another one without: the peak that it was
+    /// made for has passed. Looked at again here, since one may just have been opened.
     pub(super) fn remove_idle(&mut self, key: &PoolKey, id: u64, idle: Duration) {
-        self.remove_if(key, |member| member.id() == id && member.load().is_idle_for(idle));
+        let is_spare = |it: &Member<Peer>| it.id() != id && it.load().is_idle_for(Duration::ZERO);
+        let has_spare = self
+            .entries
+            .get(key)
+            .is_some_and(|entry| entry.members.iter().any(|it| is_spare(it) && !it.is_spent()));
+        let patience = if has_spare { idle.min(limits::POOL_SURPLUS_IDLE_MAX) } else { idle };
+        self.remove_if(key, |member| member.id() == id && member.load().is_idle_for(patience));
     }
 
     /// The workload is gone, under whatever address and identity.

@@ -1,13 +1,15 @@
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
 use h2::Reason;
 use http::StatusCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::super::testing::{
-    Scripted, accept, eventually, h2_server, hold_all, key, request, scripted, status,
+    Script, Scripted, accept, eventually, h2_server, hold_all, key, request, scripted, status,
 };
 use super::*;
 
@@ -20,14 +22,42 @@ fn small(tunnels: usize, per_key: usize, all: usize) -> PoolSettings {
     }
 }
 
+type Ends = mpsc::Receiver<DuplexStream>;
+
+/// A pool, what its connects do, and the far ends of its connections.
+fn pool(settings: PoolSettings) -> (Pool<Scripted>, Arc<Script>, Ends) {
+    let (connect, script, ends) = scripted();
+    (Pool::new(settings, connect), script, ends)
+}
+
+/// Answers 200 to every stream of every connection and holds on to it for as long as the pool lives.
+fn hold_everything(mut ends: Ends, streams_max: u32) {
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Some(end) = ends.recv().await {
+            held.push(hold_all(end, streams_max));
+        }
+    });
+}
+
+/// Opens a tunnel over a new connection; with what that connection's far end holds.
+async fn open_anew(
+    pool: &Pool<Scripted>,
+    key: &PoolKey,
+    ends: &mut Ends,
+) -> (Result<OpenedTunnel<SocketAddr>, HboneError>, mpsc::Receiver<TunnelStream>) {
+    let server = async { hold_all(ends.recv().await.unwrap(), 100) };
+    let request = request();
+    tokio::join!(pool.open(key, &request), server)
+}
+
 fn counts(pool: &Pool<Scripted>) -> (usize, usize) {
     pool.shared.shelf.lock().counts()
 }
 
 #[tokio::test(start_paused = true)]
 async fn tunnels_share_a_connection_and_reach_its_peer() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, script, mut ends) = pool(PoolSettings::default());
     let key = key("a");
     let (mut first, second) = {
         let server = async { hold_all(ends.recv().await.unwrap(), 100) };
@@ -55,15 +85,9 @@ async fn tunnels_share_a_connection_and_reach_its_peer() {
 
 #[tokio::test(start_paused = true)]
 async fn full_connection_returns_to_the_pool() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(small(2, 10, 10), connect);
+    let (pool, script, ends) = pool(small(2, 10, 10));
     let (key, request) = (key("a"), request());
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Some(end) = ends.recv().await {
-            held.push(hold_all(end, 100));
-        }
-    });
+    hold_everything(ends, 100);
     let first = pool.open(&key, &request).await.unwrap();
     let _second = pool.open(&key, &request).await.unwrap();
     let _third = pool.open(&key, &request).await.unwrap();
@@ -76,16 +100,10 @@ async fn full_connection_returns_to_the_pool() {
 
 #[tokio::test(start_paused = true)]
 async fn openers_of_a_cold_key_share_connects_and_all_get_a_tunnel() {
-    let (connect, script, mut ends) = scripted();
+    let (pool, script, ends) = pool(small(10, 10, 10));
     *script.delay.lock() = Duration::from_millis(100);
-    let pool = Pool::new(small(10, 10, 10), connect);
     let (key, request) = (key("a"), request());
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Some(end) = ends.recv().await {
-            held.push(hold_all(end, 100));
-        }
-    });
+    hold_everything(ends, 100);
     let opened = join_all((0..45).map(|_| pool.open(&key, &request))).await;
     assert!(opened.iter().all(Result::is_ok));
     assert_eq!(script.connects(), 5);
@@ -93,10 +111,9 @@ async fn openers_of_a_cold_key_share_connects_and_all_get_a_tunnel() {
 
 #[tokio::test(start_paused = true)]
 async fn waiters_get_an_answer_when_the_connect_fails() {
-    let (connect, script, mut ends) = scripted();
+    let (pool, script, mut ends) = pool(PoolSettings::default());
     *script.delay.lock() = Duration::from_millis(100);
     script.failures.store(1, Ordering::SeqCst);
-    let pool = Pool::new(PoolSettings::default(), connect);
     let (key, request) = (key("a"), request());
     let opened = join_all((0..50).map(|_| pool.open(&key, &request))).await;
     for result in &opened {
@@ -106,16 +123,14 @@ async fn waiters_get_an_answer_when_the_connect_fails() {
     }
     assert_eq!((script.connects(), counts(&pool)), (1, (0, 0)));
     // And the key is not poisoned.
-    let server = async { hold_all(ends.recv().await.unwrap(), 100) };
-    let (opened, _held) = tokio::join!(pool.open(&key, &request), server);
+    let (opened, _held) = open_anew(&pool, &key, &mut ends).await;
     opened.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn waiters_get_an_answer_when_the_connect_panics_or_hangs() {
-    let (connect, script, _ends) = scripted();
+    let (pool, script, _ends) = pool(PoolSettings::default());
     script.panics.store(1, Ordering::SeqCst);
-    let pool = Pool::new(PoolSettings::default(), connect);
     let (key, request) = (key("a"), request());
     let opened = join_all((0..5).map(|_| pool.open(&key, &request))).await;
     assert!(opened.iter().all(|it| matches!(it, Err(HboneError::Lost(_)))));
@@ -129,9 +144,8 @@ async fn waiters_get_an_answer_when_the_connect_panics_or_hangs() {
 
 #[tokio::test(start_paused = true)]
 async fn opener_that_gives_up_does_not_strand_the_others() {
-    let (connect, script, mut ends) = scripted();
+    let (pool, script, mut ends) = pool(PoolSettings::default());
     *script.delay.lock() = Duration::from_secs(2);
-    let pool = Pool::new(PoolSettings::default(), connect);
     let (key, request) = (key("a"), request());
     let impatient = timeout(Duration::from_secs(1), pool.open(&key, &request));
     let patient = async {
@@ -147,10 +161,9 @@ async fn opener_that_gives_up_does_not_strand_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn goaway_connection_is_replaced() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, script, mut ends) = pool(PoolSettings::default());
     let (key, request) = (key("a"), request());
-    let (say_goaway, mut told) = tokio::sync::mpsc::channel::<()>(1);
+    let (say_goaway, mut told) = mpsc::channel::<()>(1);
     let server = tokio::spawn(async move {
         let mut connection = h2_server(ends.recv().await.unwrap()).await;
         let (request, respond) = connection.accept().await.unwrap().unwrap();
@@ -179,8 +192,7 @@ async fn goaway_connection_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn connection_that_ends_before_the_answer_is_replaced() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, script, mut ends) = pool(PoolSettings::default());
     let (key, request) = (key("a"), request());
     let server = async {
         let mut connection = h2_server(ends.recv().await.unwrap()).await;
@@ -195,8 +207,7 @@ async fn connection_that_ends_before_the_answer_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn refused_stream_is_retried_on_a_new_connection() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, script, mut ends) = pool(PoolSettings::default());
     let (key, request) = (key("a"), request());
     let server = tokio::spawn(async move {
         let mut connection = h2_server(ends.recv().await.unwrap()).await;
@@ -216,8 +227,7 @@ async fn refused_stream_is_retried_on_a_new_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn peer_that_refuses_the_first_stream_is_not_pressed() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, script, mut ends) = pool(PoolSettings::default());
     tokio::spawn(async move {
         while let Some(end) = ends.recv().await {
             let mut connection = h2_server(end).await;
@@ -234,8 +244,7 @@ async fn peer_that_refuses_the_first_stream_is_not_pressed() {
 
 #[tokio::test(start_paused = true)]
 async fn refusal_by_status_is_not_retried_and_keeps_the_connection() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, script, mut ends) = pool(PoolSettings::default());
     let (key, request) = (key("a"), request());
     tokio::spawn(async move {
         let mut connection = h2_server(ends.recv().await.unwrap()).await;
@@ -253,8 +262,7 @@ async fn refusal_by_status_is_not_retried_and_keeps_the_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn silent_peer_is_given_up_at_the_handshake_deadline() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, script, mut ends) = pool(PoolSettings::default());
     let start = Instant::now();
     let error = pool.open(&key("a"), &request()).await.unwrap_err();
     assert!(matches!(error, HboneError::Handshake(_)), "{error}");
@@ -268,8 +276,7 @@ async fn silent_peer_is_given_up_at_the_handshake_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn garbage_in_place_of_settings_is_an_error_at_once() {
-    let (connect, _, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, _, mut ends) = pool(PoolSettings::default());
     tokio::spawn(async move {
         while let Some(mut end) = ends.recv().await {
             let _ = end.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
@@ -284,8 +291,7 @@ async fn garbage_in_place_of_settings_is_an_error_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn peer_that_never_answers_is_given_up_at_the_reply_deadline() {
-    let (connect, _, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, _, mut ends) = pool(PoolSettings::default());
     tokio::spawn(async move {
         let mut connection = h2_server(ends.recv().await.unwrap()).await;
         let mut unanswered = Vec::new();
@@ -301,14 +307,8 @@ async fn peer_that_never_answers_is_given_up_at_the_reply_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn idle_connection_leaves_and_a_used_one_stays() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Some(end) = ends.recv().await {
-            held.push(hold_all(end, 100));
-        }
-    });
+    let (pool, script, ends) = pool(PoolSettings::default());
+    hold_everything(ends, 100);
     let (used, idle, request) = (key("used"), key("idle"), request());
     let _tunnel = pool.open(&used, &request).await.unwrap();
     drop(pool.open(&idle, &request).await.unwrap());
@@ -327,21 +327,16 @@ async fn idle_connection_leaves_and_a_used_one_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn evicted_workload_gets_a_new_connection_and_open_tunnels_go_on() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
-    let (key, request) = (key("a"), request());
-    let server = async { hold_all(ends.recv().await.unwrap(), 100) };
-    let (mut old, mut held) = {
-        let (old, held) = tokio::join!(pool.open(&key, &request), server);
-        (old.unwrap(), held)
-    };
+    let (pool, script, mut ends) = pool(PoolSettings::default());
+    let key = key("a");
+    let (old, mut held) = open_anew(&pool, &key, &mut ends).await;
+    let mut old = old.unwrap();
     let mut far = held.recv().await.unwrap();
     pool.evict("somebody else");
     assert_eq!(counts(&pool), (1, 1));
     pool.evict("a");
     assert_eq!(counts(&pool), (0, 0));
-    let server = async { hold_all(ends.recv().await.unwrap(), 100) };
-    let (new, _held) = tokio::join!(pool.open(&key, &request), server);
+    let (new, _held) = open_anew(&pool, &key, &mut ends).await;
     new.unwrap();
     assert_eq!(script.connects(), 2);
     far.write_all(b"x").await.unwrap();
@@ -350,14 +345,8 @@ async fn evicted_workload_gets_a_new_connection_and_open_tunnels_go_on() {
 
 #[tokio::test(start_paused = true)]
 async fn address_given_to_another_workload_does_not_hit_the_old_connection() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Some(end) = ends.recv().await {
-            held.push(hold_all(end, 100));
-        }
-    });
+    let (pool, script, ends) = pool(PoolSettings::default());
+    hold_everything(ends, 100);
     let _old = pool.open(&key("old"), &request()).await.unwrap();
     let _new = pool.open(&key("new"), &request()).await.unwrap();
     assert_eq!(script.connects(), 2);
@@ -365,15 +354,9 @@ async fn address_given_to_another_workload_does_not_hit_the_old_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn no_tunnel_is_opened_after_a_certificate_expired() {
-    let (connect, script, mut ends) = scripted();
+    let (pool, script, ends) = pool(PoolSettings::default());
     *script.validity.lock() = Some(Duration::ZERO);
-    let pool = Pool::new(PoolSettings::default(), connect);
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Some(end) = ends.recv().await {
-            held.push(hold_all(end, 100));
-        }
-    });
+    hold_everything(ends, 100);
     let error = pool.open(&key("a"), &request()).await.unwrap_err();
     assert!(matches!(error, HboneError::Lost(_)), "{error}");
     assert_eq!(script.connects(), limits::POOL_CHECKOUT_ROUNDS);
@@ -381,14 +364,8 @@ async fn no_tunnel_is_opened_after_a_certificate_expired() {
 
 #[tokio::test(start_paused = true)]
 async fn pool_is_bounded_and_prefers_to_let_an_idle_connection_go() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(small(1, 1, 2), connect);
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Some(end) = ends.recv().await {
-            held.push(hold_all(end, 100));
-        }
-    });
+    let (pool, script, ends) = pool(small(1, 1, 2));
+    hold_everything(ends, 100);
     let request = request();
     let _a = pool.open(&key("a"), &request).await.unwrap();
     let full = pool.open(&key("a"), &request).await.unwrap_err();
@@ -403,11 +380,9 @@ async fn pool_is_bounded_and_prefers_to_let_an_idle_connection_go() {
 
 #[tokio::test(start_paused = true)]
 async fn closed_pool_opens_nothing_and_its_connections_end_with_their_tunnels() {
-    let (connect, _, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
+    let (pool, _, mut ends) = pool(PoolSettings::default());
     let (key, request) = (key("a"), request());
-    let server = async { hold_all(ends.recv().await.unwrap(), 100) };
-    let (tunnel, _held) = tokio::join!(pool.open(&key, &request), server);
+    let (tunnel, _held) = open_anew(&pool, &key, &mut ends).await;
     pool.close();
     let error = pool.open(&key, &request).await.unwrap_err();
     assert!(matches!(error, HboneError::PoolClosed), "{error}");
@@ -419,14 +394,8 @@ async fn closed_pool_opens_nothing_and_its_connections_end_with_their_tunnels() 
 
 #[tokio::test(start_paused = true)]
 async fn small_number_of_streams_that_the_peer_grants_is_kept() {
-    let (connect, script, mut ends) = scripted();
-    let pool = Pool::new(PoolSettings::default(), connect);
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Some(end) = ends.recv().await {
-            held.push(hold_all(end, 2));
-        }
-    });
+    let (pool, script, ends) = pool(PoolSettings::default());
+    hold_everything(ends, 2);
     let (key, request) = (key("a"), request());
     let mut tunnels = Vec::new();
     for _ in 0..6 {

@@ -1,19 +1,14 @@
 //! Is that the controller?
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
-use rustls::{
-    CertificateError as RustlsCertificateError, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme,
-};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
+use rustls::{CertificateError as RustlsCertificateError, Error, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-use crate::tls::provider::provider;
-use crate::tls::verify::{check_server_chain, never_offered};
+use crate::tls::verify::{check_server_chain, handshake_signatures};
 
 /// What a chain must lead to.
 #[derive(Debug)]
@@ -28,12 +23,11 @@ pub(super) enum Anchors {
 #[derive(Debug)]
 pub(super) struct ControllerVerifier {
     anchors: Anchors,
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ControllerVerifier {
     pub(super) fn new(anchors: Anchors) -> Self {
-        Self { anchors, algorithms: provider().signature_verification_algorithms }
+        Self { anchors }
     }
 }
 
@@ -60,27 +54,7 @@ impl ServerCertVerifier for ControllerVerifier {
         }
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(never_offered())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    handshake_signatures!();
 }
 
 /// The certificate with that hash, among those that the server sent, as the only root.

@@ -8,8 +8,9 @@ mod shop;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use weft_harness::{Inside, enter};
 
@@ -26,8 +27,31 @@ struct Arguments {
     /// Leave the mesh running after the proofs, until Ctrl-C.
     #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
     keep: bool,
+    /// Another ztunnel for one of the two nodes, `2=PATH`: whether both understand each other. Proofs of what only
+    /// Weft's does then fail on that node.
+    #[arg(long, value_name = "NODE=PATH")]
+    peer: Option<Peer>,
     /// Only the proofs whose names contain one of these words.
     only: Vec<String>,
+}
+
+/// Another ztunnel, and where it runs.
+#[derive(Debug, Clone)]
+struct Peer {
+    node: u8,
+    program: PathBuf,
+}
+
+impl FromStr for Peer {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (node, program) = text.split_once('=').context("not NODE=PATH")?;
+        let program = PathBuf::from(program);
+        ensure!(matches!(node, "1" | "2"), "the nodes are 1 and 2, not {node:?}");
+        ensure!(program.is_file(), "{} is no file", program.display());
+        Ok(Self { node: node.parse()?, program })
+    }
 }
 
 fn main() -> ExitCode {
@@ -49,7 +73,7 @@ fn main() -> ExitCode {
 
 fn demonstrate(arguments: &Arguments, inside: &Inside, report: &mut Report) -> Result<()> {
     report.note("starting a controller, two nodes with agent and ztunnel, and the shop");
-    let shop = Shop::open(&arguments.folder)?;
+    let shop = Shop::open(&arguments.folder, arguments.peer.as_ref())?;
     report.note(&shop.describe());
     for (name, proof) in PROOFS {
         let wanted = |word: &String| name.contains(word.as_str());

@@ -12,6 +12,8 @@ use weft_harness::{
     ControllerSettings, Launch, Mesh, Pod, PodSpec, ServiceSpec, ZtunnelSettings, config,
 };
 
+use crate::Peer;
+
 /// The shop's port in its pods; its services have 80.
 pub(crate) const PORT: u16 = 8080;
 /// The bench servers' port.
@@ -105,7 +107,7 @@ pub(crate) struct Shop {
 
 impl Shop {
     /// Builds the mesh, starts everything, and waits until every pod that should be is enrolled.
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, peer: Option<&Peer>) -> Result<Self> {
         let folder = fresh_folder(folder)?;
         let mesh = Mesh::builder().folder(folder).build()?;
         let capture = Capture::start(&mesh.node(1)?.netns, "eth0")?;
@@ -114,8 +116,10 @@ impl Shop {
         let controller = Self::controller_settings();
         // The lifetime is the asker's choice; the controller's own is for those who name none.
         let lifetime = ("SECRET_TTL".to_owned(), format!("{CERTIFICATE_SECONDS}s"));
-        let ztunnel = ZtunnelSettings { environment: vec![lifetime], ..ZtunnelSettings::default() };
-        shop.mesh.start_all(&controller, &ztunnel)?;
+        shop.mesh.start_each(&controller, |node| ZtunnelSettings {
+            program: peer.filter(|peer| peer.node == node).map(|peer| peer.program.clone()),
+            environment: vec![lifetime.clone()],
+        })?;
         for pod in shop.mesh.pods() {
             if shop.is_enrolled_by_label(&pod) {
                 shop.mesh.wait_enrolled(&pod)?;

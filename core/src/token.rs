@@ -2,19 +2,21 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
 use tokio::io::AsyncReadExt;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::limits;
 
 /// Where the token comes from. A file is read anew each time, because whoever issues tokens replaces it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum TokenSource {
     /// A file, as Kubernetes projects it.
     File(PathBuf),
     /// The token itself.
-    Literal(String),
+    Literal(Arc<str>),
     /// No token; the server knows its clients otherwise.
     Absent,
 }
@@ -26,6 +28,16 @@ impl fmt::Debug for TokenSource {
             // A token is a key: it must not reach a log through a settings dump.
             Self::Literal(_) => f.write_str("Literal(…)"),
             Self::Absent => f.write_str("Absent"),
+        }
+    }
+}
+
+impl Serialize for TokenSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::File(path) => serializer.collect_str(&path.display()),
+            Self::Literal(_) => serializer.serialize_str("(set, not shown)"),
+            Self::Absent => serializer.serialize_none(),
         }
     }
 }
@@ -54,14 +66,15 @@ impl TokenSource {
     pub async fn authorization(&self) -> Result<Option<MetadataValue<Ascii>>, TokenError> {
         let token = match self {
             Self::Absent => return Ok(None),
-            Self::Literal(token) => token.clone(),
+            Self::Literal(token) => Arc::clone(token),
             Self::File(path) => {
-                read(path).await.map_err(|error| TokenError::Read { path: path.clone(), error })?
+                let text = read(path).await;
+                text.map_err(|error| TokenError::Read { path: path.clone(), error })?.into()
             }
         };
+        // A newline at the end is an editor's.
         let token = token.trim();
-        let fits = u64::try_from(token.len()).is_ok_and(|bytes| bytes <= limits::TOKEN_BYTES_MAX);
-        if token.is_empty() || !fits {
+        if token.is_empty() || token.len() > limits::TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }
         let value = format!("Bearer {token}");
@@ -72,9 +85,34 @@ impl TokenSource {
 }
 
 async fn read(path: &PathBuf) -> std::io::Result<String> {
+    // One byte more than allowed, so that a longer file is seen to be too long instead of being cut.
+    const READ_BYTES: u64 = limits::TOKEN_BYTES_MAX as u64 + 1;
     let mut text = String::new();
     let file = tokio::fs::File::open(path).await?;
-    // One byte more than allowed, so that a longer file is seen to be too long instead of being cut.
-    file.take(limits::TOKEN_BYTES_MAX + 1).read_to_string(&mut text).await?;
+    file.take(READ_BYTES).read_to_string(&mut text).await?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn token_never_shows() {
+        let source = TokenSource::Literal("secret".into());
+        assert!(!format!("{source:?}").contains("secret"));
+        assert!(!serde_json::to_string(&source).unwrap().contains("secret"));
+        let value = TokenSource::Literal(" secret\n".into()).authorization().await;
+        let value = value.unwrap().unwrap();
+        assert!(value.is_sensitive() && !format!("{value:?}").contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn what_no_header_can_carry_is_refused() {
+        let long = "x".repeat(limits::TOKEN_BYTES_MAX + 1);
+        for bad in ["", " \n", "a\nb", &long] {
+            let refused = TokenSource::Literal(bad.into()).authorization().await;
+            assert!(matches!(refused, Err(TokenError::Invalid)), "{bad:.80?}");
+        }
+    }
 }

@@ -1,0 +1,16 @@
+//! Relaying.
+
+use std::time::Duration;
+
+/// Bytes that a direction between two sockets copies before it takes a pipe: below it, making the pipe costs more
+/// than the copies that it saves.
+pub const SPLICE_AFTER_BYTES: u64 = 64 << 10;
+/// Capacity of such a pipe, bytes.
+pub const SPLICE_PIPE_BYTES: i32 = 256 << 10;
+/// Pipes of the whole process: 256 times 256 KiB is the kernel's default `pipe-user-pages-soft` of 64 MiB. Directions
+/// beyond it copy.
+pub const SPLICE_PIPES_MAX: usize = 256;
+/// A direction without data for so long gives its pipe back.
+pub const SPLICE_PIPE_IDLE: Duration = Duration::from_secs(1);
+/// A connection of which one direction ended is closed when the other moves nothing for so long.
+pub const HALF_CLOSE_IDLE_MAX: Duration = Duration::from_secs(60);

@@ -1,0 +1,93 @@
+//! Large reads beneath TLS.
+//!
+//! rustls asks its transport for 4 KiB at a time. A system call for each costs more than deciphering what it brings,
+//! and makes the kernel offer the sender a little more room each time. Here one call takes what there is, and rustls
+//! reads that from memory.
+
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use crate::read_size::ReadSize;
+
+/// A byte stream with a buffer for reading, which has memory only while it has bytes.
+#[derive(Debug)]
+pub struct ReadAhead<IO> {
+    io: IO,
+    ahead: BytesMut,
+    size: ReadSize,
+}
+
+impl<IO> ReadAhead<IO> {
+    pub(super) fn new(io: IO) -> Self {
+        Self { io, ahead: BytesMut::new(), size: ReadSize::default() }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> ReadAhead<IO> {
+    /// Leaves the buffer empty at the stream's end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let asked = self.size.next();
+        self.ahead.clear();
+        self.ahead.reserve(asked);
+        let polled = {
+            // Limited: a read that fills all that it was given is one that may have left more behind.
+            let mut room = (&mut self.ahead).limit(asked);
+            pin!(self.io.read_buf(&mut room)).poll(cx)
+        };
+        if polled.is_pending() {
+            self.ahead = BytesMut::new();
+        }
+        self.size.learn(ready!(polled)?);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for ReadAhead<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            ready!(self.poll_fill(cx))?;
+        }
+        let taken = self.ahead.len().min(buf.remaining());
+        buf.put_slice(self.ahead.get(..taken).unwrap_or_default());
+        self.ahead.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for ReadAhead<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
