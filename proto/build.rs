@@ -8,12 +8,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "istio/ca/ca.proto",
         "istio/zds/zds.proto",
         "weft/node/node.proto",
+        "weft/route/v1/table.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".google.protobuf.Any")
         .btree_map(".istio.workload.Workload.services")
+        // Equal messages have to be equal bytes: versions of resources are hashes of them.
+        .btree_map(".weft.route.v1")
         .compile_fds(descriptors)?;
     Ok(())
 }

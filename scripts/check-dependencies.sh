@@ -13,7 +13,7 @@ allowed() {
     weft-ztunnel | weft-waypoint | weft-controller | weft-cni) echo weft-proto weft-core ;;
     weft) echo weft-proto weft-core weft-controller ;;
     weft-tests) echo weft-proto weft-core weft-controller ;;
-    weft-parsers-fuzz) echo weft-proto weft-core weft-ztunnel weft-controller ;;
+    weft-parsers-fuzz) echo weft-proto weft-core weft-ztunnel weft-waypoint weft-controller ;;
     weft-bench) echo weft-proto weft-core weft-controller weft-tests ;;
     *) return 1 ;;
   esac

@@ -48,6 +48,8 @@ pub mod type_url {
     pub const AUTHORIZATION: &str = "type.googleapis.com/istio.security.Authorization";
     /// Enrolled pods of the asking node; Weft's own.
     pub const ENROLLED_POD: &str = "type.googleapis.com/weft.node.v1.EnrolledPod";
+    /// What waypoints do with a service's requests, named `namespace/hostname`; Weft's own.
+    pub const ROUTE_TABLE: &str = "type.googleapis.com/weft.route.v1.RouteTable";
 }
 
 /// Ends the `system_version_info` of a response that is not the last of its load: Weft's own, since its controller sends
@@ -63,6 +65,28 @@ pub mod probe {
     /// Probes over IPv6.
     pub const V6: Ipv6Addr =
         Ipv6Addr::new(0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff);
+}
+
+/// Bounds of route tables: the controller keeps them, so that no waypoint has to refuse a table.
+pub mod route {
+    /// Rules of one table. The Gateway API allows 16 rules of 64 matches a route; that is sixteen such routes merged, or
+    /// a VirtualService far beyond what anybody writes. At about 800 bytes a compiled rule a table stays below 13 MiB.
+    pub const RULES_MAX: usize = 16_384;
+    /// Conditions of one rule: the Gateway API's 16 headers and 16 query parameters, path, method, hosts, callers, and
+    /// room for VirtualService's negated headers.
+    pub const CONDITIONS_MAX: usize = 64;
+    /// Backends, filters and other entries of one rule's lists.
+    pub const LIST_MAX: usize = 1_024;
+    /// A text that is compared or written, bytes: the Gateway API has 1,024 for paths and 4,096 for header values.
+    pub const TEXT_BYTES_MAX: usize = 4_096;
+    /// Body of a direct response, bytes: VirtualService's own bound.
+    pub const DIRECT_BODY_BYTES_MAX: usize = 1 << 20;
+    /// Nested groups of a regular expression: people write three.
+    pub const PATTERN_NESTING_MAX: u32 = 50;
+    /// Regular expressions of one table. A usual one costs some 10 KiB compiled, so that a table stays below 10 MiB.
+    pub const PATTERNS_MAX: usize = 1_000;
+    /// Sets of one table: one for the ports of each namespace that has routes of its own, each with a rule at least.
+    pub const SETS_MAX: usize = RULES_MAX;
 }
 
 /// Where the node agent listens for the node proxy.

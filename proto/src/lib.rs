@@ -5,6 +5,7 @@
 //! node proxy ──ca─────────▶ controller      (istio.v1.auth)
 //! node agent ──zds────────▶ node proxy      (istio.workload.zds, the pod's namespace as a descriptor)
 //! node agent ──node───────▶ controller      (weft.node.v1)
+//! controller ──discovery──▶ waypoint        (weft.route.v1)
 //! ```
 //!
 //! Invariants: names and numbers of `istio.*` and `envoy.*` never change here, because stock peers speak them;
@@ -77,6 +78,9 @@ pub mod weft {
     generated!(
         /// How a node joins.
         node, "weft.node.v1");
+    generated!(
+        /// What waypoints do with requests.
+        route, "weft.route.v1");
 }
 
 pub use envoy::service::discovery::v3 as discovery;
@@ -85,3 +89,4 @@ pub use istio::v1::auth as ca;
 pub use istio::workload_messages as workload;
 pub use istio::zds;
 pub use weft::node;
+pub use weft::route;

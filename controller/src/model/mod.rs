@@ -2,14 +2,19 @@
 
 mod hosts;
 mod namespace;
+mod references;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use hosts::HostClaim;
 pub use namespace::NamespaceObjects;
+pub use references::{References, Referent, full_host};
 
-use crate::objects::{Kind, Node, Object, ObjectChange, ObjectKey, Pod, Service, ServiceEntry};
+use crate::objects::{
+    DestinationRule, Kind, Node, Object, ObjectChange, ObjectKey, Pod, Route, Service,
+    ServiceEntry, VirtualService,
+};
 
 /// Namespace and name of a pod.
 pub type PodName = (Arc<str>, Arc<str>);
@@ -23,6 +28,7 @@ pub struct Model {
     pods_by_uid: HashMap<Arc<str>, BTreeSet<PodName>>,
     /// Who claims each host name.
     hosts: BTreeMap<Arc<str>, BTreeSet<HostClaim>>,
+    references: References,
 }
 
 impl Model {
@@ -64,6 +70,38 @@ impl Model {
     /// Who claims a host name, the strongest claim first.
     pub fn claims(&self, host: &str) -> impl Iterator<Item = &HostClaim> {
         self.hosts.get(host).into_iter().flatten()
+    }
+
+    /// What routes refer to.
+    pub fn references(&self) -> &References {
+        &self.references
+    }
+
+    /// A route, by its key.
+    pub fn route(&self, key: &ObjectKey) -> Option<&Arc<Route>> {
+        let objects = self.namespaces.get(&key.namespace)?;
+        match key.kind {
+            Kind::HTTPRoute => objects.http_routes.get(&key.name),
+            Kind::GRPCRoute => objects.grpc_routes.get(&key.name),
+            Kind::TLSRoute => objects.tls_routes.get(&key.name),
+            Kind::TCPRoute => objects.tcp_routes.get(&key.name),
+            _ => None,
+        }
+    }
+
+    /// Every host name that somebody claims, in order.
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.hosts.keys()
+    }
+
+    /// A virtual service.
+    pub fn virtual_service(&self, namespace: &str, name: &str) -> Option<&Arc<VirtualService>> {
+        self.namespaces.get(namespace)?.virtual_services.get(name)
+    }
+
+    /// A destination rule.
+    pub fn destination_rule(&self, key: &ObjectKey) -> Option<&Arc<DestinationRule>> {
+        self.namespaces.get(&key.namespace)?.destination_rules.get(&key.name)
     }
 
     /// A pod.
@@ -124,6 +162,13 @@ impl Model {
                 for claim in HostClaim::of_entry(entry) {
                     self.claim(claim, is_there);
                 }
+            }
+            Some(Object::Route(route)) => self.references.note_route(route, is_there),
+            Some(Object::VirtualService(it)) => {
+                self.references.note_virtual(it, is_there, dns_domain);
+            }
+            Some(Object::DestinationRule(it)) => {
+                self.references.note_rule(it, is_there, dns_domain);
             }
             _ => {}
         }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::objects::{
-    AuthorizationPolicy, EndpointSlice, Kind, Labels, Namespace, Object, ObjectKey,
-    PeerAuthentication, Pod, Service, ServiceAccount, ServiceEntry, WorkloadEntry,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Kind, Labels, Namespace, Object,
+    ObjectKey, PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount,
+    ServiceEntry, VirtualService, WorkloadEntry,
 };
 
 type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
@@ -27,6 +28,20 @@ pub struct NamespaceObjects {
     pub workload_entries: ByName<WorkloadEntry>,
     /// Outside services.
     pub service_entries: ByName<ServiceEntry>,
+    /// HTTPRoutes.
+    pub http_routes: ByName<Route>,
+    /// GRPCRoutes.
+    pub grpc_routes: ByName<Route>,
+    /// TLSRoutes.
+    pub tls_routes: ByName<Route>,
+    /// TCPRoutes.
+    pub tcp_routes: ByName<Route>,
+    /// Permissions to refer to objects of this namespace.
+    pub reference_grants: ByName<ReferenceGrant>,
+    /// Istio's routes.
+    pub virtual_services: ByName<VirtualService>,
+    /// Subsets of services.
+    pub destination_rules: ByName<DestinationRule>,
     /// Authorisation policies.
     pub authorization_policies: ByName<AuthorizationPolicy>,
     /// Peer authentications.
@@ -84,6 +99,12 @@ impl NamespaceObjects {
         services.filter(|service| service.selector.is_empty()).collect()
     }
 
+    /// Routes of the Gateway API, of every kind.
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let kinds = [&self.http_routes, &self.grpc_routes, &self.tls_routes, &self.tcp_routes];
+        kinds.into_iter().flat_map(|routes| routes.values())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.namespace.is_none()
             && self.service_accounts.is_empty()
@@ -92,6 +113,13 @@ impl NamespaceObjects {
             && self.slices.is_empty()
             && self.workload_entries.is_empty()
             && self.service_entries.is_empty()
+            && self.http_routes.is_empty()
+            && self.grpc_routes.is_empty()
+            && self.tls_routes.is_empty()
+            && self.tcp_routes.is_empty()
+            && self.reference_grants.is_empty()
+            && self.virtual_services.is_empty()
+            && self.destination_rules.is_empty()
             && self.authorization_policies.is_empty()
             && self.peer_authentications.is_empty()
     }
@@ -113,6 +141,13 @@ impl NamespaceObjects {
             .chain(of(Kind::EndpointSlice, name, &self.slices))
             .chain(of(Kind::WorkloadEntry, name, &self.workload_entries))
             .chain(of(Kind::ServiceEntry, name, &self.service_entries))
+            .chain(of(Kind::HTTPRoute, name, &self.http_routes))
+            .chain(of(Kind::GRPCRoute, name, &self.grpc_routes))
+            .chain(of(Kind::TLSRoute, name, &self.tls_routes))
+            .chain(of(Kind::TCPRoute, name, &self.tcp_routes))
+            .chain(of(Kind::ReferenceGrant, name, &self.reference_grants))
+            .chain(of(Kind::VirtualService, name, &self.virtual_services))
+            .chain(of(Kind::DestinationRule, name, &self.destination_rules))
             .chain(of(Kind::AuthorizationPolicy, name, &self.authorization_policies))
             .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
     }
@@ -132,6 +167,19 @@ impl NamespaceObjects {
                 self.workload_entries.get(name).cloned().map(Object::WorkloadEntry)
             }
             Kind::ServiceEntry => self.service_entries.get(name).cloned().map(Object::ServiceEntry),
+            Kind::HTTPRoute => self.http_routes.get(name).cloned().map(Object::Route),
+            Kind::GRPCRoute => self.grpc_routes.get(name).cloned().map(Object::Route),
+            Kind::TLSRoute => self.tls_routes.get(name).cloned().map(Object::Route),
+            Kind::TCPRoute => self.tcp_routes.get(name).cloned().map(Object::Route),
+            Kind::ReferenceGrant => {
+                self.reference_grants.get(name).cloned().map(Object::ReferenceGrant)
+            }
+            Kind::VirtualService => {
+                self.virtual_services.get(name).cloned().map(Object::VirtualService)
+            }
+            Kind::DestinationRule => {
+                self.destination_rules.get(name).cloned().map(Object::DestinationRule)
+            }
             Kind::AuthorizationPolicy => {
                 self.authorization_policies.get(name).cloned().map(Object::AuthorizationPolicy)
             }
@@ -183,6 +231,13 @@ impl NamespaceObjects {
             }
             Kind::WorkloadEntry => put!(workload_entries, WorkloadEntry),
             Kind::ServiceEntry => put!(service_entries, ServiceEntry),
+            Kind::HTTPRoute => put!(http_routes, Route),
+            Kind::GRPCRoute => put!(grpc_routes, Route),
+            Kind::TLSRoute => put!(tls_routes, Route),
+            Kind::TCPRoute => put!(tcp_routes, Route),
+            Kind::ReferenceGrant => put!(reference_grants, ReferenceGrant),
+            Kind::VirtualService => put!(virtual_services, VirtualService),
+            Kind::DestinationRule => put!(destination_rules, DestinationRule),
             Kind::AuthorizationPolicy => put!(authorization_policies, AuthorizationPolicy),
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
         }

@@ -6,6 +6,8 @@
 //! label sets) are shared through a [`Pool`].
 
 mod core;
+mod destination_rule;
+mod duration;
 mod fields;
 mod istio;
 mod locate;
@@ -15,8 +17,10 @@ mod policy;
 mod policy_rules;
 mod pool;
 mod read;
+mod route;
 mod service;
 mod slice;
+mod virtual_service;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +28,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use self::core::{Namespace, Node, Phase, Pod, ServiceAccount};
+pub use destination_rule::DestinationRule;
 pub use fields::FieldError;
 pub use istio::{
     EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
@@ -36,8 +41,19 @@ pub use policy::{
 };
 pub use pool::Pool;
 pub use read::{Header, ReadError, header, items, read, read_item, sniff, unreadable};
+pub use route::{
+    BackendRef, CorsRule, GrantFrom, GrantTo, HeaderEdit, MirrorRule, NamedMatch, ParentKind,
+    ParentRef, PathChange, RedirectRule, ReferenceGrant, RetryRule, RewriteRule, Route,
+    RouteBackend, RouteFilter, RouteKind, RouteMatch, RoutePath, RouteRule, TextMatch,
+};
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
+pub use virtual_service::{
+    AbortAnswer, ClaimMatch, ConnectionMatch, LabelPair, RedirectPort, RetryCondition, Share,
+    VirtualConnection, VirtualCors, VirtualDestination, VirtualFault, VirtualHeaders, VirtualHttp,
+    VirtualMatch, VirtualOutcome, VirtualRedirect, VirtualRetry, VirtualRewrite, VirtualRoute,
+    VirtualService,
+};
 
 /// What an object is. The order is that in which kinds are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -58,6 +74,20 @@ pub enum Kind {
     WorkloadEntry,
     /// `networking.istio.io`
     ServiceEntry,
+    /// `gateway.networking.k8s.io`
+    HTTPRoute,
+    /// `gateway.networking.k8s.io`
+    GRPCRoute,
+    /// `gateway.networking.k8s.io`
+    TLSRoute,
+    /// `gateway.networking.k8s.io`
+    TCPRoute,
+    /// `gateway.networking.k8s.io`
+    ReferenceGrant,
+    /// `networking.istio.io`
+    VirtualService,
+    /// `networking.istio.io`
+    DestinationRule,
     /// `security.istio.io`
     AuthorizationPolicy,
     /// `security.istio.io`
@@ -78,6 +108,13 @@ impl Kind {
             ("discovery.k8s.io", "EndpointSlice") => Self::EndpointSlice,
             ("networking.istio.io", "WorkloadEntry") => Self::WorkloadEntry,
             ("networking.istio.io", "ServiceEntry") => Self::ServiceEntry,
+            ("gateway.networking.k8s.io", "HTTPRoute") => Self::HTTPRoute,
+            ("gateway.networking.k8s.io", "GRPCRoute") => Self::GRPCRoute,
+            ("gateway.networking.k8s.io", "TLSRoute") => Self::TLSRoute,
+            ("gateway.networking.k8s.io", "TCPRoute") => Self::TCPRoute,
+            ("gateway.networking.k8s.io", "ReferenceGrant") => Self::ReferenceGrant,
+            ("networking.istio.io", "VirtualService") => Self::VirtualService,
+            ("networking.istio.io", "DestinationRule") => Self::DestinationRule,
             ("security.istio.io", "AuthorizationPolicy") => Self::AuthorizationPolicy,
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
             _ => return None,
@@ -88,7 +125,13 @@ impl Kind {
     /// is known is a document that was cut short within the kind's name.
     pub fn is_group_read(api_version: &str) -> bool {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        matches!(group, "" | "discovery.k8s.io" | "networking.istio.io" | "security.istio.io")
+        matches!(
+            group,
+            "" | "discovery.k8s.io"
+                | "gateway.networking.k8s.io"
+                | "networking.istio.io"
+                | "security.istio.io"
+        )
     }
 
     /// Whether objects of this kind live in no namespace.
@@ -156,6 +199,14 @@ pub enum Object {
     WorkloadEntry(Arc<WorkloadEntry>),
     /// A service outside of the cluster.
     ServiceEntry(Arc<ServiceEntry>),
+    /// A route of the Gateway API.
+    Route(Arc<Route>),
+    /// A permission to refer across namespaces.
+    ReferenceGrant(Arc<ReferenceGrant>),
+    /// Istio's routes.
+    VirtualService(Arc<VirtualService>),
+    /// Subsets of a service.
+    DestinationRule(Arc<DestinationRule>),
     /// An authorisation policy.
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     /// Whether plaintext is taken.
@@ -174,6 +225,10 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::Route(route) => route.kind.kind(),
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
         }
@@ -190,6 +245,10 @@ impl Object {
             Self::EndpointSlice(object) => &object.meta,
             Self::WorkloadEntry(object) => &object.meta,
             Self::ServiceEntry(object) => &object.meta,
+            Self::Route(object) => &object.meta,
+            Self::ReferenceGrant(object) => &object.meta,
+            Self::VirtualService(object) => &object.meta,
+            Self::DestinationRule(object) => &object.meta,
             Self::AuthorizationPolicy(object) => &object.meta,
             Self::PeerAuthentication(object) => &object.meta,
         }

@@ -6,17 +6,20 @@ use serde_json::Value;
 use std::sync::Arc;
 
 use super::core::{self, RawPodSpec, RawPodStatus};
+use super::destination_rule::{self, RawDestinationRule};
 use super::fields::{self, FieldError};
 use super::istio::{self, RawServiceEntry, RawWorkloadEntry};
 use super::locate::line_of;
 use super::meta::RawMeta;
 use super::peer::{self, RawPeerAuthentication};
 use super::policy::{self, RawAuthorizationPolicy, RawReach};
+use super::route::{self, RawGrant, RawGrpcRoute, RawHttpRoute, RawStreamRoute};
 use super::service::{self, RawServiceSpec};
 use super::slice::{self, RawSlice};
+use super::virtual_service::{self, RawVirtualService};
 use super::{
     AuthorizationPolicy, Kind, Meta, MtlsMode, Namespace, Node, Object, ObjectKey,
-    PeerAuthentication, PolicyBody, Pool, ServiceAccount,
+    PeerAuthentication, PolicyBody, Pool, RouteKind, ServiceAccount,
 };
 
 /// Why a text is no object.
@@ -275,6 +278,13 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
             let spec = raw.spec.ok_or_else(missing)?;
             Object::ServiceEntry(Arc::new(istio::service_entry(meta, &spec, pool)?))
         }
+        Kind::HTTPRoute
+        | Kind::GRPCRoute
+        | Kind::TLSRoute
+        | Kind::TCPRoute
+        | Kind::ReferenceGrant
+        | Kind::VirtualService
+        | Kind::DestinationRule => routing_object(kind, input, pool)?,
         Kind::AuthorizationPolicy => {
             let raw: StrictDocument<RawAuthorizationPolicy> = typed(input)?;
             let meta = raw.metadata.build(kind, pool)?;
@@ -286,6 +296,54 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
             let meta = raw.metadata.build(kind, pool)?;
             let spec = raw.spec.unwrap_or_default();
             Object::PeerAuthentication(Arc::new(peer::peer_authentication(meta, &spec, pool)?))
+        }
+    })
+}
+
+/// Objects that say where requests go. A match that is overlooked routes more than was written, so that every field has to
+/// be known.
+fn routing_object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadError> {
+    fn read<S: DeserializeOwned>(
+        kind: Kind,
+        input: Input<'_>,
+        pool: &mut Pool,
+    ) -> Result<(Meta, Option<S>), ReadError> {
+        let raw: StrictDocument<S> = typed(input)?;
+        Ok((raw.metadata.build(kind, pool)?, raw.spec))
+    }
+    let missing = || FieldError::new("spec", "is missing");
+    Ok(match kind {
+        Kind::GRPCRoute => {
+            let (meta, spec) = read::<RawGrpcRoute>(kind, input, pool)?;
+            let route = route::grpc_route(meta, &spec.unwrap_or_default(), pool)?;
+            Object::Route(Arc::new(route))
+        }
+        Kind::TLSRoute | Kind::TCPRoute => {
+            let of = if kind == Kind::TLSRoute { RouteKind::Tls } else { RouteKind::Tcp };
+            let (meta, spec) = read::<RawStreamRoute>(kind, input, pool)?;
+            let route = route::stream_route(of, meta, &spec.unwrap_or_default(), pool)?;
+            Object::Route(Arc::new(route))
+        }
+        Kind::ReferenceGrant => {
+            let (meta, spec) = read::<RawGrant>(kind, input, pool)?;
+            let grant = route::reference_grant(meta, &spec.ok_or_else(missing)?, pool)?;
+            Object::ReferenceGrant(Arc::new(grant))
+        }
+        Kind::VirtualService => {
+            let (meta, spec) = read::<RawVirtualService>(kind, input, pool)?;
+            let spec = spec.unwrap_or_default();
+            Object::VirtualService(Arc::new(virtual_service::virtual_service(meta, &spec, pool)?))
+        }
+        Kind::DestinationRule => {
+            let (meta, spec) = read::<RawDestinationRule>(kind, input, pool)?;
+            let spec = spec.ok_or_else(missing)?;
+            let rule = destination_rule::destination_rule(meta, &spec, pool)?;
+            Object::DestinationRule(Arc::new(rule))
+        }
+        _ => {
+            let (meta, spec) = read::<RawHttpRoute>(kind, input, pool)?;
+            let route = route::http_route(meta, &spec.unwrap_or_default(), pool)?;
+            Object::Route(Arc::new(route))
         }
     })
 }

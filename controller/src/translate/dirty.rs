@@ -5,10 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::model::{Model, NamespaceObjects};
-use crate::objects::{EndpointSlice, Kind, Labels, Object, ObjectKey};
+use crate::model::{Model, NamespaceObjects, Referent, full_host};
+use crate::objects::{
+    EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route, VirtualService,
+};
 
 use super::names;
+use super::route;
 use super::settings::Settings;
 
 /// More selectors of one namespace than these aren't compared one by one: all its workloads are looked at anew.
@@ -30,6 +33,14 @@ pub(super) struct Dirty {
     uids: BTreeSet<Arc<str>>,
     /// Namespace and name of services whose listed endpoints are concerned.
     services: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Routes of these namespaces are concerned.
+    routes_of: BTreeSet<Arc<str>>,
+    /// Routes that send something there are concerned.
+    backends: BTreeSet<Referent>,
+    /// Behind `*.`: whoever answers to a host below is concerned.
+    wide_hosts: BTreeSet<Arc<str>>,
+    /// Names of gateways whose routes changed: whoever asks for them as waypoints is concerned.
+    gateways: BTreeSet<Arc<str>>,
     is_everything: bool,
     /// Addresses may have to be given out anew.
     pub(super) concerns_addresses: bool,
@@ -65,7 +76,10 @@ impl Dirty {
                 self.concerns_addresses = true;
                 self.selector(&key.namespace, &service.selector);
                 self.hosts.insert(names::service_host(service, settings).into());
-                self.services.insert((key.namespace.clone(), key.name.clone()));
+                let (namespace, name) = (key.namespace.clone(), key.name.clone());
+                let kind = ParentKind::Service;
+                self.backends.insert(Referent::Object(kind, namespace.clone(), name.clone()));
+                self.services.insert((namespace, name));
             }
             Object::ServiceEntry(entry) => {
                 self.concerns_addresses = true;
@@ -95,16 +109,30 @@ impl Dirty {
             Object::Pod(pod) => {
                 self.uids.insert(pod.uid.clone());
             }
+            Object::Route(route) => self.route(route),
+            Object::VirtualService(it) => {
+                self.virtual_service(it, &settings.dns_domain);
+                let (namespace, name) = (key.namespace.clone(), key.name.clone());
+                self.backends.insert(Referent::Virtual(namespace, name));
+            }
+            Object::DestinationRule(rule) => {
+                let host = full_host(&rule.host, &key.namespace, &settings.dns_domain);
+                self.backends.insert(Referent::Host(host));
+            }
+            Object::ReferenceGrant(grant) => {
+                self.routes_of.extend(grant.from.iter().map(|from| from.namespace.clone()));
+            }
             Object::WorkloadEntry(_) | Object::ServiceAccount(_) => {}
         }
     }
 
     /// The objects, in order.
-    pub(super) fn expand(mut self, model: &Model) -> BTreeSet<ObjectKey> {
+    pub(super) fn expand(mut self, model: &Model, dns_domain: &str) -> BTreeSet<ObjectKey> {
         if self.is_everything {
             let known = self.objects.into_iter().chain(model.keys());
             return known.collect();
         }
+        self.routes(model, dns_domain);
         for host in std::mem::take(&mut self.hosts) {
             self.claimants(&host, model);
         }
@@ -129,6 +157,65 @@ impl Dirty {
             }
         }
         self.objects.into_iter().collect()
+    }
+
+    /// A route's parents, which have its rules.
+    fn route(&mut self, changed: &Route) {
+        self.objects.extend(route::parents_of(changed));
+        let gateways = changed.parents.iter().filter(|parent| parent.kind == ParentKind::Gateway);
+        self.gateways.extend(gateways.map(|parent| parent.name.clone()));
+    }
+
+    /// The hosts of a virtual service: whoever answers to them has its rules.
+    fn virtual_service(&mut self, changed: &VirtualService, dns_domain: &str) {
+        let namespace = &changed.meta.namespace;
+        let hosts = changed.hosts.iter().map(|host| full_host(host, namespace, dns_domain));
+        let (wide, plain): (Vec<_>, Vec<_>) = hosts.partition(|host| host.starts_with('*'));
+        self.hosts.extend(plain);
+        self.wide_hosts.extend(wide);
+    }
+
+    /// Parents of routes whose references may lead elsewhere now.
+    fn routes(&mut self, model: &Model, dns_domain: &str) {
+        let namespaces = self.routes_of.iter().chain(&self.namespaces);
+        let objects: Vec<_> = namespaces.filter_map(|name| model.namespace(name)).collect();
+        for objects in objects {
+            objects.routes().for_each(|route| self.route(route));
+        }
+        let backends = std::mem::take(&mut self.backends).into_iter();
+        let backends = backends.chain(self.hosts.iter().cloned().map(Referent::Host));
+        let users: Vec<_> = backends.flat_map(|it| users(model, &it)).collect();
+        for key in &users {
+            if let Some(route) = model.route(key) {
+                self.route(route);
+            } else if let Some(it) = model.virtual_service(&key.namespace, &key.name) {
+                self.virtual_service(it, dns_domain);
+            }
+        }
+        let is_below = |host: &Arc<str>| {
+            let mut wide = self.wide_hosts.iter();
+            wide.any(|it| it.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix)))
+        };
+        if !self.wide_hosts.is_empty() {
+            let below: Vec<_> = model.hosts().filter(|host| is_below(host)).cloned().collect();
+            self.hosts.extend(below);
+        }
+        if self.gateways.is_empty() {
+            return;
+        }
+        for (name, objects) in model.namespaces() {
+            let of_namespace = objects.label(route::USE_WAYPOINT);
+            let asks = |labels: &Labels| {
+                let gateway = labels.get(route::USE_WAYPOINT).or(of_namespace);
+                gateway.is_some_and(|gateway| self.gateways.contains(gateway))
+            };
+            let services = objects.services.values().filter(|it| asks(&it.meta.labels));
+            let services = services.map(|it| (Kind::Service, it.meta.name.clone()));
+            let entries = objects.service_entries.values().filter(|it| asks(&it.meta.labels));
+            let entries = entries.map(|it| (Kind::ServiceEntry, it.meta.name.clone()));
+            let keys = services.chain(entries);
+            self.objects.extend(keys.map(|(kind, own)| ObjectKey::new(kind, name.clone(), own)));
+        }
     }
 
     fn selector(&mut self, namespace: &Arc<str>, selector: &Arc<Labels>) {
@@ -175,6 +262,18 @@ impl Dirty {
             }
         }
     }
+}
+
+/// Routes that send something there, and those that delegate to these.
+fn users(model: &Model, referent: &Referent) -> Vec<ObjectKey> {
+    let direct: Vec<ObjectKey> = model.references().used(referent).cloned().collect();
+    let delegating = |key: &ObjectKey| {
+        let referent = Referent::Virtual(key.namespace.clone(), key.name.clone());
+        model.references().used(&referent).cloned().collect::<Vec<_>>()
+    };
+    let virtuals = direct.iter().filter(|key| key.kind == Kind::VirtualService);
+    let delegating: Vec<_> = virtuals.flat_map(delegating).collect();
+    direct.into_iter().chain(delegating).collect()
 }
 
 fn select(

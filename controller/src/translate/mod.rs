@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Model ─┐
-//! Settings ├─▶ View ─▶ pod, entries, service, authorization, peer, enrolment ─▶ encoded resources
+//! Settings ├─▶ View ─▶ pod, entries, service, route, authorization, peer, enrolment ─▶ encoded resources
 //! Waypoints, Addresses ─┘
 //!                 Translator: which of these a change touches, and which bytes are new
 //! ```
@@ -20,6 +20,7 @@ mod peer;
 mod pod;
 mod ports;
 mod residents;
+mod route;
 mod service;
 mod settings;
 mod status;
@@ -39,6 +40,7 @@ pub use names::{resource_name, service_host};
 pub use peer::{STATIC_STRICT, peer_authorization, static_strict};
 pub use pod::pod;
 pub use residents::Residents;
+pub use route::{service_entry_routes, service_routes};
 pub use service::{service, service_entry_services};
 pub use settings::{DefaultMtls, EntryVisibility, Settings};
 pub use status::{ConditionStatus, ObjectStatus, object_status};

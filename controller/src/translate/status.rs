@@ -10,6 +10,7 @@ use crate::objects::{
 use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::peer;
+use super::route::{route_status, rule_status, virtual_status};
 use super::settings::EntryVisibility;
 use super::view::View;
 use super::waypoint::{self, Binding, User};
@@ -28,6 +29,19 @@ pub struct ConditionStatus {
     pub message: String,
     /// Paths of fields that it is about.
     pub fields: Vec<String>,
+    /// The parent that a route's condition is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+}
+
+impl ConditionStatus {
+    pub(super) fn new(
+        kind: &'static str,
+        (status, reason): (bool, &'static str),
+        message: impl Into<String>,
+    ) -> Self {
+        Self { kind, status, reason, message: message.into(), fields: Vec::new(), parent: None }
+    }
 }
 
 /// What became of an object.
@@ -52,22 +66,18 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
             bound(view, User::Workload(&entry.meta)).into_iter().collect()
         }
         Object::ServiceEntry(entry) => service_entry(view, entry),
+        Object::Route(route) => route_status(view, route),
+        Object::VirtualService(object) => virtual_status(view, object),
+        Object::DestinationRule(rule) => rule_status(rule),
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
         Object::Namespace(_)
         | Object::Node(_)
         | Object::ServiceAccount(_)
+        | Object::ReferenceGrant(_)
         | Object::EndpointSlice(_) => Vec::new(),
     };
     (!conditions.is_empty()).then(|| ObjectStatus { object: key.clone(), conditions })
-}
-
-fn condition(
-    kind: &'static str,
-    (status, reason): (bool, &'static str),
-    message: impl Into<String>,
-) -> ConditionStatus {
-    ConditionStatus { kind, status, reason, message: message.into(), fields: Vec::new() }
 }
 
 /// A pod that nobody asked to join has nothing to report.
@@ -80,12 +90,14 @@ fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
             );
             Some(ConditionStatus {
                 fields: vec![format!("metadata.annotations.{NETNS}")],
-                ..condition(KIND, (false, "NoNetworkNamespace"), message)
+                ..ConditionStatus::new(KIND, (false, "NoNetworkNamespace"), message)
             })
         }
-        Ok(()) => Some(condition(KIND, (true, "Enrolled"), "the pod belongs to the mesh")),
+        Ok(()) => {
+            Some(ConditionStatus::new(KIND, (true, "Enrolled"), "the pod belongs to the mesh"))
+        }
         Err(NotEnrolled::NotLabelled) => None,
-        Err(reason) => Some(condition(KIND, (false, "NotEnrolled"), reason.to_string())),
+        Err(reason) => Some(ConditionStatus::new(KIND, (false, "NotEnrolled"), reason.to_string())),
     }
 }
 
@@ -95,9 +107,11 @@ fn bound(view: &View<'_>, user: User<'_>) -> Option<ConditionStatus> {
         Binding::None => None,
         Binding::Bound { name, .. } => {
             let message = format!("Successfully attached to waypoint {name}");
-            Some(condition(KIND, (true, "WaypointAccepted"), message))
+            Some(ConditionStatus::new(KIND, (true, "WaypointAccepted"), message))
         }
-        Binding::Refused { reason, message, .. } => Some(condition(KIND, (false, reason), message)),
+        Binding::Refused { reason, message, .. } => {
+            Some(ConditionStatus::new(KIND, (false, reason), message))
+        }
     }
 }
 
@@ -107,7 +121,11 @@ fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> 
     let mut conditions: Vec<_> = bound(view, user).into_iter().collect();
     if view.settings.entry_visibility == EntryVisibility::None {
         let message = "service entries are not published in this mesh";
-        conditions.push(condition("istio.io/VisibilityApplied", (false, "NotPublished"), message));
+        conditions.push(ConditionStatus::new(
+            "istio.io/VisibilityApplied",
+            (false, "NotPublished"),
+            message,
+        ));
         return conditions;
     }
     let won: Vec<_> = view.hosts_won(entry).collect();
@@ -124,7 +142,7 @@ fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> 
         };
         conditions.push(ConditionStatus {
             fields: lost.iter().map(path).collect(),
-            ..condition("weft.io/HostsAccepted", (false, "HostConflict"), message)
+            ..ConditionStatus::new("weft.io/HostsAccepted", (false, "HostConflict"), message)
         });
     }
     conditions
@@ -136,13 +154,13 @@ fn authorization_policy(view: &View<'_>, policy: &AuthorizationPolicy) -> Condit
     let action = match &policy.body {
         PolicyBody::Unreadable => {
             let message = "the policy can't be read and no earlier version is known, so it denies all that it covers";
-            return condition(KIND, (false, "Unreadable"), message);
+            return ConditionStatus::new(KIND, (false, "Unreadable"), message);
         }
         PolicyBody::Rules { action, .. } => *action,
     };
     if policy.has_targets {
         let message = "bound to waypoints; node proxies don't enforce it";
-        return condition(KIND, (false, "NotForZtunnel"), message);
+        return ConditionStatus::new(KIND, (false, "NotForZtunnel"), message);
     }
     let left_out = authorization(policy, view.settings).left_out;
     let fields: Vec<_> = left_out.iter().map(|(path, _)| path.clone()).collect();
@@ -173,7 +191,7 @@ fn authorization_policy(view: &View<'_>, policy: &AuthorizationPolicy) -> Condit
             ),
         ),
     };
-    ConditionStatus { fields, ..condition(KIND, outcome, message) }
+    ConditionStatus { fields, ..ConditionStatus::new(KIND, outcome, message) }
 }
 
 /// Istio reports nothing here; "does it apply?" is a common question all the same.
@@ -182,20 +200,20 @@ fn peer_authentication(view: &View<'_>, peer: &PeerAuthentication) -> ConditionS
     let Meta { namespace, name, .. } = &peer.meta;
     if peer.is_unreadable {
         let message = "it can't be read and no earlier version is known, so it counts as STRICT";
-        return condition(KIND, (false, "Unreadable"), message);
+        return ConditionStatus::new(KIND, (false, "Unreadable"), message);
     }
     if peer.selector.is_some() && *namespace == view.settings.root_namespace {
         let message = "in the root namespace only one without a selector applies";
         return ConditionStatus {
             fields: vec!["spec.selector".to_owned()],
-            ..condition(KIND, (false, "NotApplied"), message)
+            ..ConditionStatus::new(KIND, (false, "NotApplied"), message)
         };
     }
     if peer.selector.is_none()
         && let Some(first) = peer::wide(view, namespace).filter(|first| first.meta.name != *name)
     {
         let message = format!("{} is older and speaks for the namespace", first.meta.name);
-        return condition(KIND, (false, "Conflict"), message);
+        return ConditionStatus::new(KIND, (false, "Conflict"), message);
     }
-    condition(KIND, (true, "Accepted"), "attached to ztunnel")
+    ConditionStatus::new(KIND, (true, "Accepted"), "attached to ztunnel")
 }

@@ -3,8 +3,10 @@
 mod incremental;
 mod pods;
 mod policies;
+mod routes;
 mod scale;
 mod services;
+mod virtual_services;
 mod waypoints;
 
 use std::collections::BTreeMap;
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
+use weft_proto::route::RouteTable;
 use weft_proto::security::Authorization;
 use weft_proto::workload::{Address, Port, Service, Workload, address};
 
@@ -51,6 +54,7 @@ struct Decoded {
     services: BTreeMap<String, Service>,
     policies: BTreeMap<String, Authorization>,
     enrolled: BTreeMap<String, EnrolledPod>,
+    routes: BTreeMap<String, RouteTable>,
 }
 
 fn decoded(translator: &Translator) -> Decoded {
@@ -70,6 +74,9 @@ fn decoded(translator: &Translator) -> Decoded {
             },
             type_url::AUTHORIZATION => {
                 found.policies.insert(name, Authorization::decode(bytes).unwrap());
+            }
+            type_url::ROUTE_TABLE => {
+                found.routes.insert(name, RouteTable::decode(bytes).unwrap());
             }
             _ => {
                 found.enrolled.insert(name, EnrolledPod::decode(bytes).unwrap());

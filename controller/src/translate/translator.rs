@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use weft_proto::contract::type_url;
+use weft_proto::route::RouteTable;
 use weft_proto::workload::{Address, Service, Workload, address};
 
 use crate::model::Model;
@@ -19,13 +20,14 @@ use super::dirty::Dirty;
 use super::settings::Settings;
 use super::view::View;
 use super::waypoint::Waypoints;
-use super::{enrolment, entries, names, peer, pod, service, status};
+use super::{enrolment, entries, names, peer, pod, route, service, status};
 
 /// In the order in which additions are sent: a workload should not name a policy that is still on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Type {
     Authorization,
     Address,
+    RouteTable,
     EnrolledPod,
 }
 
@@ -34,6 +36,7 @@ impl Type {
         match self {
             Self::Authorization => type_url::AUTHORIZATION,
             Self::Address => type_url::ADDRESS,
+            Self::RouteTable => type_url::ROUTE_TABLE,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -129,7 +132,7 @@ impl Translator {
             self.addresses = addresses;
         }
         let concerns_strict = dirty.concerns_strict;
-        let mut objects = dirty.expand(&self.model);
+        let mut objects = dirty.expand(&self.model, &self.settings.dns_domain);
         if concerns_strict {
             objects.insert(strict_key(&self.settings));
         }
@@ -189,13 +192,19 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             workload.into_iter().chain(enrolled).collect()
         }
         Some(Object::Service(service)) => {
-            service::service(view, &service).into_iter().map(service_resource).collect()
+            let routes = route::service_routes(view, &service).map(route_resource);
+            service::service(view, &service)
+                .into_iter()
+                .map(service_resource)
+                .chain(routes)
+                .collect()
         }
         Some(Object::ServiceEntry(entry)) => {
             let services = service::service_entry_services(view, &entry);
             let workloads = entries::service_entry_workloads(view, &entry);
             let workloads = workloads.into_iter().map(workload_resource);
-            services.into_iter().map(service_resource).chain(workloads).collect()
+            let routes = route::service_entry_routes(view, &entry).into_iter().map(route_resource);
+            services.into_iter().map(service_resource).chain(workloads).chain(routes).collect()
         }
         Some(Object::WorkloadEntry(entry)) => {
             vec![workload_resource(entries::workload_entry(view, &entry))]
@@ -211,9 +220,16 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
         Some(Object::PeerAuthentication(peer)) => {
             peer::peer_authorization(view, &peer).into_iter().map(policy_resource).collect()
         }
-        Some(Object::Namespace(_) | Object::Node(_) | Object::ServiceAccount(_)) | None => {
-            Vec::new()
-        }
+        Some(
+            Object::Namespace(_)
+            | Object::Node(_)
+            | Object::ServiceAccount(_)
+            | Object::Route(_)
+            | Object::ReferenceGrant(_)
+            | Object::VirtualService(_)
+            | Object::DestinationRule(_),
+        )
+        | None => Vec::new(),
     }
 }
 
@@ -227,6 +243,11 @@ fn service_resource(service: Service) -> (Name, Bytes) {
     let name = names::resource_name(&service.namespace, &service.hostname);
     let address = Address { r#type: Some(address::Type::Service(service)) };
     ((Type::Address, name.into()), address.encode_to_vec().into())
+}
+
+fn route_resource(table: RouteTable) -> (Name, Bytes) {
+    let name = names::resource_name(&table.namespace, &table.hostname);
+    ((Type::RouteTable, name.into()), table.encode_to_vec().into())
 }
 
 fn policy_resource(policy: weft_proto::security::Authorization) -> (Name, Bytes) {

@@ -112,7 +112,7 @@ impl Binding {
     }
 }
 
-const USE: &str = "istio.io/use-waypoint";
+pub(super) const USE: &str = "istio.io/use-waypoint";
 const USE_NAMESPACE: &str = "istio.io/use-waypoint-namespace";
 const MANAGED: &str = "gateway.istio.io/managed";
 /// Waypoints and gateways between networks get no waypoint themselves.

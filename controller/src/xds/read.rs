@@ -18,6 +18,8 @@ pub(super) enum View {
     Workload,
     /// L4 policies.
     Authorization,
+    /// What waypoints do with a service's requests.
+    RouteTable,
     /// Pods of the caller's node.
     EnrolledPod,
 }
@@ -29,6 +31,7 @@ impl View {
             type_url::ADDRESS => Some(Self::Address),
             type_url::WORKLOAD => Some(Self::Workload),
             type_url::AUTHORIZATION => Some(Self::Authorization),
+            type_url::ROUTE_TABLE => Some(Self::RouteTable),
             type_url::ENROLLED_POD => Some(Self::EnrolledPod),
             _ => None,
         }
@@ -40,6 +43,7 @@ impl View {
             Self::Address => type_url::ADDRESS,
             Self::Workload => type_url::WORKLOAD,
             Self::Authorization => type_url::AUTHORIZATION,
+            Self::RouteTable => type_url::ROUTE_TABLE,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -58,6 +62,7 @@ impl View {
             Self::Address => "address",
             Self::Workload => "workload",
             Self::Authorization => "authorization",
+            Self::RouteTable => "route_table",
             Self::EnrolledPod => "enrolled_pod",
         }
     }

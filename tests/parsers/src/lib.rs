@@ -16,6 +16,7 @@ mod manifests;
 mod mesh;
 mod policy;
 mod reference;
+mod route;
 mod tokens;
 mod tunnel;
 mod zds;
@@ -26,6 +27,7 @@ pub use identity::{leaf_certificate, spiffe_id};
 pub use manifests::manifests;
 pub use mesh::{address, discovery};
 pub use policy::policy;
+pub use route::route_table;
 pub use tokens::join_token;
 pub use tunnel::tunnel;
 pub use zds::{zds_answer, zds_hello, zds_request};
@@ -58,6 +60,7 @@ pub const TARGETS: &[Target] = targets![
     leaf_certificate,
     manifests,
     policy,
+    route_table,
     spiffe_id,
     traceparent,
     tunnel,

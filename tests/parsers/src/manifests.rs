@@ -11,6 +11,8 @@ use weft_core::mesh::{Store, StoreSettings, Update};
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
 
+use crate::route;
+
 /// A file's limit; the fuzzer finds nothing in longer ones.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
@@ -97,6 +99,10 @@ fn check_taken(resources: &BTreeMap<(&'static str, Arc<str>), Bytes>) {
         match *type_url {
             type_url::ADDRESS => Some(Update::Address { name, resource }),
             type_url::AUTHORIZATION => Some(Update::Authorization { name, resource }),
+            type_url::ROUTE_TABLE => {
+                route::check_sent(&name, &resource.unwrap_or_default());
+                None
+            }
             _ => {
                 let bytes = resource.unwrap_or_default();
                 EnrolledPod::decode(bytes).expect("an agent takes what is sent");

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::objects::{Object, ObjectChange, ObjectKey};
-use crate::translate::{Settings, Translator};
+use crate::translate::{
+    Admission, Settings, Traffic, Translator, Waypoint, WaypointHost, Waypoints,
+};
 
 use super::{added, objects};
 
@@ -22,7 +24,7 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             "apiVersion: {group}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {ns}, creationTimestamp: '{date}', {meta}}}\n"
         )
     };
-    match kind % 10 {
+    match kind % 15 {
         0 => {
             let labels = [
                 "",
@@ -109,13 +111,80 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             head("security.istio.io/v1", "PeerAuthentication", "")
                 + &format!("spec: {{{spec} mtls: {{mode: {mode}}}}}\n")
         }
+        9 => {
+            let to = ["shop", "app"][variant % 2];
+            let service = ["a", "b"][variant / 2 % 2];
+            let parent = [
+                format!("group: '', kind: Service, name: {service}, namespace: {to}"),
+                format!("group: '', kind: Service, name: {service}, namespace: {to}, port: 80"),
+                "group: networking.istio.io, kind: ServiceEntry, name: a".to_owned(),
+                "name: wp, namespace: shop".to_owned(),
+            ][variant % 4]
+                .clone();
+            let backend = [
+                format!("name: c, namespace: {to}, port: 80"),
+                "group: networking.istio.io, kind: Hostname, name: one.example.com".to_owned(),
+            ][variant / 3 % 2]
+                .clone();
+            let mirror = "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}]";
+            head("gateway.networking.k8s.io/v1", "HTTPRoute", "")
+                + &format!(
+                    "spec: {{parentRefs: [{{{parent}}}], rules: [{{{mirror}, backendRefs: [{{{backend}}}]}}]}}\n"
+                )
+        }
+        10 if !variant.is_multiple_of(3) => {
+            let (kind, hosts) =
+                [("TCPRoute", ""), ("TLSRoute", "hostnames: [x.example],")][variant % 2];
+            head("gateway.networking.k8s.io/v1", kind, "")
+                + &format!(
+                    "spec: {{parentRefs: [{{group: '', kind: Service, name: a, namespace: shop}}], {hosts} rules: [{{backendRefs: [{{name: b, port: 80}}]}}]}}\n"
+                )
+        }
+        10 => {
+            head("gateway.networking.k8s.io/v1", "GRPCRoute", "")
+                + "spec: {parentRefs: [{group: '', kind: Service, name: a, namespace: shop}], rules: [{backendRefs: [{name: b, port: 80}]}]}\n"
+        }
+        11 => {
+            let from = ["shop", "app"][variant % 2];
+            let only = ["", ", name: c"][variant / 2 % 2];
+            let from =
+                format!("{{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: {from}}}");
+            head("gateway.networking.k8s.io/v1beta1", "ReferenceGrant", "")
+                + &format!("spec: {{from: [{from}], to: [{{group: '', kind: Service{only}}}]}}\n")
+        }
+        12 => {
+            let hosts = [
+                "[a]",
+                "[b, a.shop.svc.cluster.local]",
+                "['*.example.com', '*.app.svc.cluster.local']",
+                "[]",
+            ][variant % 4];
+            let export = ["", "exportTo: [.],", "exportTo: [app],"][variant % 3];
+            let rule = [
+                "delegate: {name: b, namespace: app}",
+                "route: [{destination: {host: b, subset: v1}}]",
+                "route: [{destination: {host: a.shop.svc.cluster.local}}]",
+            ][variant / 2 % 3];
+            head("networking.istio.io/v1", "VirtualService", "")
+                + &format!(
+                    "spec: {{hosts: {hosts}, {export} http: [{{{rule}, rewrite: {{uri: /x}}}}]}}\n"
+                )
+        }
+        13 => {
+            let host = ["b", "a.shop.svc.cluster.local"][variant % 2];
+            let subset = ["v1", "v2"][variant / 2 % 2];
+            head("networking.istio.io/v1", "DestinationRule", "")
+                + &format!(
+                    "spec: {{host: {host}, subsets: [{{name: {subset}, labels: {{app: {app}}}}}]}}\n"
+                )
+        }
         _ => head("v1", "ServiceAccount", ""),
     }
 }
 
 /// One edit: an object is written, or goes away.
 fn edit() -> impl Strategy<Value = ObjectChange> {
-    (0_usize..10, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
+    (0_usize..15, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
         |(kind, namespace, name, variant, fate)| {
             let object = objects(&document(kind, namespace, name, variant)).remove(0);
             ObjectChange { key: object.key(), object: (fate > 0).then_some(object) }
@@ -125,7 +194,14 @@ fn edit() -> impl Strategy<Value = ObjectChange> {
 
 /// Applies batches as they come, and compares with a translator that sees only the outcome.
 fn converges(settings: &Settings, batches: Vec<Vec<ObjectChange>>) {
+    let waypoint = Waypoint {
+        host: WaypointHost::Name("wp.shop.svc.cluster.local".into()),
+        traffic: Traffic::All,
+        admission: Admission::Same,
+    };
+    let waypoints = || Waypoints([(("shop".into(), "wp".into()), waypoint.clone())].into());
     let mut incremental = Translator::new(settings.clone());
+    incremental.set_waypoints(waypoints());
     let mut heard = BTreeMap::new();
     let mut world: BTreeMap<ObjectKey, Object> = BTreeMap::new();
     for batch in batches {
@@ -144,6 +220,7 @@ fn converges(settings: &Settings, batches: Vec<Vec<ObjectChange>>) {
             assert_ne!(old, change.resource, "{name:?} was sent without need");
         }
         let mut fresh = Translator::new(settings.clone());
+        fresh.set_waypoints(waypoints());
         fresh.apply(added(world.values().cloned()));
         assert_eq!(incremental.resources(), fresh.resources());
         assert_eq!(heard, fresh.resources());

@@ -213,7 +213,7 @@ fn misspelt_or_empty_matchers_refuse_the_policy() {
     assert_eq!(refused(&outside).field.as_deref(), Some("rules"));
 }
 
-fn refused(document: &str) -> crate::objects::ReadError {
+pub(super) fn refused(document: &str) -> crate::objects::ReadError {
     let text = document.trim_end_matches("---\n");
     let header = crate::objects::header(text).unwrap();
     let kind = crate::objects::Kind::of(&header.api_version, &header.kind).unwrap();

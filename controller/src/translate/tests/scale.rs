@@ -82,3 +82,42 @@ fn ten_thousand_pods_are_translated_at_once_and_a_change_costs_little() {
     assert!(single < bound(5, 100), "one pod took {single:?}");
     assert!(of_service < bound(50, 1_000), "one service took {of_service:?}");
 }
+
+fn route(service: usize, at: usize, to: usize) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r{service}-{at}, namespace: big}}\n\
+         spec: {{parentRefs: [{{group: '', kind: Service, name: s{service}}}], rules: [{{matches: [{{path: {{value: /p{at}}}}}], backendRefs: [{{name: s{to}, port: 80}}]}}]}}\n"
+    )
+}
+
+#[test]
+fn one_of_ten_thousand_routes_changes_one_table() {
+    const ROUTES: usize = 10;
+    let optimised = !cfg!(debug_assertions);
+    let bound =
+        |release: u64, debug: u64| Duration::from_millis(if optimised { release } else { debug });
+    let mut text = String::new();
+    for service in 0..SERVICES {
+        let _ = write!(
+            text,
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s{service}, namespace: big}}\nspec: {{ports: [{{port: 80}}]}}\n---\n"
+        );
+        for at in 0..ROUTES {
+            let _ = writeln!(text, "{}---", route(service, at, (service + at) % SERVICES));
+        }
+    }
+    let world = added(objects(&text));
+    let mut translator = Translator::new(Settings::standalone());
+    let start = Instant::now();
+    assert_eq!(translator.apply(world).len(), 2 * SERVICES);
+    let full = start.elapsed();
+
+    let moved = objects(&route(7, 3, 500)).remove(0);
+    let start = Instant::now();
+    assert_eq!(translator.apply(added([moved])).len(), 1);
+    let single = start.elapsed();
+    println!("full {full:?}; one route {single:?}");
+
+    assert!(full < bound(1_000, 20_000), "full translation took {full:?}");
+    assert!(single < bound(5, 100), "one route took {single:?}");
+}

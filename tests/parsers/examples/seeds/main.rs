@@ -5,6 +5,7 @@ mod frames;
 mod manifests;
 mod messages;
 mod packets;
+mod routes;
 mod texts;
 mod zds;
 
@@ -16,7 +17,7 @@ pub(crate) type Seed = (&'static str, Vec<u8>);
 
 fn main() -> std::io::Result<()> {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let sets: [(&str, Vec<Seed>); 17] = [
+    let sets: [(&str, Vec<Seed>); 18] = [
         ("address", messages::addresses()),
         ("authority", texts::authorities()),
         ("baggage", texts::baggage()),
@@ -28,6 +29,7 @@ fn main() -> std::io::Result<()> {
         ("leaf_certificate", certificates::leaves()),
         ("manifests", manifests::files()),
         ("policy", messages::policies()),
+        ("route_table", routes::tables()),
         ("spiffe_id", texts::spiffe_ids()),
         ("traceparent", texts::traceparents()),
         ("tunnel", frames::connections()),

@@ -73,6 +73,51 @@ spec:
   portLevelMtls: {8081: {mode: PERMISSIVE}}
 ";
 
+const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: demo}
+spec:
+  parentRefs: [{group: '', kind: Service, name: web, port: 80}]
+  rules:
+  - matches: [{path: {type: RegularExpression, value: '/a/[0-9]+'}, headers: [{name: x-a, value: b}], method: GET}]
+    filters: [{type: CORS, cors: {allowOrigins: ['https://*.example']}}]
+    timeouts: {request: 10s}
+    backendRefs: [{name: web, port: 80, weight: 95}, {name: none, port: 1, weight: 5}]
+";
+
+const GRPC: &str = "apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: web-grpc, namespace: demo}
+spec:
+  parentRefs: [{group: '', kind: Service, name: web}]
+  rules: [{matches: [{method: {service: demo.Shop, method: Buy}}], backendRefs: [{name: web, port: 81}]}]
+";
+
+const VIRTUAL: &str = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: demo}
+spec:
+  hosts: [web]
+  http:
+  - match: [{uri: {prefix: /a}, headers: {x-a: {regex: 'a.*'}, '@request.auth.claims.sub': {exact: b}}, ignoreUriCase: true}]
+    rewrite: {uriRegexRewrite: {match: '/a/([0-9]+)', rewrite: '/b/\\1'}}
+    fault: {delay: {percentage: {value: 0.5}, fixedDelay: 100ms}, abort: {percentage: {value: 5}, grpcStatus: UNAVAILABLE}}
+    retries: {attempts: 3, perTryTimeout: 2s, retryOn: '5xx,503,unavailable'}
+    corsPolicy: {allowOrigins: [{prefix: 'https://'}], maxAge: 1h}
+    mirror: {host: web}
+    route: [{destination: {host: web, subset: v1}, weight: 95, headers: {request: {set: {x: y}}}}, {destination: {host: none}, weight: 5}]
+  - redirect: {uri: /new, scheme: https}
+  tls: [{match: [{sniHosts: [web.demo]}], route: [{destination: {host: web}}]}]
+  tcp: [{match: [{port: 81, destinationSubnets: [10.0.0.0/8]}], route: [{destination: {host: web}}]}]
+";
+
+const RULE: &str = "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: demo}
+spec: {host: web, subsets: [{name: v1, labels: {version: v1}}], trafficPolicy: {}}
+";
+
+#[expect(clippy::too_many_lines, reason = "a table with a line or two a file")]
 pub(crate) fn files() -> Vec<Seed> {
     let joined = |documents: &[&str]| documents.join("---\n");
     let policy = |from: &str, to: &str| {
@@ -88,6 +133,24 @@ pub(crate) fn files() -> Vec<Seed> {
     let texts = [
         ("mesh", joined(&[NAMESPACE, POD, SERVICE, POLICY, PEER])),
         ("outside", joined(&[NAMESPACE, ENTRY, WORKLOAD_ENTRY, SLICE, SERVICE])),
+        ("routes", joined(&[SERVICE, ROUTE, GRPC])),
+        (
+            "route-of-another-namespace",
+            joined(&[SERVICE, &ROUTE.replace("namespace: demo}", "namespace: far}")]),
+        ),
+        ("route-expression-too-large", joined(&[SERVICE, &ROUTE.replace("[0-9]+", "a{999}{999}")])),
+        ("route-misspelt", ROUTE.replace("headers:", "header:")),
+        ("route-many-ports", joined(&[&SERVICE.replace("port: 81,", "port: 81, name: b,"), ROUTE])),
+        ("virtual-service", joined(&[SERVICE, VIRTUAL, RULE])),
+        ("virtual-service-and-route", joined(&[SERVICE, VIRTUAL, ROUTE])),
+        (
+            "virtual-service-delegates-to-itself",
+            joined(&[
+                SERVICE,
+                &VIRTUAL.replace("redirect: {uri: /new, scheme: https}", "delegate: {name: web}"),
+            ]),
+        ),
+        ("virtual-service-share-above-the-whole", VIRTUAL.replace("value: 5", "value: 500")),
         ("same-pod-twice", joined(&[POD, POD])),
         ("list", list.to_owned()),
         ("policy-cut-short", POLICY.chars().take(POLICY.len() - 30).collect()),

@@ -1,0 +1,206 @@
+//! What became of a route, for its owner: conditions for each parent, with the Gateway API's types and reasons.
+
+use crate::objects::{ParentKind, ParentRef, Route, RouteFilter};
+use crate::translate::status::ConditionStatus;
+use crate::translate::view::View;
+use crate::translate::waypoint::Admission;
+
+use super::attach;
+use super::backend;
+use super::frontend::Frontend;
+use super::http;
+
+/// Why a route doesn't count for a parent: reason and message.
+type Refusal = (&'static str, String);
+
+/// Conditions of every parent that is the mesh's affair.
+pub(in crate::translate) fn route_status(view: &View<'_>, route: &Route) -> Vec<ConditionStatus> {
+    let mut conditions = Vec::new();
+    for (at, parent) in route.parents.iter().enumerate() {
+        let Some(verdict) = verdict(view, route, at, parent) else {
+            continue;
+        };
+        let name = parent_name(parent);
+        let of_parent = |condition: ConditionStatus| ConditionStatus {
+            parent: Some(name.clone()),
+            ..condition
+        };
+        conditions.push(of_parent(accepted(route, verdict)));
+        conditions.push(of_parent(resolved(view, route)));
+        conditions.extend(partially_invalid(route).map(of_parent));
+    }
+    if !route.ignored.is_empty() && !conditions.is_empty() {
+        let message = "the rest of the route counts without them";
+        conditions.push(ConditionStatus {
+            fields: route.ignored.to_vec(),
+            ..ConditionStatus::new("weft.io/FieldsHonoured", (false, "NotHonoured"), message)
+        });
+    }
+    conditions
+}
+
+fn parent_name(parent: &ParentRef) -> String {
+    let kind = match parent.kind {
+        ParentKind::Service => "Service",
+        ParentKind::ServiceEntry => "ServiceEntry",
+        ParentKind::Gateway => "Gateway",
+        ParentKind::Other => "unknown",
+    };
+    let port = parent.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let section = parent.section.as_ref().map(|it| format!("#{it}")).unwrap_or_default();
+    format!("{kind} {}/{}{port}{section}", parent.namespace, parent.name)
+}
+
+/// `None` for a parent that is somebody else's.
+fn verdict(
+    view: &View<'_>,
+    route: &Route,
+    at: usize,
+    parent: &ParentRef,
+) -> Option<Result<(), Refusal>> {
+    let missing = || {
+        let message = format!("{} doesn't exist", parent_name(parent));
+        Some(Err(("NoMatchingParent", message)))
+    };
+    let frontends = match parent.kind {
+        ParentKind::Other => return None,
+        ParentKind::Gateway => {
+            let key = (parent.namespace.clone(), parent.name.clone());
+            let is_waypoint = view.waypoints.0.contains_key(&key);
+            return is_waypoint.then(|| gateway_refusal(view, route, parent).map_or(Ok(()), Err));
+        }
+        ParentKind::Service => {
+            let service = view.model.service(&parent.namespace, &parent.name);
+            let Some(service) = service else {
+                return missing();
+            };
+            Vec::from_iter(Frontend::of_service(view, service))
+        }
+        ParentKind::ServiceEntry => {
+            let entry = view.model.service_entry(&parent.namespace, &parent.name);
+            let Some(entry) = entry else {
+                return missing();
+            };
+            view.hosts_won(entry).map(|host| Frontend::of_entry(view, entry, host)).collect()
+        }
+    };
+    if frontends.is_empty() {
+        let message = format!("{} has no host of its own", parent_name(parent));
+        return Some(Err(("NoMatchingParent", message)));
+    }
+    // All hosts of an entry have the same ports, so the first one speaks for all.
+    let plan = frontends.first().map(|frontend| attach::plan(view, frontend))?;
+    let refused = plan.refused.into_iter().find(|refused| {
+        refused.parent == at && refused.route.meta == route.meta && refused.route.kind == route.kind
+    });
+    Some(refused.map_or(Ok(()), |refused| Err((refused.reason, refused.message))))
+}
+
+/// Why a waypoint doesn't take a route.
+pub(super) fn gateway_refusal(
+    view: &View<'_>,
+    route: &Route,
+    parent: &ParentRef,
+) -> Option<Refusal> {
+    let key = (parent.namespace.clone(), parent.name.clone());
+    let waypoint = view.waypoints.0.get(&key)?;
+    let is_listener = parent.port.is_none_or(|port| port == weft_proto::contract::port::HBONE)
+        && parent.section.as_ref().is_none_or(|section| **section == *"mesh");
+    if !is_listener {
+        let message = "a waypoint has one listener, mesh on port 15008".to_owned();
+        return Some(("NoMatchingParent", message));
+    }
+    let is_admitted = match &waypoint.admission {
+        Admission::All => true,
+        Admission::Same => parent.namespace == route.meta.namespace,
+        Admission::Selected(selector) => {
+            let namespace = view.namespace(&route.meta.namespace);
+            let namespace = namespace.and_then(|objects| objects.namespace.as_ref());
+            namespace.is_some_and(|namespace| selector.select(&namespace.meta.labels))
+        }
+    };
+    (!is_admitted).then(|| {
+        let message =
+            format!("the waypoint admits no routes of namespace {}", route.meta.namespace);
+        ("NotAllowedByListeners", message)
+    })
+}
+
+fn accepted(route: &Route, verdict: Result<(), Refusal>) -> ConditionStatus {
+    const KIND: &str = "Accepted";
+    let unsupported = unsupported_rules(route);
+    match verdict {
+        Err((reason, message)) => ConditionStatus::new(KIND, (false, reason), message),
+        Ok(()) if !route.rules.is_empty() && unsupported.len() == route.rules.len() => {
+            let message = "every rule has a filter that isn't carried out, so all is answered 500";
+            ConditionStatus {
+                fields: unsupported,
+                ..ConditionStatus::new(KIND, (false, "UnsupportedValue"), message)
+            }
+        }
+        Ok(()) => ConditionStatus::new(KIND, (true, "Accepted"), "the route counts"),
+    }
+}
+
+fn partially_invalid(route: &Route) -> Option<ConditionStatus> {
+    let fields = unsupported_rules(route);
+    (!fields.is_empty() && fields.len() < route.rules.len()).then(|| ConditionStatus {
+        fields,
+        ..ConditionStatus::new(
+            "PartiallyInvalid",
+            (true, "UnsupportedValue"),
+            "what these rules match is answered 500",
+        )
+    })
+}
+
+/// One path for each rule that answers 500 because of a filter.
+fn unsupported_rules(route: &Route) -> Vec<String> {
+    let rules = route.rules.iter().enumerate().filter_map(|(at, rule)| {
+        let is_unsupported = |filter: &RouteFilter| matches!(filter, RouteFilter::Unsupported(_));
+        let place = rule.filters.iter().position(is_unsupported)?;
+        Some(format!("spec.rules[{at}].filters[{place}]"))
+    });
+    rules.collect()
+}
+
+fn resolved(view: &View<'_>, route: &Route) -> ConditionStatus {
+    const KIND: &str = "ResolvedRefs";
+    let (mut fields, mut first) = (Vec::new(), None);
+    let mut note = |field: String, unresolved: backend::Unresolved| {
+        fields.push(field);
+        first.get_or_insert(unresolved);
+    };
+    for (at, rule) in route.rules.iter().enumerate() {
+        for (place, it) in rule.backends.iter().enumerate() {
+            let field = format!("spec.rules[{at}].backendRefs[{place}]");
+            if let Err(unresolved) = backend::resolve(view, route, &it.to) {
+                note(field.clone(), unresolved);
+            }
+            let is_known = |filter: &&RouteFilter| {
+                matches!(filter, RouteFilter::RequestHeaders(_) | RouteFilter::ResponseHeaders(_))
+            };
+            if let Some(filter) = it.filters.iter().find(|filter| !is_known(filter)) {
+                let message = http::unsupported(http::name(filter));
+                let reason = "UnsupportedValue";
+                note(format!("{field}.filters"), backend::Unresolved { reason, message });
+            }
+        }
+        for (place, filter) in rule.filters.iter().enumerate() {
+            if let RouteFilter::Mirror(mirror) = filter
+                && let Err(unresolved) = backend::resolve(view, route, &mirror.to)
+            {
+                note(format!("spec.rules[{at}].filters[{place}].requestMirror"), unresolved);
+            }
+        }
+    }
+    match first {
+        None => {
+            ConditionStatus::new(KIND, (true, "ResolvedRefs"), "every reference leads somewhere")
+        }
+        Some(first) => ConditionStatus {
+            fields,
+            ..ConditionStatus::new(KIND, (false, first.reason), first.message)
+        },
+    }
+}
