@@ -13,6 +13,8 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     /// Release of the kernel.
     pub(crate) kernel: String,
+    /// What TCP paces itself by. It decides about bulk more than any proxy does.
+    pub(crate) congestion_control: String,
     /// Installed memory, bytes.
     pub(crate) memory_bytes: u64,
     /// Running tasks over the minute before the run.
@@ -28,6 +30,7 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
             processor: field(&read("/proc/cpuinfo"), "model name").to_owned(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control").trim().to_owned(),
             memory_bytes: kibibytes(field(&read("/proc/meminfo"), "MemTotal")) * 1024,
             load: first_number(&read("/proc/loadavg")),
         }

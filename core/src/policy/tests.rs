@@ -409,13 +409,13 @@ fn unknown_field_in_a_rule_denies_and_one_beside_the_rules_is_ignored() {
     let string = wrap(1, &[&wrap(1, b"shop")[..], &unknown].concat());
     let block = wrap(5, &[&wrap(1, &[10, 0, 0, 0])[..], &[2 << 3, 8], &unknown].concat());
     let base = policy("default", NAMESPACE, ALLOW, vec![proto::Rule::default()]).encode_to_vec();
-    let in_match = |bytes: &[u8]| wrap(5, &wrap(2, &wrap(2, bytes)));
+    let in_match = |bytes: &[u8]| wrap(5, &wrap(1, &wrap(2, bytes)));
     for (what, rule, is_allowed) in [
         ("sound", in_match(&port), true),
         ("in a match", in_match(&condition), false),
         ("in a string match", in_match(&string), false),
         ("in a block", in_match(&block), false),
-        ("in a clause", wrap(5, &wrap(2, &unknown)), false),
+        ("in a clause", wrap(5, &wrap(1, &unknown)), false),
         ("in a rule", wrap(5, &unknown), false),
         ("an extension of a match", in_match(&[&port[..], &wrap(13, &[])].concat()), true),
         ("beside the rules", unknown.to_vec(), true),
