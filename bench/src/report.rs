@@ -292,6 +292,7 @@ pub(crate) mod tests {
                 cpus: 2,
                 processor: "a processor".to_owned(),
                 kernel: "6.18".to_owned(),
+                congestion_control: "cubic".to_owned(),
                 memory_bytes: 8_000_000_000,
                 load: 0.1,
             },

@@ -21,12 +21,13 @@ pub(crate) fn text(report: &Report) -> String {
 fn head(report: &Report) -> String {
     let (machine, run) = (&report.machine, &report.settings);
     let mut head = format!(
-        "Weft {}, {} × {}, {:.0} GB, Linux {}; median of {} rounds of {} s",
+        "Weft {}, {} × {}, {:.0} GB, Linux {} ({}); median of {} rounds of {} s",
         report.version,
         machine.cpus,
         machine.processor,
         machine.memory_bytes as f64 / 1e9,
         machine.kernel,
+        machine.congestion_control,
         run.rounds,
         run.seconds
     );
