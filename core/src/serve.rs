@@ -1,4 +1,4 @@
-//! The one accept loop, for every listener.
+//! The one accept loop, for every listener of the node proxy.
 //!
 //! A permit is taken before a connection is accepted, so that a flood waits in the kernel; an error makes it pause
 //! (a process without descriptors would spin otherwise); a drain closes the listener at once, and the loop returns
