@@ -91,10 +91,10 @@ fn panels(report: &Report) -> Vec<Panel<'_>> {
             measure.subject.unit.more_is_better() && !grows(measure)
         }),
         of("Throughput by worker threads, multiples of plain", Scale::Ratio, &grows),
-        of("Memory of both ztunnels (less is better)", Scale::Value, &|measure| {
+        of("Memory of a ztunnel (less is better)", Scale::Value, &|measure| {
             is(measure, "memory") && !is_small(measure)
         }),
-        of("Memory of both ztunnels for a connection", Scale::Value, &|measure| {
+        of("Memory of a ztunnel for a connection", Scale::Value, &|measure| {
             (is(measure, "memory") || grows(measure)) && is_small(measure)
         }),
         of("Control plane, time (less is better)", Scale::Value, &|measure| {

@@ -15,6 +15,7 @@ pub mod certs;
 pub mod clock;
 pub mod config;
 pub mod drain;
+mod forward;
 pub mod hbone;
 pub mod identity;
 pub mod join_token;

@@ -211,6 +211,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn both_ends_within_a_node_take_the_systems_congestion_control_off() {
+        let within = ListenSettings { is_within_node: true, ..ListenSettings::default() };
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &within).unwrap();
+        let to = listener.local_addr().unwrap();
+        let within = StreamSettings { is_within_node: true, ..StreamSettings::default() };
+        let client = connect(stream_socket(to, &within).unwrap(), to).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        for stream in [&client, &server] {
+            let name = SockRef::from(stream).tcp_congestion().unwrap();
+            assert!(name.starts_with(b"reno"), "{name:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn connection_leaves_from_the_source_that_was_asked_for() {
         let listener = listen("127.0.0.1:0".parse().unwrap(), &ListenSettings::default()).unwrap();
         let to = listener.local_addr().unwrap();

@@ -92,13 +92,8 @@ async fn prepare(
     record.source.identity = Some(caller.peer.identity.clone());
     record.destination.identity = Some(pod.identity.clone());
     let inbound = Inbound { shared: &shared, pod: &pod, caller: &caller, forced: &forced };
-    match inbound.admit(incoming, &mut record).await {
-        Ok(joined) => Some(Ready::new(joined, record, &shared)),
-        Err(error) => {
-            record.close(&shared.traffic, &Err(error));
-            None
-        }
-    }
+    let outcome = inbound.admit(incoming, &mut record).await;
+    Ready::open(outcome, record, &shared)
 }
 
 struct Inbound<'a> {

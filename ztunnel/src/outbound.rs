@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use weft_core::drain;
 use weft_core::hbone::{Authority, Forwarded, OpenedTunnel, PoolKey, TraceParent, TunnelRequest};
 use weft_core::mesh::Target;
-use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
+use weft_core::telemetry::{Direction, Reporter, Security};
 use weft_core::x509::PeerCertificate;
-use weft_core::{drain, socket};
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection, Tracked};
@@ -44,24 +44,11 @@ async fn prepare(
     from: SocketAddr,
     forced: CancellationToken,
 ) -> Option<Ready> {
-    let destination = match socket::original_destination(&tcp) {
-        Ok(destination) => destination,
-        Err(error) => {
-            let direction = Direction::Outbound;
-            let early = EarlyFailure { direction, source: Some(from), destination: None };
-            early.log(&ConnectionError::OriginalDestination(Arc::new(error)));
-            return None;
-        }
-    };
+    let destination = record::original_destination(&tcp, Direction::Outbound, from)?;
     let mut record = Record::new(Direction::Outbound, from, destination);
     let outbound = Outbound { shared: &shared, pod: &pod, from, destination, forced: &forced };
-    match outbound.connect(tcp, &mut record).await {
-        Ok(joined) => Some(Ready::new(joined, record, &shared)),
-        Err(error) => {
-            record.close(&shared.traffic, &Err(error));
-            None
-        }
-    }
+    let outcome = outbound.connect(tcp, &mut record).await;
+    Ready::open(outcome, record, &shared)
 }
 
 /// Identify and resolve.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use weft_core::drain;
 use weft_core::policy::Connection;
-use weft_core::telemetry::{Direction, EarlyFailure, Reporter};
-use weft_core::{drain, socket};
+use weft_core::telemetry::{Direction, Reporter};
 
 use crate::authorise;
-use crate::connections::{Carrier, OpenConnection, Tracked};
+use crate::connections::{Carrier, OpenConnection};
 use crate::describe;
 use crate::error::ConnectionError;
 use crate::pod::Pod;
@@ -42,36 +42,20 @@ async fn prepare(
     from: SocketAddr,
     forced: CancellationToken,
 ) -> Option<Ready> {
-    let target = match socket::original_destination(&tcp) {
-        Ok(target) => target,
-        Err(error) => {
-            let direction = Direction::Inbound;
-            let early = EarlyFailure { direction, source: Some(from), destination: None };
-            early.log(&ConnectionError::OriginalDestination(Arc::new(error)));
-            return None;
-        }
-    };
+    let target = record::original_destination(&tcp, Direction::Inbound, from)?;
     let mut record = Record::new(Direction::Inbound, from, target);
-    match admit(&shared, &pod, (from, target), &forced, &mut record).await {
-        Ok((upstream, tracked)) => {
-            let (downstream, upstream) = (tcp.into(), upstream.into());
-            let joined = Joined { downstream, upstream, tracked, other_pod: None };
-            Some(Ready::new(joined, record, &shared))
-        }
-        Err(error) => {
-            record.close(&shared.traffic, &Err(error));
-            None
-        }
-    }
+    let outcome = admit(&shared, &pod, tcp, (from, target), &forced, &mut record).await;
+    Ready::open(outcome, record, &shared)
 }
 
 async fn admit(
     shared: &Shared,
     pod: &Arc<Pod>,
+    downstream: TcpStream,
     (from, target): (SocketAddr, SocketAddr),
     forced: &CancellationToken,
     record: &mut Record,
-) -> Result<(TcpStream, Tracked), ConnectionError> {
+) -> Result<Joined, ConnectionError> {
     if is_own_port(target.port()) {
         return Err(ConnectionError::Loop(target));
     }
@@ -94,5 +78,7 @@ async fn admit(
         Connection { source_identity: None, source_ip: from.ip(), destination: target };
     authorise::authorise(&shared.mesh, pod, &connection).await?;
     let source = pod.spoofed_source(from.ip(), target);
-    Ok((pod.sockets.connect_to_application(target, source).await?, tracked))
+    let upstream = pod.sockets.connect_to_application(target, source).await?;
+    let (downstream, upstream) = (downstream.into(), upstream.into());
+    Ok(Joined { downstream, upstream, tracked, other_pod: None })
 }

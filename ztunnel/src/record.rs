@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use weft_core::identity::SpiffeId;
 use weft_core::mesh::{Service, Workload};
 use weft_core::relay::Counters;
+use weft_core::socket;
 use weft_core::telemetry::{
-    AccessLog, ConnectionMetrics, Direction, Endpoint, Party, Reporter, Security, ServiceLabels,
-    SharedParty, TrafficLabels, TrafficMetrics,
+    AccessLog, ConnectionMetrics, Direction, EarlyFailure, Endpoint, Party, Reporter, Security,
+    ServiceLabels, SharedParty, TrafficLabels, TrafficMetrics,
 };
 
 use crate::error::ConnectionError;
@@ -100,6 +102,17 @@ impl Record {
             service: self.service.as_ref().map(|service| &*service.host),
         }
     }
+}
+
+/// Where a redirected connection was going. If that can't be told it has no record, only a line in the log.
+pub(crate) fn original_destination(
+    tcp: &TcpStream,
+    direction: Direction,
+    from: SocketAddr,
+) -> Option<SocketAddr> {
+    let destination = socket::original_destination(tcp).map_err(Arc::new);
+    let early = EarlyFailure { direction, source: Some(from), destination: None };
+    destination.map_err(|error| early.log(&ConnectionError::OriginalDestination(error))).ok()
 }
 
 /// The labels of a service.

@@ -95,10 +95,22 @@ async fn relay(ready: &mut Ready) -> Result<(), ConnectionError> {
 }
 
 impl Ready {
-    /// Opens the record.
-    pub(crate) fn new(joined: Joined, mut record: Record, shared: &Shared) -> Self {
-        record.open(&shared.traffic);
-        Self { joined, record }
+    /// Opens the record of a connection that came about, and closes that of one that did not.
+    pub(crate) fn open(
+        outcome: Result<Joined, ConnectionError>,
+        mut record: Record,
+        shared: &Shared,
+    ) -> Option<Self> {
+        match outcome {
+            Ok(joined) => {
+                record.open(&shared.traffic);
+                Some(Self { joined, record })
+            }
+            Err(error) => {
+                record.close(&shared.traffic, &Err(error));
+                None
+            }
+        }
     }
 
     fn close(self, shared: &Shared, outcome: Result<(), ConnectionError>) {

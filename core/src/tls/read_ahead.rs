@@ -4,13 +4,14 @@
 //! and makes the kernel offer the sender a little more room each time. Here one call takes what there is, and rustls
 //! reads that from memory.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use crate::forward::forward_writes;
 use crate::read_size::ReadSize;
 
 /// A byte stream with a buffer for reading, which has memory only while it has bytes.
@@ -63,31 +64,33 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ReadAhead<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for ReadAhead<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
+    forward_writes!();
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
+    use tokio::io::AsyncWriteExt;
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
+    use super::*;
+    use crate::limits;
 
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+    #[tokio::test]
+    async fn small_reads_are_served_from_one_large_one_and_nothing_is_held_while_it_waits() {
+        let (mut far, near) = tokio::io::duplex(1 << 20);
+        let mut ahead = ReadAhead::new(near);
+        let sent: Vec<u8> = (0..=250).cycle().take(3 * limits::READ_BYTES_MIN).collect();
+        far.write_all(&sent).await.unwrap();
+        let mut received = vec![0; sent.len()];
+        for piece in received.chunks_mut(100) {
+            ahead.read_exact(piece).await.unwrap();
+        }
+        assert!(received == sent, "bytes differ");
+        let waiting = tokio::time::timeout(Duration::from_millis(1), ahead.read_u8());
+        assert!(waiting.await.is_err());
+        assert_eq!(ahead.ahead.capacity(), 0);
+        drop(far);
+        assert_eq!(ahead.read(&mut [0; 1]).await.unwrap(), 0);
     }
 }

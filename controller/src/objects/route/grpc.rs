@@ -4,29 +4,20 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::filter::{self, RawFilter, RouteFilter};
-use super::http::{RawBackend, backends, hostnames};
-use super::matcher::{self, RawNamed, RoutePath, TextMatch, ValueType, check_count};
-use super::refs::{self, RawParentRef};
+use super::http::{RawBackend, backends};
+use super::matcher::{self, RawNamed, RoutePath, TextMatch, ValueType};
+use super::raw::{self, RawRoute, Reading};
 use super::{Route, RouteKind, RouteMatch, RouteRule};
 use crate::objects::Pool;
 use crate::objects::fields::{self, FieldError};
 use crate::objects::meta::Meta;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(in crate::objects) struct RawGrpcRoute {
-    #[serde(default, deserialize_with = "fields::or_default")]
-    parent_refs: Vec<RawParentRef>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    hostnames: Vec<String>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    rules: Vec<RawRule>,
-    use_default_gateways: Option<IgnoredAny>,
-}
+/// The specification of one.
+pub(in crate::objects) type RawGrpcRoute = RawRoute<RawRule>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawRule {
+pub(in crate::objects) struct RawRule {
     name: Option<String>,
     #[serde(default, deserialize_with = "fields::or_default")]
     matches: Vec<RawMatch>,
@@ -59,36 +50,15 @@ pub(in crate::objects) fn grpc_route(
     raw: &RawGrpcRoute,
     pool: &mut Pool,
 ) -> Result<Route, FieldError> {
-    let mut ignored = Vec::new();
-    if raw.use_default_gateways.is_some() {
-        ignored.push("spec.useDefaultGateways".to_owned());
-    }
-    check_count(raw.rules.len(), 16, "spec.rules")?;
-    let mut rules = Vec::with_capacity(raw.rules.len());
-    for (at, raw) in raw.rules.iter().enumerate() {
-        let field = format!("spec.rules[{at}]");
-        if raw.session_persistence.is_some() {
-            ignored.push(format!("{field}.sessionPersistence"));
-        }
-        rules.push(rule(raw, &meta, &field, pool)?);
-    }
-    Ok(Route {
-        kind: RouteKind::Grpc,
-        parents: refs::parents(&raw.parent_refs, &meta, pool)?,
-        hostnames: hostnames(&raw.hostnames, pool)?,
-        rules: rules.into(),
-        ignored: ignored.into(),
-        meta,
-    })
+    raw::route(RouteKind::Grpc, meta, raw, &raw.rules, pool, rule)
 }
 
-fn rule(raw: &RawRule, meta: &Meta, field: &str, pool: &mut Pool) -> Result<RouteRule, FieldError> {
-    let default = [RawMatch::default()];
-    let raw_matches = if raw.matches.is_empty() { &default[..] } else { &raw.matches };
-    check_count(raw_matches.len(), 64, &format!("{field}.matches"))?;
-    let matches = raw_matches.iter().enumerate();
-    let matches = matches.map(|(at, it)| matched(it, &format!("{field}.matches[{at}]"), pool));
-    let matches = matches.collect::<Result<Box<[_]>, _>>()?;
+fn rule(raw: &RawRule, reading: Reading<'_>) -> Result<RouteRule, FieldError> {
+    let Reading { meta, field, pool, ignored } = reading;
+    if raw.session_persistence.is_some() {
+        ignored.push(format!("{field}.sessionPersistence"));
+    }
+    let matches = raw::matches(&raw.matches, field, pool, matched)?;
     let filters = filter::filters(&raw.filters, meta, field, pool)?;
     let is_known = |it: &RouteFilter| {
         !matches!(it, RouteFilter::Redirect(_) | RouteFilter::Rewrite(_) | RouteFilter::Cors(_))

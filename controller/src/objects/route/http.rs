@@ -1,34 +1,24 @@
 //! HTTPRoute.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::filter::{self, PathChange, RawFilter, RouteFilter};
 use super::matcher::{self, RawNamed, RoutePath, check_count, check_length, checked_regex};
-use super::refs::{self, BackendRef, RawParentRef};
+use super::raw::{self, RawRoute, Reading};
+use super::refs::{self, BackendRef};
 use super::{RetryRule, Route, RouteBackend, RouteKind, RouteMatch, RouteRule};
 use crate::objects::Pool;
 use crate::objects::duration;
 use crate::objects::fields::{self, FieldError, Port};
 use crate::objects::meta::Meta;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(in crate::objects) struct RawHttpRoute {
-    #[serde(default, deserialize_with = "fields::or_default")]
-    parent_refs: Vec<RawParentRef>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    hostnames: Vec<String>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    rules: Vec<RawRule>,
-    use_default_gateways: Option<IgnoredAny>,
-}
+/// The specification of one.
+pub(in crate::objects) type RawHttpRoute = RawRoute<RawRule>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawRule {
+pub(in crate::objects) struct RawRule {
     name: Option<String>,
     #[serde(default, deserialize_with = "fields::or_default")]
     matches: Vec<RawMatch>,
@@ -102,54 +92,18 @@ pub(in crate::objects) fn http_route(
     raw: &RawHttpRoute,
     pool: &mut Pool,
 ) -> Result<Route, FieldError> {
-    let mut ignored = Vec::new();
-    if raw.use_default_gateways.is_some() {
-        ignored.push("spec.useDefaultGateways".to_owned());
-    }
     // The specification's default: one rule for everything, which has nowhere to go.
     let default = [RawRule::default()];
-    let raw_rules = if raw.rules.is_empty() { &default[..] } else { &raw.rules };
-    check_count(raw_rules.len(), 16, "spec.rules")?;
-    let mut rules = Vec::with_capacity(raw_rules.len());
-    for (at, raw) in raw_rules.iter().enumerate() {
-        let field = format!("spec.rules[{at}]");
-        if raw.session_persistence.is_some() {
-            ignored.push(format!("{field}.sessionPersistence"));
-        }
-        rules.push(rule(raw, &meta, &field, pool)?);
+    let rules = if raw.rules.is_empty() { &default[..] } else { &raw.rules };
+    raw::route(RouteKind::Http, meta, raw, rules, pool, rule)
+}
+
+fn rule(raw: &RawRule, reading: Reading<'_>) -> Result<RouteRule, FieldError> {
+    let Reading { meta, field, pool, ignored } = reading;
+    if raw.session_persistence.is_some() {
+        ignored.push(format!("{field}.sessionPersistence"));
     }
-    Ok(Route {
-        kind: RouteKind::Http,
-        parents: refs::parents(&raw.parent_refs, &meta, pool)?,
-        hostnames: hostnames(&raw.hostnames, pool)?,
-        rules: rules.into(),
-        ignored: ignored.into(),
-        meta,
-    })
-}
-
-pub(super) fn hostnames(raw: &[String], pool: &mut Pool) -> Result<Box<[Arc<str>]>, FieldError> {
-    check_count(raw.len(), 16, "spec.hostnames")?;
-    let hosts = raw.iter().enumerate().map(|(at, text)| {
-        let host = text.to_ascii_lowercase();
-        match fields::is_dns_subdomain(host.strip_prefix("*.").unwrap_or(&host)) {
-            true => Ok(pool.text(&host)),
-            false => {
-                let reason = format!("{text:?} is no host name, nor one behind `*.`");
-                Err(FieldError::new(format!("spec.hostnames[{at}]"), reason))
-            }
-        }
-    });
-    hosts.collect()
-}
-
-fn rule(raw: &RawRule, meta: &Meta, field: &str, pool: &mut Pool) -> Result<RouteRule, FieldError> {
-    let default = [RawMatch::default()];
-    let raw_matches = if raw.matches.is_empty() { &default[..] } else { &raw.matches };
-    check_count(raw_matches.len(), 64, &format!("{field}.matches"))?;
-    let matches = raw_matches.iter().enumerate();
-    let matches = matches.map(|(at, it)| matched(it, &format!("{field}.matches[{at}]"), pool));
-    let matches = matches.collect::<Result<Box<[_]>, _>>()?;
+    let matches = raw::matches(&raw.matches, field, pool, matched)?;
     let filters = filter::filters(&raw.filters, meta, field, pool)?;
     check_filters(&filters, &matches, !raw.backend_refs.is_empty(), field)?;
     let limit = |text: Option<&String>, name: &str| {

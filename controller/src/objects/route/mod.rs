@@ -10,6 +10,7 @@ mod grant;
 mod grpc;
 mod http;
 mod matcher;
+mod raw;
 mod refs;
 mod stream;
 

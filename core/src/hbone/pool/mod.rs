@@ -218,13 +218,12 @@ async fn connect<C: Connect>(
     });
     let made = result.map(|(member, driver)| {
         shared.counters.connects.fetch_add(1, Ordering::Relaxed);
-        let load = member.load().clone();
         shared.shelf.lock().connected(&key, Arc::new(member));
-        (driver, load)
+        driver
     });
     drop(unfinished);
-    let (driver, load) = match made {
-        Ok(made) => made,
+    let driver = match made {
+        Ok(driver) => driver,
         Err(error) => {
             shared.counters.connect_failures.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(address = %key.address, uid = %key.uid, %error, "no HBONE connection");
@@ -240,9 +239,7 @@ async fn connect<C: Connect>(
     drop(shared);
     driver
         .run(|| {
-            if let Some(shared) = weak.upgrade()
-                && load.is_idle_for(idle_max.min(limits::POOL_SURPLUS_IDLE_MAX))
-            {
+            if let Some(shared) = weak.upgrade() {
                 shared.shelf.lock().remove_idle(&key, id, idle_max);
             }
         })

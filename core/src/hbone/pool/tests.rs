@@ -326,6 +326,27 @@ async fn idle_connection_leaves_and_a_used_one_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_connections_without_tunnels_one_stays_and_the_others_go_soon() {
+    let (pool, script, ends) = pool(small(1, 10, 10));
+    hold_everything(ends, 100);
+    let (key, request) = (key("a"), request());
+    let mut tunnels = Vec::new();
+    for _ in 0..4 {
+        tunnels.push(pool.open(&key, &request).await.unwrap());
+    }
+    let used = tunnels.pop();
+    drop(tunnels);
+    assert_eq!(counts(&pool), (1, 4));
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(counts(&pool), (1, 2), "one in use, one spare");
+    drop(used);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(counts(&pool), (1, 1));
+    let _again = pool.open(&key, &request).await.unwrap();
+    assert_eq!(script.connects(), 4);
+}
+
+#[tokio::test(start_paused = true)]
 async fn evicted_workload_gets_a_new_connection_and_open_tunnels_go_on() {
     let (pool, script, mut ends) = pool(PoolSettings::default());
     let key = key("a");
