@@ -14,6 +14,7 @@ pub mod ca_client;
 pub mod certs;
 pub mod clock;
 pub mod config;
+pub mod control_plane;
 pub mod drain;
 mod forward;
 pub mod hbone;

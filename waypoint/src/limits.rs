@@ -1,5 +1,7 @@
 //! Every bound of the waypoint, with its derivation.
 
+use std::time::Duration;
+
 // ---- Route tables (route::decode) --------------------------------------------------------------------------------
 
 pub use weft_proto::contract::route::{
@@ -25,3 +27,53 @@ pub const RETRIES_MAX: u32 = 25;
 pub const JOINED_BYTES_STACK: usize = 1_024;
 /// Length of a decoded query parameter that is compared by a regular expression, without taking memory.
 pub const QUERY_BYTES_STACK: usize = 1_024;
+
+// ---- HTTP ----------------------------------------------------------------------------------------------------------
+
+/// What is read of a tunnel at once while it isn't known yet what is spoken in it: a request's head, as a rule.
+pub const LOOK_BYTES: usize = 4 << 10;
+/// Header fields of a message. Browsers and gateways send some 30.
+pub const HEADER_FIELDS_MAX: usize = 128;
+/// Decoded header list of an HTTP/2 message, bytes; Envoy's 60 KiB. Beyond it: 431.
+pub const HEADER_LIST_BYTES_MAX: u32 = 60 << 10;
+/// Buffer of an HTTP/1.1 connection to an application, bytes; the head of a response has to fit.
+pub const UPSTREAM_BUFFER_BYTES: usize = 64 << 10;
+/// HTTP/2 stream window inside a tunnel, bytes.
+pub const HTTP2_STREAM_WINDOW: u32 = 1 << 20;
+/// HTTP/2 connection window inside a tunnel, bytes: sixteen streams that stall leave room for the next.
+pub const HTTP2_CONNECTION_WINDOW: u32 = 16 << 20;
+/// Concurrent requests on one HTTP/2 connection of a client.
+pub const HTTP2_STREAMS_MAX: u32 = 1_000;
+/// Streams that a client reset before we looked at them (CVE-2023-44487): more at once ends the connection.
+pub const HTTP2_PENDING_RESETS_MAX: usize = 50;
+/// Requests on one HTTP/2 connection to an application. Further ones get another connection.
+pub const UPSTREAM_STREAMS_MAX: usize = 100;
+/// Idle connections to one endpoint that a worker keeps.
+pub const UPSTREAM_IDLE_MAX: usize = 256;
+/// An idle connection to an application goes after this.
+pub const UPSTREAM_IDLE_TIME: Duration = Duration::from_secs(60);
+/// How often idle connections are looked through.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// From a request's first byte to the end of its head.
+pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// A client's connection without a request; Envoy's hour.
+pub const DOWNSTREAM_IDLE_MAX: Duration = Duration::from_secs(3_600);
+/// From a request to the head of its response where no timeout is set: none would leave stuck requests, and clients who
+/// never finish a body, for ever.
+pub const RESPONSE_HEAD_DEADLINE: Duration = Duration::from_secs(3_600);
+/// A response that the client doesn't read.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(300);
+/// What of a request's body is kept for another attempt, bytes. Larger requests are sent once.
+pub const REPLAY_BYTES_MAX: usize = 64 << 10;
+/// A client that says nothing is given this long before the application is asked whether it speaks first.
+pub const SNIFF_HEAD_START: Duration = Duration::from_millis(50);
+/// Bytes that are looked at to tell what is spoken.
+pub const SNIFF_BYTES_MAX: usize = 16 << 10;
+/// Copies of requests under way on one worker.
+pub const MIRRORS_MAX: usize = 1_024;
+/// From the beginning of a copy to the end of its response.
+pub const MIRROR_DEADLINE: Duration = Duration::from_secs(30);
+/// Connections of other proxies. Each has a caller's workload behind it.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// How long requests may go on after a request to stop.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use weft_core::admin::{self, ChangeAccess, Hosts, Router};
 use weft_core::certs::CertStore;
 use weft_core::config::Config;
+use weft_core::control_plane::{self, Role};
 use weft_core::mesh::{Store, StoreSettings};
 use weft_core::socket::{self, ListenSettings};
 use weft_core::telemetry::{
@@ -25,8 +26,8 @@ use weft_core::telemetry::{
     RuntimeMetrics, SocketMetrics, TrafficMetrics, XdsMetrics,
 };
 use weft_core::{clock, xds};
+use weft_proto::contract::type_url;
 
-use crate::control;
 use crate::dns::name_servers;
 use crate::dump;
 use crate::netns::Broker;
@@ -34,6 +35,13 @@ use crate::pods::{Pods, Running};
 use crate::recheck;
 use crate::shared::Shared;
 use crate::zds::{self, AgentState};
+
+/// What this proxy is to the controller.
+const ROLE: Role = Role {
+    kind: "ztunnel",
+    type_urls: &[type_url::ADDRESS, type_url::AUTHORIZATION],
+    is_impersonating: true,
+};
 
 /// Runs until a signal or a request ends it. Called on the control runtime; `workers` carries the connections.
 pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Result<()> {
@@ -47,10 +55,13 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
         ..StoreSettings::default()
     });
     let mesh = store.reader();
-    let certs = CertStore::spawn(control::authority(&config)?, control::cert_settings(&config));
+    let certs = CertStore::spawn(
+        control_plane::authority(&config, ROLE)?,
+        control_plane::cert_settings(&config),
+    );
     register_certificates(&mut registry, &certs);
     let (discovery, discovery_state) =
-        control::discovery(&config, store, XdsMetrics::new(&mut registry))?;
+        control_plane::discovery(&config, ROLE, store, XdsMetrics::new(&mut registry))?;
 
     let running = Running::default();
     let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use weft_core::certs::CertStore;
 use weft_core::hbone::{Connect, ConnectError, Established, PoolKey};
-use weft_core::socket::ConnectFailure;
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
 
@@ -36,12 +35,7 @@ impl Connect for PodConnector {
             ConnectError::Certificate { identity: key.source.clone(), error: Arc::new(error) }
         })?;
         let address = key.address;
-        let tcp = self.sockets.connect(address).await.map_err(|failure| match failure {
-            ConnectFailure::Io { to, error } => {
-                ConnectError::Tcp { address: to, error: Arc::new(error) }
-            }
-            ConnectFailure::Timeout { to, waited } => ConnectError::Timeout { address: to, waited },
-        })?;
+        let tcp = self.sockets.connect(address).await.map_err(ConnectError::from)?;
         let (io, peer) = tls::connect(&certificate, &key.expected, tcp)
             .await
             .map_err(|error| ConnectError::Tls { address, error: Arc::new(error) })?;

@@ -17,7 +17,6 @@
 mod app;
 mod authorise;
 mod connections;
-mod control;
 mod describe;
 mod dial;
 pub mod dns;

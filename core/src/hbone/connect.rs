@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::error::Side;
 use crate::identity::{ExpectedPeers, SpiffeId};
+use crate::socket::ConnectFailure;
 
 /// Who connects, to whom, and how that one must identify itself: tunnels share a connection only if all of it is
 /// equal.
@@ -108,6 +109,15 @@ impl ConnectError {
         match self {
             Self::Tcp { .. } | Self::Timeout { .. } | Self::Tls { .. } => Side::Upstream,
             Self::Certificate { .. } => Side::Local,
+        }
+    }
+}
+
+impl From<ConnectFailure> for ConnectError {
+    fn from(failure: ConnectFailure) -> Self {
+        match failure {
+            ConnectFailure::Io { to, error } => Self::Tcp { address: to, error: Arc::new(error) },
+            ConnectFailure::Timeout { to, waited } => Self::Timeout { address: to, waited },
         }
     }
 }

@@ -2,46 +2,75 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
-use weft_core::ca_client::{CaSettings, GrpcAuthority};
-use weft_core::certs::{Authority, CertSettings};
-use weft_core::config::{Config, ControllerEndpoint, Roots};
-use weft_core::mesh::Store;
-use weft_core::telemetry::{XdsMetrics, XdsTermination};
-use weft_core::tls::{ControlSettings, RootSource, control_channel};
-use weft_core::xds::{self, Client, NodeSettings, Observer, StateReader, Termination, XdsSettings};
-use weft_proto::contract::{SYSTEM_NAMESPACE, type_url};
+use weft_proto::contract::SYSTEM_NAMESPACE;
+
+use crate::ca_client::{CaSettings, GrpcAuthority};
+use crate::certs::{Authority, CertError, CertSettings};
+use crate::config::{Config, ControllerEndpoint, Roots};
+use crate::telemetry::{XdsMetrics, XdsTermination};
+use crate::tls::{ControlError, ControlSettings, RootSource, control_channel};
+use crate::xds::{self, Client, Handler, NodeSettings, Observer, StateReader, Termination, XdsSettings};
+
+/// What a proxy is to the controller.
+#[derive(Debug, Clone, Copy)]
+pub struct Role {
+    /// `ztunnel`, `waypoint`.
+    pub kind: &'static str,
+    /// What it subscribes to.
+    pub type_urls: &'static [&'static str],
+    /// Whether it asks for certificates of others than itself.
+    pub is_impersonating: bool,
+}
+
+/// Why there is no way to the controller. Found out at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// No channel can be made of a setting.
+    #[error("{key}: {error}")]
+    Channel {
+        /// The setting's key.
+        key: &'static str,
+        /// What is the matter.
+        error: ControlError,
+    },
+    /// The settings of the authority can't be used.
+    #[error(transparent)]
+    Authority(#[from] CertError),
+}
 
 /// The certificate authority at the end of the configured address.
-pub(crate) fn authority(config: &Config) -> anyhow::Result<Arc<dyn Authority>> {
+pub fn authority(config: &Config, role: Role) -> Result<Arc<dyn Authority>, SetupError> {
     let endpoint = &config.ca.endpoint;
-    let channel = control_channel(channel(endpoint)).context("CA_ADDRESS")?;
+    let channel = control_channel(channel(endpoint))
+        .map_err(|error| SetupError::Channel { key: "CA_ADDRESS", error })?;
     let settings = CaSettings {
         token: endpoint.token.clone(),
         cluster_id: config.mesh.cluster_id.to_string(),
-        is_impersonating: true,
+        is_impersonating: role.is_impersonating,
         headers: endpoint.headers.clone(),
     };
     Ok(Arc::new(GrpcAuthority::new(channel, settings)?))
 }
 
 /// How long certificates live.
-pub(crate) fn cert_settings(config: &Config) -> CertSettings {
+pub fn cert_settings(config: &Config) -> CertSettings {
     CertSettings::new(config.ca.ttl)
 }
 
-/// The client that feeds `store`.
-pub(crate) fn discovery(
+/// The client that feeds `handler`.
+pub fn discovery<H: Handler>(
     config: &Config,
-    store: Store,
+    role: Role,
+    handler: H,
     metrics: XdsMetrics,
-) -> anyhow::Result<(Client<Store>, StateReader)> {
+) -> Result<(Client<H>, StateReader), SetupError> {
     let endpoint = config.xds.endpoint.clone();
     // Found out now, and not at the first attempt to connect.
-    control_channel(channel(&endpoint)).context("XDS_ADDRESS")?;
+    control_channel(channel(&endpoint))
+        .map_err(|error| SetupError::Channel { key: "XDS_ADDRESS", error })?;
     let settings = XdsSettings {
-        node: xds::node(&node(config)),
-        type_urls: vec![type_url::ADDRESS.into(), type_url::AUTHORIZATION.into()],
+        node: xds::node(&node(config, role.kind)),
+        type_urls: role.type_urls.iter().map(|url| (*url).into()).collect(),
         token: endpoint.token.clone(),
         cluster_id: config.mesh.cluster_id.to_string(),
         headers: endpoint.headers.clone(),
@@ -50,10 +79,11 @@ pub(crate) fn discovery(
         let channel = control_channel(channel(&endpoint));
         Box::pin(async move { channel.map_err(Into::into) }) as futures::future::BoxFuture<'_, _>
     };
-    Ok(Client::new(settings, Box::new(connect), store, Arc::new(Counted(metrics))))
+    let observer = Counted { metrics, known: role.type_urls };
+    Ok(Client::new(settings, Box::new(connect), handler, Arc::new(observer)))
 }
 
-fn node(config: &Config) -> NodeSettings {
+fn node(config: &Config, kind: &str) -> NodeSettings {
     let own = config.own_pod.as_ref();
     let metadata = config.xds.metadata.iter();
     let metadata = metadata.map(|(key, text)| (key.clone(), text.as_str().into()));
@@ -61,9 +91,9 @@ fn node(config: &Config) -> NodeSettings {
     // Status pages show it; what the environment says comes later and wins.
     let version = [("ISTIO_VERSION".to_owned(), env!("CARGO_PKG_VERSION").into())];
     NodeSettings {
-        kind: "ztunnel".into(),
+        kind: kind.into(),
         instance_ip: config.mesh.instance_ip,
-        pod_name: own.map_or_else(|| "ztunnel".into(), |own| own.name.clone()),
+        pod_name: own.map_or_else(|| kind.into(), |own| own.name.clone()),
         namespace: own.map_or_else(|| SYSTEM_NAMESPACE.into(), |own| own.namespace.clone()),
         node_name: config.mesh.node.as_deref().unwrap_or_default().into(),
         cluster_domain: config.mesh.cluster_domain.to_string(),
@@ -86,11 +116,14 @@ fn channel(endpoint: &ControllerEndpoint) -> ControlSettings {
     }
 }
 
-struct Counted(XdsMetrics);
+struct Counted {
+    metrics: XdsMetrics,
+    known: &'static [&'static str],
+}
 
 impl Observer for Counted {
     fn terminated(&self, reason: Termination) {
-        self.0.terminated(match reason {
+        self.metrics.terminated(match reason {
             Termination::ConnectionError => XdsTermination::ConnectionError,
             Termination::Error => XdsTermination::Error,
             Termination::Reconnect => XdsTermination::Reconnect,
@@ -99,9 +132,8 @@ impl Observer for Counted {
     }
 
     fn received(&self, type_url: &str, bytes: usize) {
-        let known = [type_url::ADDRESS, type_url::AUTHORIZATION];
-        if let Some(known) = known.into_iter().find(|known| *known == type_url) {
-            self.0.received(known, u64::try_from(bytes).unwrap_or(u64::MAX));
+        if let Some(known) = self.known.iter().find(|known| **known == type_url) {
+            self.metrics.received(known, u64::try_from(bytes).unwrap_or(u64::MAX));
         }
     }
 }

@@ -1,0 +1,225 @@
+//! The client's side of one exchange.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Method, StatusCode, response};
+use pingora_core::protocols::http::v1::server::HttpSession;
+use pingora_http::ResponseHeader;
+use tokio::time::timeout;
+
+use crate::limits;
+use crate::upstream::Piece;
+
+/// Why the client's side carries no more.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Gone {
+    /// The client ended it, or its connection did.
+    #[error("the client is gone: {0}")]
+    Client(String),
+    /// The client sent what is no HTTP.
+    #[error("the client broke the protocol: {0}")]
+    Protocol(String),
+    /// The client fell silent within a request, or reads no more.
+    #[error("the client fell silent")]
+    Silent,
+}
+
+/// One request of a client, and the way back.
+pub enum Downstream {
+    /// HTTP/1.1
+    One(Box<HttpSession>),
+    /// HTTP/2
+    Two(Box<Stream>),
+}
+
+/// A stream of an HTTP/2 connection.
+pub struct Stream {
+    respond: SendResponse<Bytes>,
+    send: Option<SendStream<Bytes>>,
+    recv: RecvStream,
+    has_body_ended: bool,
+}
+
+impl Stream {
+    pub(super) fn new(respond: SendResponse<Bytes>, recv: RecvStream) -> Self {
+        let has_body_ended = recv.is_end_stream();
+        Self { respond, send: None, recv, has_body_ended }
+    }
+}
+
+impl Downstream {
+    /// Whether there is nothing of the request's body to be read any more.
+    pub fn is_body_done(&mut self) -> bool {
+        match self {
+            Self::One(session) => session.is_body_done(),
+            Self::Two(stream) => stream.has_body_ended,
+        }
+    }
+
+    /// The next part of the request's body. May be dropped while it waits, without loss. Streams may be silent for as
+    /// long as they like; what bounds a request is the time to its response.
+    pub async fn read(&mut self) -> Result<Piece, Gone> {
+        match self {
+            Self::One(session) => {
+                let read = session.read_body_bytes().await;
+                // Trailers of HTTP/1.1 requests: pingora reads and drops them.
+                let read = read.map_err(|error| of_pingora(&error))?;
+                Ok(read.map_or(Piece::End(None), Piece::Data))
+            }
+            Self::Two(stream) => stream.read().await,
+        }
+    }
+
+    /// Returns when the client no longer wants the response. Only after the request's body.
+    pub async fn gone(&mut self) -> Gone {
+        match self {
+            // A client that has closed its sending side may still read.
+            Self::One(session) => match session.read_body_or_idle(true).await {
+                Err(error) => of_pingora(&error),
+                Ok(_) => std::future::pending().await,
+            },
+            Self::Two(stream) => {
+                let reset = poll_fn(|cx| match &mut stream.send {
+                    Some(send) => send.poll_reset(cx),
+                    None => stream.respond.poll_reset(cx),
+                });
+                match reset.await {
+                    Ok(reason) => Gone::Client(format!("reset: {reason}")),
+                    Err(error) => Gone::Client(error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Tells a client that waits for it to go on with the body (RFC 9110, section 10.1.1).
+    pub async fn invite_body(&mut self) -> Result<(), Gone> {
+        match self {
+            Self::One(session) => {
+                session.write_continue_response().await.map_err(|error| of_pingora(&error))
+            }
+            Self::Two(stream) => {
+                let mut head = http::Response::new(());
+                *head.status_mut() = StatusCode::CONTINUE;
+                stream.respond.send_informational(head).map_err(|error| of_h2(&error))
+            }
+        }
+    }
+
+    /// Sends the head of the response; `is_whole`: nothing follows.
+    pub async fn write_head(&mut self, head: response::Parts, is_whole: bool) -> Result<(), Gone> {
+        match self {
+            Self::One(session) => {
+                let head = Box::new(ResponseHeader::from(head));
+                session.write_response_header(head).await.map_err(|error| of_pingora(&error))
+            }
+            Self::Two(stream) => {
+                let head = http::Response::from_parts(head, ());
+                let sent = stream.respond.send_response(head, is_whole);
+                stream.send = Some(sent.map_err(|error| of_h2(&error))?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends bytes of the response's body.
+    pub async fn write(&mut self, data: Bytes) -> Result<(), Gone> {
+        let write = async {
+            match self {
+                Self::One(session) => {
+                    let written = session.write_body(&data).await;
+                    written.map(|_| ()).map_err(|error| of_pingora(&error))
+                }
+                Self::Two(stream) => stream.write(data).await,
+            }
+        };
+        timeout(limits::WRITE_STALL_MAX, write).await.map_err(|_| Gone::Silent)?
+    }
+
+    /// Ends the response's body.
+    pub async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
+        match self {
+            // pingora sends no trailers on HTTP/1.1.
+            Self::One(session) => {
+                session.finish_body().await.map(|_| ()).map_err(|error| of_pingora(&error))
+            }
+            Self::Two(stream) => {
+                let Some(send) = &mut stream.send else { return Ok(()) };
+                let sent = match trailers {
+                    Some(trailers) => send.send_trailers(trailers),
+                    None => send.send_data(Bytes::new(), true),
+                };
+                sent.map_err(|error| of_h2(&error))
+            }
+        }
+    }
+
+    /// Cuts the response off, so that the client doesn't take it for whole.
+    pub fn abort(&mut self) {
+        if let Self::Two(stream) = self {
+            match &mut stream.send {
+                Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
+                None => stream.respond.send_reset(Reason::INTERNAL_ERROR),
+            }
+        }
+        // HTTP/1.1: the connection is dropped without the last chunk, see `one`.
+    }
+
+    /// Whether a request with this method has a response without a body.
+    pub fn is_bodiless(method: &Method, status: StatusCode) -> bool {
+        *method == Method::HEAD
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    }
+}
+
+impl Stream {
+    async fn read(&mut self) -> Result<Piece, Gone> {
+        if self.has_body_ended {
+            return Ok(Piece::End(None));
+        }
+        if let Some(data) = self.recv.data().await {
+            let data = data.map_err(|error| of_h2(&error))?;
+            // Passed on before more is granted: the channel behind has room for one.
+            let granted = self.recv.flow_control().release_capacity(data.len());
+            granted.map_err(|error| of_h2(&error))?;
+            return Ok(Piece::Data(data));
+        }
+        let trailers = self.recv.trailers().await.map_err(|error| of_h2(&error))?;
+        self.has_body_ended = true;
+        Ok(Piece::End(trailers))
+    }
+
+    async fn write(&mut self, mut data: Bytes) -> Result<(), Gone> {
+        let Some(send) = &mut self.send else { return Ok(()) };
+        while !data.is_empty() {
+            send.reserve_capacity(data.len());
+            let room = match send.capacity() {
+                0 => match poll_fn(|cx| send.poll_capacity(cx)).await {
+                    Some(room) => room.map_err(|error| of_h2(&error))?,
+                    None => return Err(Gone::Client("the stream is closed".into())),
+                },
+                room => room,
+            };
+            let part = data.split_to(room.min(data.len()));
+            if !part.is_empty() {
+                send.send_data(part, false).map_err(|error| of_h2(&error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn of_pingora(error: &pingora_error::Error) -> Gone {
+    use pingora_error::ErrorType;
+    match error.etype() {
+        ErrorType::InvalidHTTPHeader => Gone::Protocol(error.to_string()),
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Gone::Silent,
+        _ => Gone::Client(error.to_string()),
+    }
+}
+
+fn of_h2(error: &h2::Error) -> Gone {
+    Gone::Client(error.to_string())
+}

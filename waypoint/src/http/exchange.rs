@@ -1,0 +1,261 @@
+//! One request, phase by phase.
+
+use std::sync::Arc;
+
+use http::header::{EXPECT, HOST};
+use http::{Method, StatusCode, Version, request};
+use pingora_core::protocols::http::v1::server::HttpSession;
+use serde_json::{Map, Value};
+
+use super::answer::Answer;
+use super::downstream::{Downstream, Gone};
+use super::forward::{self, Plan};
+use super::headers;
+use crate::limits;
+use crate::record::{Flag, Record};
+use crate::resources::ServiceRules;
+use crate::route::{HttpRoutes, Matched, Outcome, Preflight, Request, Source};
+use crate::serve::{Target, Tunnel};
+
+/// How an exchange ended for its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both messages are whole: HTTP/1.1 may go on.
+    Whole,
+    /// The response is not whole, and the client has to see that.
+    Broken,
+    /// The connection spoke another protocol, and is over.
+    Upgraded,
+}
+
+/// A request as routing and policies see it.
+pub(super) struct Seen {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) scheme: &'static str,
+    pub(super) authority: Box<str>,
+    /// Normalised.
+    pub(super) path: Box<str>,
+    pub(super) query: Box<str>,
+    pub(super) is_grpc: bool,
+    pub(super) claims: Option<Map<String, Value>>,
+}
+
+impl Seen {
+    /// `Err`: what is wrong with the request.
+    fn of(head: &request::Parts) -> Result<Self, &'static str> {
+        let of_host = || head.headers.get(HOST).and_then(|value| value.to_str().ok());
+        let authority = head.uri.authority().map(|it| it.as_str()).or_else(of_host);
+        let Some(authority) = authority.filter(|it| !it.is_empty()) else {
+            return Err("no host");
+        };
+        let path = head.uri.path();
+        if !path.starts_with('/') && !(path == "*" && head.method == Method::OPTIONS) {
+            return Err("a path that doesn't begin with a slash");
+        }
+        Ok(Self {
+            method: head.method.clone(),
+            version: head.version,
+            scheme: "http",
+            authority: authority.into(),
+            path: path.into(),
+            query: head.uri.query().unwrap_or_default().into(),
+            is_grpc: headers::is_grpc(&head.headers),
+            claims: None,
+        })
+    }
+
+    pub(super) fn request<'a>(
+        &'a self,
+        headers: &'a http::HeaderMap,
+        tunnel: &'a Tunnel,
+    ) -> Request<'a> {
+        Request {
+            method: self.method.as_str(),
+            scheme: self.scheme,
+            authority: &self.authority,
+            path: &self.path,
+            query: &self.query,
+            headers,
+            port: tunnel.target.port(),
+            source: Source {
+                principal: Some(tunnel.caller.identity.principal()),
+                namespace: Some(tunnel.caller.identity.namespace()),
+                labels: None,
+            },
+            claims: self.claims.as_ref(),
+        }
+    }
+}
+
+/// Serves one request to its end, and tells what became of it.
+pub(super) async fn serve(
+    tunnel: &Arc<Tunnel>,
+    downstream: &mut Downstream,
+    head: request::Parts,
+) -> End {
+    let mut record = Record::new(tunnel, &head);
+    let outcome = handle(tunnel, downstream, head, &mut record).await;
+    let end = outcome.unwrap_or_else(|gone| {
+        record.flag(Flag::DownstreamClosed, "downstream_remote_disconnect");
+        tracing::debug!(target: "http", service = %tunnel.target.name(), error = %gone, "client gone");
+        End::Broken
+    });
+    record.close(tunnel);
+    end
+}
+
+/// Answers a request whose head couldn't be read.
+pub(super) async fn refuse_unread(
+    tunnel: &Arc<Tunnel>,
+    mut session: HttpSession,
+    status: StatusCode,
+    reason: &str,
+) {
+    tracing::debug!(target: "http", service = %tunnel.target.name(), reason, "a request was refused");
+    session.set_server_keepalive(None);
+    let mut downstream = Downstream::One(Box::new(session));
+    let answer = Answer::text(status, "bad request\n");
+    let sending = answer.send(&mut downstream, false);
+    // A client that has gone needs no answer.
+    let _sent = tokio::time::timeout(limits::REQUEST_HEAD_DEADLINE, sending).await;
+    if let Downstream::One(mut session) = downstream {
+        session.shutdown().await;
+    }
+}
+
+async fn handle(
+    tunnel: &Arc<Tunnel>,
+    downstream: &mut Downstream,
+    head: request::Parts,
+    record: &mut Record,
+) -> Result<End, Gone> {
+    let seen = match check(&head) {
+        Ok(seen) => seen,
+        Err((status, why)) => {
+            record.flag(Flag::DownstreamProtocol, why);
+            let answer = Answer::text(status, why).for_client(headers::is_grpc(&head.headers));
+            return answer_with(downstream, answer, &head.method, record).await;
+        }
+    };
+    record.seen(&seen.path, &seen.query, &seen.authority, seen.is_grpc);
+    let rules = tunnel.rules();
+    match decide(tunnel, &rules, &seen, &head) {
+        Decision::Answer(answer, flag) => {
+            if let Some((flag, details)) = flag {
+                record.flag(flag, details);
+            }
+            let answer = answer.for_client(seen.is_grpc);
+            answer_with(downstream, *answer, &head.method, record).await
+        }
+        Decision::Forward(plan) => {
+            record.route(plan.action.map(|action| &action.origin));
+            Box::pin(forward::forward(tunnel, downstream, head, &seen, &plan, record)).await
+        }
+    }
+}
+
+fn check(head: &request::Parts) -> Result<Seen, (StatusCode, &'static str)> {
+    if head.headers.len() > limits::HEADER_FIELDS_MAX {
+        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields"));
+    }
+    if head.method == Method::CONNECT {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served inside a tunnel"));
+    }
+    Seen::of(head).map_err(|why| (StatusCode::BAD_REQUEST, why))
+}
+
+enum Decision<'a> {
+    Answer(Box<Answer>, Option<(Flag, &'static str)>),
+    Forward(Plan<'a>),
+}
+
+fn decide<'a>(
+    tunnel: &Tunnel,
+    rules: &'a ServiceRules,
+    seen: &Seen,
+    head: &request::Parts,
+) -> Decision<'a> {
+    let answer = |answer, flag| Decision::Answer(Box::new(answer), flag);
+    let routes: Option<&HttpRoutes> = match &tunnel.target {
+        // Routes belong to services.
+        Target::Workload { .. } => None,
+        Target::Service { port, .. } => {
+            if rules.is_unusable() {
+                let broken = Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "unusable routes");
+                return answer(broken, Some((Flag::NoRoute, "route_table_unusable")));
+            }
+            let set = rules.table().and_then(|table| {
+                table.select(*port, Some(tunnel.caller.identity.namespace()))
+            });
+            set.and_then(|set| set.http.as_ref())
+        }
+    };
+    let Some(routes) = routes else { return Decision::Forward(Plan::direct()) };
+    let request = seen.request(&head.headers, tunnel);
+    let Some(matched) = routes.find(&request) else {
+        let none = match seen.is_grpc {
+            true => Answer::grpc(12, "no route"),
+            false => Answer::empty(StatusCode::NOT_FOUND),
+        };
+        return answer(none, Some((Flag::NoRoute, "route_not_found")));
+    };
+    act(&matched, &request, seen)
+}
+
+/// What the rule says, short of sending anything.
+fn act<'a>(matched: &Matched<'a>, request: &Request<'_>, seen: &Seen) -> Decision<'a> {
+    let Matched { action, span, .. } = *matched;
+    let answer = |answer, flag| Decision::Answer(Box::new(answer), flag);
+    if let Some(cors) = &action.filters.cors
+        && let Preflight::Answer(headers) = cors.preflight(request)
+    {
+        let mut preflight = Answer::empty(StatusCode::OK);
+        preflight.head.headers = headers;
+        return answer(preflight, None);
+    }
+    match &action.outcome {
+        Outcome::Forward(forward) => Decision::Forward(Plan::by_rule(action, forward, span)),
+        Outcome::Redirect(redirect) => {
+            let location = redirect.location(request, span);
+            let mut moved = Answer::empty(redirect.status);
+            match location.parse() {
+                Ok(location) => {
+                    moved.head.headers.insert(http::header::LOCATION, location);
+                    action.filters.response_headers.apply(&mut moved.head.headers);
+                    answer(moved, Some((Flag::None, "direct_response")))
+                }
+                Err(_) => answer(Answer::empty(StatusCode::INTERNAL_SERVER_ERROR), None),
+            }
+        }
+        Outcome::Direct(direct) => {
+            let mut fixed = Answer::empty(direct.status);
+            fixed.body = bytes::Bytes::copy_from_slice(&direct.body);
+            let kind = direct.content_type.clone();
+            fixed.head.headers.insert(http::header::CONTENT_TYPE, kind);
+            action.filters.response_headers.apply(&mut fixed.head.headers);
+            answer(fixed, Some((Flag::None, "direct_response")))
+        }
+        Outcome::Broken => {
+            let broken = Answer::empty(StatusCode::INTERNAL_SERVER_ERROR).for_client(seen.is_grpc);
+            answer(broken, Some((Flag::NoRoute, "route_not_understood")))
+        }
+    }
+}
+
+/// Sends an answer that was made here.
+pub(super) async fn answer_with(
+    downstream: &mut Downstream,
+    answer: Answer,
+    method: &Method,
+    record: &mut Record,
+) -> Result<End, Gone> {
+    record.answered(&answer.head);
+    record.sent_bytes = answer.send(downstream, *method == Method::HEAD).await?;
+    Ok(End::Whole)
+}
+
+/// Whether the client waits to be asked for the body.
+pub(super) fn expects_invitation(head: &request::Parts) -> bool {
+    head.headers.get(EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}

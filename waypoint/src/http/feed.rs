@@ -1,0 +1,139 @@
+//! The request's body on its way to the application, kept for another attempt as far as that is cheap.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::sync::mpsc;
+
+use super::downstream::{Downstream, Gone};
+use crate::limits;
+use crate::upstream::{Piece, RequestBody};
+
+/// A request's body.
+pub(super) struct Feed {
+    has_body: bool,
+    declared: Option<u64>,
+    invites: bool,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    is_too_large: bool,
+    /// Set once the client sent all.
+    end: Option<Option<HeaderMap>>,
+    /// Bytes that the client sent.
+    pub(super) read: u64,
+    /// Messages of gRPC that the client sent.
+    pub(super) messages: u64,
+}
+
+/// The way to one attempt's application.
+pub(super) struct Pipe {
+    sender: Option<mpsc::Sender<Piece>>,
+    /// How much of what is kept was sent.
+    at: usize,
+}
+
+impl Feed {
+    /// `declared`: its length if the client said it. `expects`: the client waits to be asked for it.
+    pub(super) fn new(downstream: &mut Downstream, declared: Option<u64>, expects: bool) -> Self {
+        let has_body = !downstream.is_body_done();
+        Self {
+            has_body,
+            declared,
+            invites: expects && has_body,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            is_too_large: false,
+            end: None,
+            read: 0,
+            messages: 0,
+        }
+    }
+
+    /// Whether all that was read is still there to be sent again.
+    pub(super) fn can_repeat(&self) -> bool {
+        !self.is_too_large
+    }
+
+    /// Whether there is one.
+    pub(super) fn has_body(&self) -> bool {
+        self.has_body
+    }
+
+    /// All of it, if it was read to its end and kept.
+    pub(super) fn whole(&self) -> Option<&[Bytes]> {
+        (self.end.is_some() && !self.is_too_large).then_some(&self.kept)
+    }
+
+    /// The body of a new attempt, from its beginning.
+    pub(super) fn begin(&self) -> (Pipe, RequestBody) {
+        if !self.has_body {
+            return (Pipe { sender: None, at: 0 }, RequestBody::none());
+        }
+        let (sender, body) = RequestBody::channel(self.declared);
+        (Pipe { sender: Some(sender), at: 0 }, body)
+    }
+
+    /// Moves the next part. When there is none left, or the application wants no more, waits for the client to go; so
+    /// it only ever ends in an error for long. May be dropped while it waits.
+    pub(super) async fn step(
+        &mut self,
+        pipe: &mut Pipe,
+        downstream: &mut Downstream,
+    ) -> Result<(), Gone> {
+        let Some(sender) = &pipe.sender else {
+            return match self.is_read() {
+                true => Err(downstream.gone().await),
+                // Left in the client's hands: flow control stops it.
+                false => std::future::pending().await,
+            };
+        };
+        let Ok(permit) = sender.reserve().await else {
+            // The application answered early. What it says about it, the response will.
+            pipe.sender = None;
+            return Ok(());
+        };
+        if let Some(kept) = self.kept.get(pipe.at) {
+            pipe.at += 1;
+            permit.send(Piece::Data(kept.clone()));
+            return Ok(());
+        }
+        if let Some(trailers) = &self.end {
+            permit.send(Piece::End(trailers.clone()));
+            pipe.sender = None;
+            return Ok(());
+        }
+        if self.invites {
+            downstream.invite_body().await?;
+            self.invites = false;
+        }
+        let piece = downstream.read().await?;
+        self.keep(&piece, pipe);
+        let is_end = matches!(piece, Piece::End(_));
+        permit.send(piece);
+        if is_end {
+            pipe.sender = None;
+        }
+        Ok(())
+    }
+
+    fn is_read(&self) -> bool {
+        !self.has_body || self.end.is_some()
+    }
+
+    fn keep(&mut self, piece: &Piece, pipe: &mut Pipe) {
+        match piece {
+            Piece::Data(data) => {
+                self.read += u64::try_from(data.len()).unwrap_or(u64::MAX);
+                self.kept_bytes += data.len();
+                if self.is_too_large || self.kept_bytes > limits::REPLAY_BYTES_MAX {
+                    self.is_too_large = true;
+                    self.kept.clear();
+                    pipe.at = 0;
+                } else {
+                    self.kept.push(data.clone());
+                    pipe.at += 1;
+                }
+            }
+            Piece::End(trailers) => self.end = Some(trailers.clone()),
+        }
+    }
+}

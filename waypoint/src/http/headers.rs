@@ -1,0 +1,131 @@
+//! Headers that are of one connection and not of the message.
+
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Takes out what concerns the connection alone (RFC 9110, section 7.6.1), and what `Connection` names besides.
+pub(super) fn strip_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Whoever names these would make us drop what routing and policy looked at.
+        .filter(|name| !is_end_to_end(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS]
+    {
+        headers.remove(name);
+    }
+    let wants_trailers = headers.get_all(TE).iter().any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers"))
+    });
+    headers.remove(TE);
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn is_end_to_end(name: &HeaderName) -> bool {
+    const KEPT: [&str; 6] =
+        ["host", "content-length", "authorization", "cookie", "x-request-id", "forwarded"];
+    KEPT.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+}
+
+/// What the client wants to change to, if it asks for that in a way that can be passed on.
+pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asks = headers.get_all(CONNECTION).iter().any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value.split(',').any(|one| one.trim().eq_ignore_ascii_case("upgrade"))
+    });
+    let mut wanted = headers.get_all(UPGRADE).iter();
+    let only = wanted.next().filter(|_| asks && wanted.next().is_none())?;
+    // h2c is a matter between neighbours; what is passed on is what applications speak.
+    (!only.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| only.clone())
+}
+
+/// Whether the message says that trailers come. hyper sends them on HTTP/1.1 only then.
+pub(super) fn keeps_trailer(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRAILER)
+}
+
+/// Whether a request is gRPC, so that what is answered here has to be gRPC too.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let rest = kind.strip_prefix("application/grpc");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs.iter().map(pair) {
+            map.append(name, value);
+        }
+        map
+    }
+
+    #[test]
+    fn what_concerns_the_connection_is_not_passed_on() {
+        let mut map = headers(&[
+            ("connection", "close, X-Mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("te", "gzip, trailers"),
+            ("accept", "*/*"),
+        ]);
+        strip_connection(&mut map);
+        assert_eq!(map, headers(&[("te", "trailers"), ("accept", "*/*")]));
+    }
+
+    #[test]
+    fn connection_can_not_take_away_what_policies_look_at() {
+        let mut map = headers(&[
+            ("connection", "authorization, x-forwarded-for, host"),
+            ("authorization", "Bearer x"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("host", "a"),
+        ]);
+        strip_connection(&mut map);
+        assert_eq!(map.len(), 3);
+    }
+
+    #[test]
+    fn upgrade_is_passed_on_only_if_it_is_asked_for_once() {
+        let asked = |pairs| upgrade(&headers(pairs)).is_some();
+        assert!(asked(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]));
+        assert!(!asked(&[("upgrade", "websocket")]));
+        assert!(!asked(&[("connection", "upgrade"), ("upgrade", "h2c")]));
+        assert!(!asked(&[("connection", "upgrade"), ("upgrade", "a"), ("upgrade", "b")]));
+    }
+
+    #[test]
+    fn grpc_is_told_by_its_type() {
+        for (kind, wanted) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            assert_eq!(is_grpc(&headers(&[("content-type", kind)])), wanted, "{kind}");
+        }
+    }
+}

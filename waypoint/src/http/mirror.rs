@@ -1,0 +1,98 @@
+//! Copies of requests. Nobody waits for them, and nobody reads what comes back.
+
+use std::sync::Arc;
+
+use http::{Request, request};
+use rand::Rng;
+use tokio::time::timeout;
+
+use super::feed::Feed;
+use super::forward::find;
+use crate::limits;
+use crate::route::{Action, Destination, Protocol};
+use crate::serve::Tunnel;
+use crate::upstream::{Piece, RequestBody, Spoken, endpoint};
+
+/// Sends the copies of a request without a body.
+pub(super) fn begin(
+    tunnel: &Arc<Tunnel>,
+    action: Option<&Action>,
+    head: &request::Parts,
+    is_bodiless: bool,
+) {
+    if is_bodiless {
+        send_all(tunnel, action, head, &[]);
+    }
+}
+
+/// Sends the copies of a request with a body, once it was read whole. One too large to be kept isn't copied.
+pub(super) fn with_body(
+    tunnel: &Arc<Tunnel>,
+    action: Option<&Action>,
+    head: &request::Parts,
+    feed: &Feed,
+) {
+    if let Some(body) = feed.whole().filter(|_| feed.has_body()) {
+        send_all(tunnel, action, head, body);
+    }
+}
+
+fn send_all(
+    tunnel: &Arc<Tunnel>,
+    action: Option<&Action>,
+    head: &request::Parts,
+    body: &[bytes::Bytes],
+) {
+    for mirror in action.iter().flat_map(|action| &action.filters.mirrors) {
+        if !mirror.share.holds(rand::rng().next_u64()) {
+            continue;
+        }
+        let Ok(permit) = tunnel.worker.mirrors.clone().try_acquire_owned() else {
+            tracing::debug!(target: "http", "too many copies under way, this one is left out");
+            continue;
+        };
+        let (tunnel, head, body) = (tunnel.clone(), head.clone(), body.to_vec());
+        let to = mirror.to.clone();
+        tokio::spawn(async move {
+            let sending = Box::pin(send(&tunnel, &to, head, body));
+            if timeout(limits::MIRROR_DEADLINE, sending).await.is_err() {
+                tracing::debug!(target: "http", to = %to.hostname, "a copy took too long");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn send(tunnel: &Tunnel, to: &Destination, head: request::Parts, body: Vec<bytes::Bytes>) {
+    let snapshot = tunnel.mesh().load();
+    let Some((service, port)) = find(&snapshot, tunnel, to) else { return };
+    let own = tunnel.worker.own_workload();
+    let Ok(to_endpoint) = endpoint(&snapshot, &service, port, &own, None, &mut rand::rng()) else {
+        return;
+    };
+    let is_two = to.protocol == Protocol::Http2 || head.version == http::Version::HTTP_2;
+    let spoken = if is_two { Spoken::Http2 } else { Spoken::Http1 };
+    let shelf = &tunnel.worker.shelf;
+    let taken = shelf.take(&to_endpoint, spoken, tunnel.worker.baggage(), tunnel.trace).await;
+    let Ok((mut exchange, _)) = taken else { return };
+    let sent_body = if body.is_empty() {
+        RequestBody::none()
+    } else {
+        let (sender, sent_body) = RequestBody::channel(None);
+        tokio::spawn(async move {
+            for data in body {
+                if sender.send(Piece::Data(data)).await.is_err() {
+                    return;
+                }
+            }
+            // Nobody there to read it: then it ends by itself.
+            let _sent = sender.send(Piece::End(None)).await;
+        });
+        sent_body
+    };
+    let Ok(response) = exchange.send(Request::from_parts(head, sent_body)).await else { return };
+    let mut body = response.into_body();
+    while let Some(Ok(_)) = exchange.frame(&mut body).await {}
+    drop(body);
+    shelf.give_back(&to_endpoint, exchange);
+}

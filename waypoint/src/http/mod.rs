@@ -1,0 +1,27 @@
+//! Requests: from the client's side of a tunnel to a backend and back.
+//!
+//! ```text
+//!  one (pingora, HTTP/1.1) ─┐                                    ┌─ answer (made here)
+//!                           ├▶ exchange: check ─▶ route ─▶ filter ┤
+//!  two (h2) ────────────────┘                                    └─ forward ─▶ attempt ─▶ reply ─▶ client
+//! ```
+//!
+//! Both engines end in one [`Downstream`], so that all that follows knows nothing of either. pingora carries HTTP/1.1.
+//! Its HTTP/2 drops the trailers of requests, so that HTTP/2 stands on h2 itself.
+
+mod answer;
+mod attempt;
+mod check;
+mod downstream;
+mod exchange;
+mod feed;
+mod forward;
+mod headers;
+mod mirror;
+mod one;
+mod reply;
+mod retry;
+mod two;
+
+pub use one::serve as serve_one;
+pub use two::serve as serve_two;

@@ -1,0 +1,102 @@
+//! HTTP/1.1 in a tunnel, by pingora.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::request;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::v1::server::HttpSession;
+use tokio::time::timeout;
+use weft_core::drain;
+
+use super::check;
+use super::downstream::Downstream;
+use super::exchange::{self, End};
+use crate::limits;
+use crate::serve::{Inner, Tunnel};
+
+/// Serves requests until the client, an error or a drain ends it.
+pub async fn serve(tunnel: Arc<Tunnel>, stream: Inner, drain: drain::Watch) {
+    let mut stream: Box<Inner> = Box::new(stream);
+    let mut early = None;
+    loop {
+        if early.is_none() && !has_request(&mut stream, &drain).await {
+            return;
+        }
+        let mut session = HttpSession::new(stream);
+        session.set_pipelining_enabled(true);
+        session.set_abort_on_close(false);
+        if let Some(early) = early.take() {
+            session.set_pipelined_prefix(early);
+        }
+        match next(&tunnel, session, &drain).await {
+            Some((kept, rest)) => (stream, early) = (kept, rest),
+            None => return,
+        }
+    }
+}
+
+/// Waits for the first byte of a request. While none is there, a drain ends the connection.
+async fn has_request(stream: &mut Inner, drain: &drain::Watch) -> bool {
+    if !stream.seen().is_empty() {
+        return true;
+    }
+    tokio::select! {
+        biased;
+        looked = timeout(limits::DOWNSTREAM_IDLE_MAX, stream.look()) => {
+            matches!(looked, Ok(Ok(true)))
+        }
+        () = drain.graceful() => false,
+    }
+}
+
+type Kept = (Box<Inner>, Option<bytes::BytesMut>);
+
+/// One request. What is left, if another may follow.
+async fn next(
+    tunnel: &Arc<Tunnel>,
+    mut session: HttpSession,
+    drain: &drain::Watch,
+) -> Option<Kept> {
+    let read = timeout(limits::REQUEST_HEAD_DEADLINE, session.read_request()).await;
+    let refusal = match read {
+        Ok(Ok(Some(_))) => check::framing(&session.get_headers_raw_bytes())
+            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+            .and_then(|()| {
+                let valid = session.validate_request();
+                valid.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+            })
+            .err(),
+        Ok(Ok(None)) => return None,
+        Ok(Err(error)) => Some((StatusCode::BAD_REQUEST, error.to_string())),
+        Err(_) => Some((StatusCode::REQUEST_TIMEOUT, "the request's head didn't come".into())),
+    };
+    if let Some((status, reason)) = refusal {
+        exchange::refuse_unread(tunnel, session, status, &reason).await;
+        return None;
+    }
+    session.set_server_keepalive(Some(limits::DOWNSTREAM_IDLE_MAX.as_secs()));
+    session.respect_keepalive();
+    if drain.is_draining() {
+        session.set_server_keepalive(None);
+    }
+    let head = request::Parts::from(session.req_header().clone());
+    let mut downstream = Downstream::One(Box::new(session));
+    let end = exchange::serve(tunnel, &mut downstream, head).await;
+    let Downstream::One(session) = downstream else { return None };
+    match end {
+        End::Whole => {
+            let kept = session.reuse().await.ok()??;
+            let (stream, rest) = kept.into_parts();
+            Some((downcast(stream)?, rest))
+        }
+        // Dropped: a client that was promised more sees that it doesn't come.
+        End::Broken | End::Upgraded => None,
+    }
+}
+
+fn downcast(stream: Stream) -> Option<Box<Inner>> {
+    let any: Box<dyn Any> = stream.into_any();
+    any.downcast().ok()
+}

@@ -1,0 +1,239 @@
+//! One HTTP exchange with an application.
+//!
+//! An HTTP/1.1 connection has no task of its own: whoever has the exchange moves its bytes, so that a request costs no
+//! switch between tasks. HTTP/2 connections are shared, and have one.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use tokio::sync::mpsc;
+
+use super::dial::Io;
+use crate::limits;
+
+/// A part of a request's body.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes.
+    Data(Bytes),
+    /// The end, with trailers if there are any. Without it the request counts as cut off.
+    End(Option<HeaderMap>),
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub struct RequestBody {
+    pieces: Option<mpsc::Receiver<Piece>>,
+    /// Bytes that are still to come, where the client declared it.
+    declared: Option<u64>,
+}
+
+impl RequestBody {
+    /// Nothing.
+    pub fn none() -> Self {
+        Self { pieces: None, declared: None }
+    }
+
+    /// What comes out of a channel; `declared` bytes altogether, if that is known.
+    pub fn channel(declared: Option<u64>) -> (mpsc::Sender<Piece>, Self) {
+        let (sender, pieces) = mpsc::channel(1);
+        (sender, Self { pieces: Some(pieces), declared })
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Truncated;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+        match ready!(pieces.poll_recv(cx)) {
+            Some(Piece::Data(data)) => {
+                let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                self.declared = self.declared.map(|left| left.saturating_sub(bytes));
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Piece::End(trailers)) => {
+                self.pieces = None;
+                Poll::Ready(trailers.map(|it| Ok(Frame::trailers(it))))
+            }
+            None => Poll::Ready(Some(Err(Truncated))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.pieces, self.declared) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(_), Some(bytes)) => SizeHint::with_exact(bytes),
+            (Some(_), None) => SizeHint::default(),
+        }
+    }
+}
+
+/// The client's request ended before its end.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the request was given up by its client")]
+pub struct Truncated;
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The application never saw the request: it can be sent again, whatever it asks for.
+    #[error("the connection ended before the request was sent")]
+    NotSent,
+    /// The application says that it didn't process the request (RFC 9113, section 8.7).
+    #[error("the application refused the stream")]
+    Refused,
+    /// The connection, which had served others before, ended without a byte of a response.
+    #[error("the connection ended before the response")]
+    ClosedWhileIdle,
+    /// Anything else.
+    #[error("{0}")]
+    Reset(hyper::Error),
+}
+
+/// A connection while it has an exchange.
+pub enum Exchange {
+    /// HTTP/1.1, this exchange's alone.
+    One(Box<One>),
+    /// HTTP/2, shared.
+    Two(Two),
+}
+
+/// HTTP/1.1.
+pub struct One {
+    sender: http1::SendRequest<RequestBody>,
+    driver: http1::Connection<TokioIo<Io>, RequestBody>,
+    has_ended: bool,
+    has_served: bool,
+}
+
+/// HTTP/2.
+pub struct Two {
+    sender: http2::SendRequest<RequestBody>,
+    _stream: Arc<()>,
+}
+
+impl One {
+    /// Begins to speak on a new stream.
+    pub(super) async fn open(io: Io) -> Result<Self, hyper::Error> {
+        let (sender, driver) = http1::Builder::new()
+            .max_headers(limits::HEADER_FIELDS_MAX)
+            .max_buf_size(limits::UPSTREAM_BUFFER_BYTES)
+            .handshake(TokioIo::new(io))
+            .await?;
+        Ok(Self { sender, driver, has_ended: false, has_served: false })
+    }
+
+    fn poll_driver(&mut self, cx: &mut Context<'_>) {
+        if !self.has_ended {
+            // Why it ended, the exchange is told.
+            self.has_ended = self.driver.poll_without_shutdown(cx).is_ready();
+        }
+    }
+
+    /// Whether another request can be sent now.
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.poll_driver(&mut Context::from_waker(Waker::noop()));
+        !self.has_ended && self.sender.is_ready()
+    }
+
+    /// The stream itself, after the application agreed to speak something else on it; and what it said already.
+    pub fn into_stream(self) -> (Io, Bytes) {
+        let parts = self.driver.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
+    }
+}
+
+impl Two {
+    /// One of several exchanges; `stream` counts it.
+    pub(super) fn new(sender: http2::SendRequest<RequestBody>, stream: Arc<()>) -> Self {
+        Self { sender, _stream: stream }
+    }
+}
+
+impl Exchange {
+    /// Sends a request and waits for the head of its response.
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendError> {
+        match self {
+            Self::One(one) => {
+                let was_used = std::mem::replace(&mut one.has_served, true);
+                let mut answer = pin!(one.sender.try_send_request(request));
+                // `answer` keeps no hold of the sender.
+                let (driver, has_ended) = (&mut one.driver, &mut one.has_ended);
+                let outcome = poll_fn(|cx| {
+                    if !*has_ended {
+                        *has_ended = driver.poll_without_shutdown(cx).is_ready();
+                    }
+                    answer.as_mut().poll(cx)
+                });
+                outcome.await.map_err(|error| SendError::of(error, was_used))
+            }
+            Self::Two(two) => {
+                two.sender.ready().await.map_err(|_| SendError::NotSent)?;
+                let sent = two.sender.try_send_request(request).await;
+                sent.map_err(|error| SendError::of(error, false))
+            }
+        }
+    }
+
+    /// The next part of the response's body.
+    pub async fn frame(
+        &mut self,
+        body: &mut Incoming,
+    ) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        poll_fn(|cx| {
+            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+                return Poll::Ready(frame);
+            }
+            match self {
+                Self::One(one) => {
+                    one.poll_driver(cx);
+                    Pin::new(&mut *body).poll_frame(cx)
+                }
+                Self::Two(_) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Whether another exchange may follow on the same stream.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Two(_))
+    }
+}
+
+impl SendError {
+    fn of(mut error: http1::TrySendError<Request<RequestBody>>, was_used: bool) -> Self {
+        if error.take_message().is_some() {
+            return Self::NotSent;
+        }
+        let error = error.into_error();
+        let reason = std::error::Error::source(&error)
+            .and_then(|source| source.downcast_ref::<h2::Error>())
+            .and_then(h2::Error::reason);
+        match reason {
+            Some(h2::Reason::REFUSED_STREAM) => Self::Refused,
+            None if was_used && error.is_incomplete_message() => Self::ClosedWhileIdle,
+            _ => Self::Reset(error),
+        }
+    }
+}
