@@ -14,3 +14,4 @@
 
 pub mod limits;
 pub mod route;
+pub mod telemetry;

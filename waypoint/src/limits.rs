@@ -1,5 +1,7 @@
 //! Every bound of the waypoint, with its derivation.
 
+use std::time::Duration;
+
 // ---- Route tables (route::decode) --------------------------------------------------------------------------------
 
 pub use weft_proto::contract::route::{
@@ -25,3 +27,16 @@ pub const RETRIES_MAX: u32 = 25;
 pub const JOINED_BYTES_STACK: usize = 1_024;
 /// Length of a decoded query parameter that is compared by a regular expression, without taking memory.
 pub const QUERY_BYTES_STACK: usize = 1_024;
+
+// ---- Telemetry -----------------------------------------------------------------------------------------------------
+
+/// Series of requests that a waypoint keeps: 1,000 services with two callers each and four outcomes a caller. A series takes
+/// about 1.6 kB (its labels' text once, three histograms), so 13 MB at the very worst. What exceeds it is counted under
+/// `unknown` parties.
+pub const REQUEST_SERIES_MAX: usize = 8192;
+/// The series are spread over this many locks. A waypoint has a few worker threads; more locks would only spread memory.
+pub const METRIC_SHARDS: usize = 8;
+/// A series without requests goes away after this time: two scrape intervals of the slowest sensible Prometheus (5 min).
+pub const REQUEST_SERIES_IDLE: Duration = Duration::from_secs(600);
+/// A full table is searched for idle series at most this often, so that a flood of new pairs stays cheap.
+pub const METRIC_EVICTION_INTERVAL: Duration = Duration::from_secs(10);
