@@ -21,4 +21,4 @@ mod tests;
 pub use query::parse_query;
 pub use router::{ChangeAccess, Hosts, Request, Response, Router};
 pub use routes::{add_dump, add_logging, add_metrics, add_quit, add_ready};
-pub use server::serve;
+pub use server::{ListenError, serve, spawn};

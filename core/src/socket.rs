@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -185,6 +186,15 @@ fn set_transparent(socket: &Socket, is_v6: bool) -> io::Result<()> {
 
 fn set_freebind(socket: &Socket, is_v6: bool) -> io::Result<()> {
     if is_v6 { socket.set_freebind_v6(true) } else { socket.set_freebind_v4(true) }
+}
+
+/// Two descriptors a connection: the soft limit of 1,024 that many systems start with is for other programs.
+pub fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, "the limit of open files can't be raised");
+    }
 }
 
 #[cfg(test)]

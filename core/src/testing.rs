@@ -230,7 +230,7 @@ pub enum Behaviour {
 
 /// An [`Authority`] in this process.
 pub struct TestAuthority {
-    ca: TestCa,
+    ca: Arc<TestCa>,
     behaviour: Mutex<Behaviour>,
     changed: Notify,
     wall: Box<dyn Fn() -> SystemTime + Send + Sync>,
@@ -242,9 +242,12 @@ pub struct TestAuthority {
 
 impl TestAuthority {
     /// Signs by `ca`, with lifetimes counted from `wall`'s time and dated back two minutes.
-    pub fn new(ca: TestCa, wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+    pub fn new(
+        ca: impl Into<Arc<TestCa>>,
+        wall: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
         Self {
-            ca,
+            ca: ca.into(),
             behaviour: Mutex::new(Behaviour::Sign),
             changed: Notify::new(),
             wall: Box::new(wall),

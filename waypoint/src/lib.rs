@@ -1,16 +1,30 @@
 //! The waypoint: the L7 proxy of services that ask for one.
 //!
 //! ```text
-//!  RouteTable (bytes) ──route::decode──▶ Table ──select──▶ RouteSet ──find──▶ Matched ──▶ Action
-//!                                                                                 │        ├ filters
-//!                                                          request + span ────────┘        └ forward, redirect, answer
+//!  serve: accept ─▶ caller ─▶ tunnel ─▶ target ─▶ sniff ─▶ http ──┬─ route (pure) ─▶ filters
+//!                                                     └──▶ tcp    ├─ answer made here
+//!                                                                 └─ upstream ─▶ endpoint's proxy ─▶ application
 //! ```
 //!
-//! So far this is the routing core alone: what is matched, chosen, rewritten and answered, free of sockets, clocks and
-//! the HTTP engine, so that every rule of it is tested as a function.
+//! `route` is what is matched, chosen, rewritten and answered: free of sockets, clocks and the HTTP engine, so that every rule
+//! of it is tested as a function. `http` carries it out.
 //!
-//! Invariants: a condition that isn't understood never holds; a filter or an outcome that isn't understood answers 500;
-//! a table that reaches the proxy is never refused for one bad rule. Looking for a rule takes no memory.
+//! Invariants: nothing is served that isn't bound to this waypoint; who calls comes from the verified certificate; a
+//! condition that isn't understood never holds; a filter or an outcome that isn't understood answers 500; a table that
+//! reaches the proxy is never refused for one bad rule. Looking for a rule takes no memory.
 
+mod app;
+mod http;
 pub mod limits;
+mod record;
+mod resources;
 pub mod route;
+mod serve;
+mod shared;
+pub mod telemetry;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+pub use app::run;

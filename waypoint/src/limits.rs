@@ -77,3 +77,19 @@ pub const MIRROR_DEADLINE: Duration = Duration::from_secs(30);
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// How long requests may go on after a request to stop.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+// ---- Telemetry -----------------------------------------------------------------------------------------------------
+
+/// Series of requests that a waypoint keeps: 1,000 services with two callers each and four outcomes a caller. A series takes
+/// about 1.6 kB (its labels' text once, three histograms), so 13 MB at the very worst. What exceeds it is counted under
+/// `unknown` parties.
+pub const REQUEST_SERIES_MAX: usize = 8192;
+/// The series are spread over this many locks. A waypoint has a few worker threads; more locks would only spread memory.
+pub const METRIC_SHARDS: usize = 8;
+/// A series without requests goes away after this time: two scrape intervals of the slowest sensible Prometheus (5 min).
+pub const REQUEST_SERIES_IDLE: Duration = Duration::from_secs(600);
+/// A full table is searched for idle series at most this often, so that a flood of new pairs stays cheap.
+pub const METRIC_EVICTION_INTERVAL: Duration = Duration::from_secs(10);
+/// Buffer of each direction of a connection that isn't HTTP, bytes.
+pub const TCP_BUFFER: usize = 16 << 10;
+/// Ports of services on which the application speaks first, that are remembered.
+pub const SERVER_FIRST_MAX: usize = 10_000;

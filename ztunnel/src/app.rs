@@ -7,7 +7,6 @@
 //!
 //! The two don't share a runtime, so that a large push or scrape takes no time from connections.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -20,7 +19,6 @@ use weft_core::certs::CertStore;
 use weft_core::config::Config;
 use weft_core::control_plane::{self, Role};
 use weft_core::mesh::{Store, StoreSettings};
-use weft_core::socket::{self, ListenSettings};
 use weft_core::telemetry::{
     Build, CertificateMetrics, CertificateStates, DnsMetrics, LogControl, ProxyMetrics, Registry,
     RuntimeMetrics, SocketMetrics, TrafficMetrics, XdsMetrics,
@@ -159,18 +157,13 @@ impl Servers<'_> {
         let (discovery, agent) = (self.discovery.clone(), self.agent.clone());
         let mut ready = Router::new(Hosts::Any, ChangeAccess::Closed);
         admin::add_ready(&mut ready, move || pending(&discovery.state(), &agent.borrow()));
-        serve(parts, "readiness server", config.ready, ready)?;
+        admin::spawn(parts, "readiness server", config.ready, ready)?;
 
         let mut metrics = Router::new(Hosts::Any, ChangeAccess::Closed);
         admin::add_metrics(&mut metrics, &self.registry);
-        serve(parts, "metrics server", config.metrics, metrics)?;
+        admin::spawn(parts, "metrics server", config.metrics, metrics)?;
 
-        let access = match (&config.token_file, config.open) {
-            (_, true) => ChangeAccess::Open,
-            (Some(file), false) => ChangeAccess::TokenFile(file.clone()),
-            (None, false) => ChangeAccess::Closed,
-        };
-        let mut router = Router::new(Hosts::Loopback, access);
+        let mut router = Router::new(Hosts::Loopback, ChangeAccess::of(config));
         let (shared, pods) = (self.shared.clone(), self.pods.clone());
         admin::add_dump(&mut router, move || dump::dump(&shared, &pods));
         admin::add_logging(&mut router, &self.log);
@@ -180,29 +173,8 @@ impl Servers<'_> {
             // A full queue means that somebody asked already.
             let _ = quit.try_send(());
         });
-        serve(parts, "admin server", config.address, router)
+        Ok(admin::spawn(parts, "admin server", config.address, router)?)
     }
-}
-
-fn serve(
-    parts: &mut JoinSet<&'static str>,
-    name: &'static str,
-    address: SocketAddr,
-    router: Router,
-) -> anyhow::Result<()> {
-    let settings = ListenSettings { is_dual_stack: true, ..ListenSettings::default() };
-    // A kernel without IPv6 has the IPv4 wildcard.
-    let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-    let listener = match socket::listen(address, &settings) {
-        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => socket::listen(v4, &settings),
-        listening => listening,
-    };
-    let listener = listener.with_context(|| format!("{name}: listening on {address}"))?;
-    parts.spawn(async move {
-        admin::serve(listener, Arc::new(router), std::future::pending()).await;
-        name
-    });
-    Ok(())
 }
 
 /// What readiness waits for. A pod that can't be served is not among it: one broken pod must not hold up a node.

@@ -1,27 +1,6 @@
 //! A workload in the words of headers and metrics.
 
-use weft_core::hbone::{Baggage, WorkloadKind, WorkloadName};
-use weft_core::mesh::{Service, Snapshot, Workload, WorkloadType};
-
-/// What `baggage` says of a workload.
-pub(crate) fn baggage(workload: &Workload) -> Baggage {
-    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let kind = match workload.workload_type {
-        WorkloadType::Deployment => WorkloadKind::Deployment,
-        WorkloadType::CronJob => WorkloadKind::CronJob,
-        WorkloadType::Job => WorkloadKind::Job,
-        WorkloadType::Pod | WorkloadType::Unknown => WorkloadKind::Pod,
-    };
-    Baggage {
-        cluster: text(&workload.cluster_id),
-        namespace: text(&workload.namespace),
-        workload: text(&workload.workload_name).map(|name| WorkloadName { kind, name }),
-        canonical_name: text(&workload.canonical_name),
-        canonical_revision: text(&workload.canonical_revision),
-        region: text(&workload.locality.region),
-        zone: text(&workload.locality.zone),
-    }
-}
+use weft_core::mesh::{Service, Snapshot, Workload};
 
 /// The service of its own by which a workload was reached: the one that the caller names, if it is really the
 /// workload's; else its only one.

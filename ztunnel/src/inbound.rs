@@ -7,7 +7,7 @@ use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use weft_core::hbone::{self, Authority, IncomingTunnel, ServerSettings, TunnelRequest};
-use weft_core::mesh::{AppTunnelProtocol, Endpoint, Snapshot, Workload, prefer_service};
+use weft_core::mesh::{self, AppTunnelProtocol, Endpoint, Snapshot, Workload, prefer_service};
 use weft_core::policy::Connection;
 use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
 use weft_core::x509::PeerCertificate;
@@ -18,7 +18,7 @@ use crate::connections::{Carrier, OpenConnection, Tracked};
 use crate::describe;
 use crate::error::ConnectionError;
 use crate::pod::Pod;
-use crate::record::{self, Record};
+use crate::record::Record;
 use crate::relaying::{self, Joined, Keep, Ready};
 use crate::resolve::is_own_port;
 use crate::shared::Shared;
@@ -121,7 +121,7 @@ impl Inbound<'_> {
                 return Err(error);
             }
         };
-        let baggage = describe::baggage(&workload);
+        let baggage = mesh::baggage(&workload);
         let says_baggage = self.shared.config.hbone.response_baggage;
         let tunnel = incoming.accept(says_baggage.then_some(&baggage))?;
         let (downstream, upstream) = (tunnel.into(), upstream.into());
@@ -141,7 +141,7 @@ impl Inbound<'_> {
         record.source.workload = self.source_workload(&snapshot, &workload);
         let named = request.forwarded.as_ref().and_then(|forwarded| forwarded.host.as_ref());
         let service = describe::own_service(&snapshot, &workload, named.map(|it| it.as_str()));
-        record.service = service.map(record::service_labels);
+        record.service = service.map(mesh::service_labels);
         let tracked = self.pod.connections.track(
             OpenConnection {
                 direction: Direction::Inbound,

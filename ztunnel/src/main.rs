@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use weft_core::config::{Config, ProcessEnv};
 use weft_core::telemetry::{self, LogSettings};
 
@@ -67,7 +66,7 @@ fn serve() -> anyhow::Result<()> {
     let config = Config::from_env(&ProcessEnv::read())?;
     let settings = LogSettings { levels: config.log.levels.clone(), format: config.log.format };
     let (log, _guard) = telemetry::init(&settings).context("RUST_LOG")?;
-    raise_descriptor_limit();
+    weft_core::socket::raise_descriptor_limit();
     let workers = tokio::runtime::Builder::new_multi_thread()
         .thread_name("worker")
         .worker_threads(config.worker_threads)
@@ -81,13 +80,4 @@ fn serve() -> anyhow::Result<()> {
     let outcome = control.block_on(weft_ztunnel::run(config, workers.handle().clone(), log));
     workers.shutdown_timeout(std::time::Duration::from_secs(1));
     outcome
-}
-
-/// Two descriptors a connection: the soft limit of 1,024 that many systems start with is for other programs.
-fn raise_descriptor_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!(%error, "the limit of open files can't be raised");
-    }
 }

@@ -7,13 +7,12 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use weft_core::drain;
 use weft_core::hbone::{Authority, Forwarded, OpenedTunnel, PoolKey, TraceParent, TunnelRequest};
-use weft_core::mesh::Target;
+use weft_core::mesh::{self, Target};
 use weft_core::telemetry::{Direction, Reporter, Security};
 use weft_core::x509::PeerCertificate;
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection, Tracked};
-use crate::describe;
 use crate::double;
 use crate::error::ConnectionError;
 use crate::local;
@@ -87,7 +86,7 @@ impl Outbound<'_> {
         record: &mut Record,
     ) -> Result<Joined, ConnectionError> {
         let route = route(self.shared, self.pod, record, self.destination).await?;
-        record.service = route.service.as_deref().map(record::service_labels);
+        record.service = route.service.as_deref().map(mesh::service_labels);
         record.destination.workload = route.destination.clone();
         let (upstream, carrier) = match route.path {
             Path::Local { target } => {
@@ -143,7 +142,7 @@ impl Outbound<'_> {
         let own = record.source.workload.as_deref();
         TunnelRequest {
             authority,
-            baggage: own.map(describe::baggage).unwrap_or_default(),
+            baggage: own.map(mesh::baggage).unwrap_or_default(),
             forwarded: Some(Forwarded::new(self.from, service)),
             traceparent: TraceParent::random(),
             forwarded_network: None,

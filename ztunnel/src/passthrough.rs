@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use weft_core::drain;
+use weft_core::{drain, mesh};
 use weft_core::policy::Connection;
 use weft_core::telemetry::{Direction, Reporter};
 
@@ -73,7 +73,7 @@ async fn admit(
     let (snapshot, workload) = authorise::own_workload(&shared.mesh, pod).await?;
     record.destination.workload = Some(workload.clone());
     record.source.workload = snapshot.workload_at(&workload.network, from.ip()).cloned();
-    record.service = describe::own_service(&snapshot, &workload, None).map(record::service_labels);
+    record.service = describe::own_service(&snapshot, &workload, None).map(mesh::service_labels);
     let connection =
         Connection { source_identity: None, source_ip: from.ip(), destination: target };
     authorise::authorise(&shared.mesh, pod, &connection).await?;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use weft_core::identity::SpiffeId;
-use weft_core::mesh::{Service, Workload};
+use weft_core::mesh::{self, Workload};
 use weft_core::relay::Counters;
 use weft_core::socket;
 use weft_core::telemetry::{
-    AccessLog, ConnectionMetrics, Direction, EarlyFailure, Endpoint, Party, Reporter, Security,
+    AccessLog, ConnectionMetrics, Direction, EarlyFailure, Endpoint, Reporter, Security,
     ServiceLabels, SharedParty, TrafficLabels, TrafficMetrics,
 };
 
@@ -25,6 +25,12 @@ pub(crate) struct End {
     pub workload: Option<Arc<Workload>>,
     /// Who it proved to be.
     pub identity: Option<SpiffeId>,
+}
+
+impl End {
+    fn party(&self) -> SharedParty {
+        mesh::party(self.workload.as_deref(), self.identity.as_ref())
+    }
 }
 
 /// A connection's record: opened once what it is is known, closed with how it ended.
@@ -88,7 +94,7 @@ impl Record {
             Direction::Inbound => Reporter::Destination,
             Direction::Outbound => Reporter::Source,
         };
-        TrafficLabels::new(reporter, party(&self.source), party(&self.destination))
+        TrafficLabels::new(reporter, self.source.party(), self.destination.party())
             .service(self.service.clone())
             .security(self.security)
     }
@@ -115,16 +121,6 @@ pub(crate) fn original_destination(
     destination.map_err(|error| early.log(&ConnectionError::OriginalDestination(error))).ok()
 }
 
-/// The labels of a service.
-pub(crate) fn service_labels(service: &Service) -> Arc<ServiceLabels> {
-    let make = || ServiceLabels {
-        host: service.hostname.clone(),
-        namespace: service.namespace.clone(),
-        name: service.name.clone(),
-    };
-    service.labels.get_or_init(|| Arc::new(make())).clone()
-}
-
 fn endpoint(end: &End) -> Endpoint<'_> {
     let workload = end.workload.as_deref();
     Endpoint {
@@ -134,32 +130,4 @@ fn endpoint(end: &End) -> Endpoint<'_> {
         identity: end.identity.as_ref().map(SpiffeId::as_str),
         cluster: workload.map(|it| &*it.cluster_id),
     }
-}
-
-/// The labels of one end. Only what the mesh's own configuration says gets in, apart from the verified identity.
-fn party(end: &End) -> SharedParty {
-    let principal = end.identity.as_ref().map_or("", |identity| identity.as_str());
-    match &end.workload {
-        Some(workload) if end.identity.as_ref() == Some(&workload.identity) => {
-            workload.labels.get_or_init(|| labels_of(workload, principal)).clone()
-        }
-        Some(workload) => labels_of(workload, principal),
-        None => Party { principal: principal.into(), ..Party::default() }.share(),
-    }
-}
-
-fn labels_of(workload: &Workload, principal: &str) -> SharedParty {
-    Party {
-        workload: workload.workload_name.clone(),
-        canonical_service: workload.canonical_name.clone(),
-        canonical_revision: workload.canonical_revision.clone(),
-        namespace: workload.namespace.clone(),
-        principal: principal.into(),
-        app: workload.canonical_name.clone(),
-        version: workload.canonical_revision.clone(),
-        cluster: workload.cluster_id.clone(),
-        region: workload.locality.region.clone(),
-        zone: workload.locality.zone.clone(),
-    }
-    .share()
 }

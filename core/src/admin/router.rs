@@ -1,5 +1,6 @@
 //! Which closure answers which path, and who may call it.
 
+use crate::config::AdminConfig;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -112,6 +113,17 @@ pub enum ChangeAccess {
     TokenFile(PathBuf),
     /// Anybody, as the incumbent has it.
     Open,
+}
+
+impl ChangeAccess {
+    /// As the operator chose.
+    pub fn of(config: &AdminConfig) -> Self {
+        match (&config.token_file, config.open) {
+            (_, true) => Self::Open,
+            (Some(file), false) => Self::TokenFile(file.clone()),
+            (None, false) => Self::Closed,
+        }
+    }
 }
 
 /// The routes of a server.

@@ -1,6 +1,8 @@
 //! HTTP/1.1 for a [`Router`], with a bound on everything that a client can make it hold.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -14,11 +16,44 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::router::{Request, Response, Router};
 use crate::serve::{AcceptSettings, accept_loop};
+use crate::socket::{self, ListenSettings};
 use crate::{drain, limits};
+
+/// Why a server doesn't listen.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: listening on {address}: {error}")]
+pub struct ListenError {
+    name: &'static str,
+    address: SocketAddr,
+    error: io::Error,
+}
+
+/// Listens at `address` and answers there, as one of `parts`.
+pub fn spawn(
+    parts: &mut JoinSet<&'static str>,
+    name: &'static str,
+    address: SocketAddr,
+    router: Router,
+) -> Result<(), ListenError> {
+    let settings = ListenSettings { is_dual_stack: true, ..ListenSettings::default() };
+    // A kernel without IPv6 has the IPv4 wildcard.
+    let v4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    let listener = match socket::listen(address, &settings) {
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => socket::listen(v4, &settings),
+        listening => listening,
+    };
+    let listener = listener.map_err(|error| ListenError { name, address, error })?;
+    parts.spawn(async move {
+        serve(listener, Arc::new(router), std::future::pending()).await;
+        name
+    });
+    Ok(())
+}
 
 /// Answers requests on `listener` until `shutdown` ends; then idle connections close and requests under way get
 /// [`limits::ADMIN_CONNECTION_GRACE`].

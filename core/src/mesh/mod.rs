@@ -11,6 +11,7 @@
 //! all that they have in common. No lookup allocates.
 
 mod balance;
+mod describe;
 mod edit;
 mod endpoints;
 mod feed;
@@ -36,6 +37,7 @@ mod convergence_tests;
 mod tests;
 
 pub use balance::{BalanceError, Choice, Target, load_balance, target_address};
+pub use describe::{baggage, party, service_labels};
 pub use endpoints::{Endpoint, Endpoints};
 pub use gateway::{GatewayAddress, GatewayDestination};
 pub use memo::Memo;

@@ -94,6 +94,8 @@ pub enum Reporter {
     Source,
     /// The server's proxy.
     Destination,
+    /// The L7 proxy between the two.
+    Waypoint,
 }
 
 impl Reporter {
@@ -102,6 +104,7 @@ impl Reporter {
         match self {
             Self::Source => "source",
             Self::Destination => "destination",
+            Self::Waypoint => "waypoint",
         }
     }
 }
@@ -148,6 +151,8 @@ pub enum ResponseFlag {
     IdentityError,
     /// The peer's certificate is revoked.
     CertRevoked,
+    /// One of Envoy's own flags, of a waypoint.
+    Envoy(&'static str),
 }
 
 impl ResponseFlag {
@@ -162,6 +167,7 @@ impl ResponseFlag {
             Self::NetworkPolicy => "NETWORK_POLICY",
             Self::IdentityError => "IDENTITY_ERROR",
             Self::CertRevoked => "CERT_REVOKED",
+            Self::Envoy(flag) => flag,
         }
     }
 }
@@ -219,11 +225,28 @@ impl TrafficLabels {
     }
 }
 
-impl EncodeLabelSet for TrafficLabels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        let (source, destination) = (self.source.party(), self.destination.party());
+/// Between whom something happened: the labels that metrics of connections and of requests share.
+#[derive(Debug, Clone, Copy)]
+pub struct Edge<'a> {
+    /// Which side reports.
+    pub reporter: Reporter,
+    /// The client.
+    pub source: &'a Party,
+    /// The server.
+    pub destination: &'a Party,
+    /// The service addressed, if any.
+    pub service: Option<&'a ServiceLabels>,
+}
+
+impl Edge<'_> {
+    /// Hands each label to `write`, in Istio's order: those before the protocol.
+    pub fn parties<E>(
+        &self,
+        write: &mut dyn FnMut(&'static str, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Self { source, destination, .. } = self;
         let no_service = ServiceLabels::default();
-        let service = self.service.as_deref().unwrap_or(&no_service);
+        let service = self.service.unwrap_or(&no_service);
         for (key, value) in [
             ("reporter", self.reporter.as_str()),
             ("source_workload", &source.workload),
@@ -245,28 +268,50 @@ impl EncodeLabelSet for TrafficLabels {
             ("destination_app", &destination.app),
             ("destination_version", &destination.version),
             ("destination_cluster", &destination.cluster),
-            ("request_protocol", "tcp"),
-            ("response_flags", self.flag.as_str()),
-            ("connection_security_policy", self.security.as_str()),
         ] {
-            label(encoder, key, value)?;
+            write(key, value)?;
         }
+        Ok(())
+    }
+
+    /// Hands each label of place to `write`; what isn't known is left out.
+    pub fn places<E>(
+        &self,
+        write: &mut dyn FnMut(&'static str, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
         for (key, value) in [
-            ("source_region", &source.region),
-            ("source_zone", &source.zone),
-            ("destination_region", &destination.region),
-            ("destination_zone", &destination.zone),
+            ("source_region", &self.source.region),
+            ("source_zone", &self.source.zone),
+            ("destination_region", &self.destination.region),
+            ("destination_zone", &self.destination.zone),
         ] {
             if !value.is_empty() {
-                label(encoder, key, value)?;
+                write(key, value)?;
             }
         }
         Ok(())
     }
 }
 
+impl EncodeLabelSet for TrafficLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let edge = Edge {
+            reporter: self.reporter,
+            source: self.source.party(),
+            destination: self.destination.party(),
+            service: self.service.as_deref(),
+        };
+        let mut write = |key: &'static str, value: &str| label(encoder, key, value);
+        edge.parties(&mut write)?;
+        write("request_protocol", "tcp")?;
+        write("response_flags", self.flag.as_str())?;
+        write("connection_security_policy", self.security.as_str())?;
+        edge.places(&mut write)
+    }
+}
+
 /// Writes one label; an empty value as `unknown`.
-pub(super) fn label(encoder: &mut LabelSetEncoder<'_>, key: &str, value: &str) -> fmt::Result {
+pub fn label(encoder: &mut LabelSetEncoder<'_>, key: &str, value: &str) -> fmt::Result {
     let mut label = encoder.encode_label();
     let mut key_encoder = label.encode_label_key()?;
     key_encoder.write_str(key)?;

@@ -12,9 +12,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::limits;
 
-/// Where lines are handed in.
+/// Where lines are handed in. Those of one process share its standard output.
 #[derive(Debug, Clone)]
-pub(super) struct Lines(Arc<Queue>);
+pub struct LogLines(Arc<Queue>);
 
 /// Writes out what is left when dropped, for a bounded time.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ struct State {
 }
 
 /// Starts the thread that writes to `sink`.
-pub(super) fn spawn(sink: impl Write + Send + 'static) -> std::io::Result<(Lines, LogGuard)> {
+pub(super) fn spawn(sink: impl Write + Send + 'static) -> std::io::Result<(LogLines, LogGuard)> {
     let queue = Arc::new(Queue {
         state: Mutex::default(),
         changed: Condvar::new(),
@@ -46,12 +46,17 @@ pub(super) fn spawn(sink: impl Write + Send + 'static) -> std::io::Result<(Lines
     });
     let writer = Arc::clone(&queue);
     thread::Builder::new().name("log".into()).spawn(move || write_out(&writer, sink))?;
-    Ok((Lines(Arc::clone(&queue)), LogGuard(queue)))
+    Ok((LogLines(Arc::clone(&queue)), LogGuard(queue)))
 }
 
-impl Lines {
-    /// Hands in one line that ends with a newline.
-    pub(super) fn push(&self, line: &str) {
+impl LogLines {
+    /// Starts a thread that writes to `sink` alone, for what isn't the process's own log.
+    pub fn start(sink: impl Write + Send + 'static) -> std::io::Result<(Self, LogGuard)> {
+        spawn(sink)
+    }
+
+    /// Hands in one line that ends with a newline. It never waits: what doesn't fit is dropped and counted.
+    pub fn push(&self, line: &str) {
         let mut state = self.0.state.lock();
         if state.lines.len().saturating_add(line.len()) > limits::LOG_QUEUE_BYTES_MAX {
             drop(state);
@@ -69,8 +74,8 @@ impl Lines {
         }
     }
 
-    /// Lines that didn't fit.
-    pub(super) fn dropped(&self) -> u64 {
+    /// LogLines that didn't fit.
+    pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
 }

@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, reload};
 
 pub use super::log_writer::LogGuard;
-use super::log_writer::{self, Lines};
+use super::log_writer::{self, LogLines};
 use super::registry::Registry;
 use super::{log_format, timestamp};
 use crate::{clock, limits};
@@ -155,7 +155,7 @@ struct Control {
     start: Levels,
     current: Mutex<Levels>,
     handle: FilterHandle,
-    lines: Lines,
+    lines: LogLines,
 }
 
 impl LogControl {
@@ -183,9 +183,14 @@ impl LogControl {
         Ok(())
     }
 
-    /// Lines that were dropped because standard output was slow.
+    /// LogLines that were dropped because standard output was slow.
     pub fn dropped(&self) -> u64 {
         self.0.lines.dropped()
+    }
+
+    /// Where lines of a format of their own are handed in, such as a waypoint's access log.
+    pub fn lines(&self) -> LogLines {
+        self.0.lines.clone()
     }
 
     /// Adds the count of dropped lines to `registry`.
@@ -195,7 +200,7 @@ impl LogControl {
 }
 
 #[derive(Debug)]
-struct Dropped(Lines);
+struct Dropped(LogLines);
 
 impl Collector for Dropped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -207,7 +212,7 @@ impl Collector for Dropped {
 }
 
 struct LineLayer {
-    lines: Lines,
+    lines: LogLines,
     format: LogFormat,
 }
 

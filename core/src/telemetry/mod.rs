@@ -31,10 +31,11 @@ pub use components::{
 };
 pub use dns::{DnsClientMetrics, DnsMetrics, DnsProtocol, QueryType};
 pub use labels::{
-    Party, Reporter, ResponseFlag, Security, ServiceLabels, SharedParty, TrafficLabels,
+    Edge, Party, Reporter, ResponseFlag, Security, ServiceLabels, SharedParty, TrafficLabels, label,
 };
+pub use log_writer::LogLines;
 pub use logging::{LogControl, LogError, LogFormat, LogGuard, LogSettings, init};
 pub use process::RuntimeMetrics;
 pub use registry::{Build, Exposition, Registry};
-pub use timestamp::rfc3339;
+pub use timestamp::{Civil, rfc3339};
 pub use traffic::{ByteTotals, ConnectionMetrics, TrafficMetrics};

@@ -10,17 +10,38 @@ pub fn rfc3339(time: SystemTime) -> String {
     text
 }
 
+/// A time of the Gregorian calendar, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the parts of a date")]
+pub struct Civil {
+    pub year: u64,
+    pub month: u64,
+    pub day: u64,
+    pub hour: u64,
+    pub minute: u64,
+    pub second: u64,
+    pub nanosecond: u32,
+}
+
+impl Civil {
+    /// Of `time`; times before 1970 read as 1970.
+    pub fn of(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (days, second_of_day) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+        let (year, month, day) = civil(days);
+        let (hour, minute) = (second_of_day / 3600, second_of_day / 60 % 60);
+        let (second, nanosecond) = (second_of_day % 60, since.subsec_nanos());
+        Self { year, month, day, hour, minute, second, nanosecond }
+    }
+}
+
 /// Appends `time` to `out`.
 pub(super) fn write(out: &mut String, time: SystemTime) {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (days, second_of_day) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) =
-        (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
+    let Civil { year, month, day, hour, minute, second, nanosecond } = Civil::of(time);
     // Writing to a String can't fail.
     let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
-    if since.subsec_micros() > 0 {
-        let _ = write!(out, ".{:06}", since.subsec_micros());
+    if nanosecond >= 1000 {
+        let _ = write!(out, ".{:06}", nanosecond / 1000);
     }
     out.push('Z');
 }

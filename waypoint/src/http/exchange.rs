@@ -12,10 +12,11 @@ use super::downstream::{Downstream, Gone};
 use super::forward::{self, Plan};
 use super::headers;
 use crate::limits;
-use crate::record::{Flag, Record};
+use crate::record::Record;
 use crate::resources::ServiceRules;
 use crate::route::{HttpRoutes, Matched, Outcome, Preflight, Request, Source};
 use crate::serve::{Target, Tunnel};
+use crate::telemetry::ResponseFlags;
 
 /// How an exchange ended for its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,7 @@ pub(super) async fn serve(
     let mut record = Record::new(tunnel, &head);
     let outcome = handle(tunnel, downstream, head, &mut record).await;
     let end = outcome.unwrap_or_else(|gone| {
-        record.flag(Flag::DownstreamClosed, "downstream_remote_disconnect");
+        record.flag(ResponseFlags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect");
         tracing::debug!(target: "http", service = %tunnel.target.name(), error = %gone, "client gone");
         End::Broken
     });
@@ -133,20 +134,19 @@ async fn handle(
     let seen = match check(&head) {
         Ok(seen) => seen,
         Err((status, why)) => {
-            record.flag(Flag::DownstreamProtocol, why);
+            record.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, why);
             let answer = Answer::text(status, why).for_client(headers::is_grpc(&head.headers));
             return answer_with(downstream, answer, &head.method, record).await;
         }
     };
-    record.seen(&seen.path, &seen.query, &seen.authority, seen.is_grpc);
+    record.seen(&seen.path, &seen.authority);
     let rules = tunnel.rules();
     match decide(tunnel, &rules, &seen, &head) {
         Decision::Answer(answer, flag) => {
             if let Some((flag, details)) = flag {
                 record.flag(flag, details);
             }
-            let answer = answer.for_client(seen.is_grpc);
-            answer_with(downstream, *answer, &head.method, record).await
+            answer_with(downstream, answer.for_client(seen.is_grpc), &head.method, record).await
         }
         Decision::Forward(plan) => {
             record.route(plan.action.map(|action| &action.origin));
@@ -166,7 +166,7 @@ fn check(head: &request::Parts) -> Result<Seen, (StatusCode, &'static str)> {
 }
 
 enum Decision<'a> {
-    Answer(Box<Answer>, Option<(Flag, &'static str)>),
+    Answer(Box<Answer>, Option<(ResponseFlags, &'static str)>),
     Forward(Plan<'a>),
 }
 
@@ -183,7 +183,7 @@ fn decide<'a>(
         Target::Service { port, .. } => {
             if rules.is_unusable() {
                 let broken = Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "unusable routes");
-                return answer(broken, Some((Flag::NoRoute, "route_table_unusable")));
+                return answer(broken, Some((ResponseFlags::NO_ROUTE_FOUND, "route_table_unusable")));
             }
             let set = rules.table().and_then(|table| {
                 table.select(*port, Some(tunnel.caller.identity.namespace()))
@@ -198,7 +198,7 @@ fn decide<'a>(
             true => Answer::grpc(12, "no route"),
             false => Answer::empty(StatusCode::NOT_FOUND),
         };
-        return answer(none, Some((Flag::NoRoute, "route_not_found")));
+        return answer(none, Some((ResponseFlags::NO_ROUTE_FOUND, "route_not_found")));
     };
     act(&matched, &request, seen)
 }
@@ -223,7 +223,7 @@ fn act<'a>(matched: &Matched<'a>, request: &Request<'_>, seen: &Seen) -> Decisio
                 Ok(location) => {
                     moved.head.headers.insert(http::header::LOCATION, location);
                     action.filters.response_headers.apply(&mut moved.head.headers);
-                    answer(moved, Some((Flag::None, "direct_response")))
+                    answer(moved, Some((ResponseFlags::NONE, "direct_response")))
                 }
                 Err(_) => answer(Answer::empty(StatusCode::INTERNAL_SERVER_ERROR), None),
             }
@@ -234,11 +234,11 @@ fn act<'a>(matched: &Matched<'a>, request: &Request<'_>, seen: &Seen) -> Decisio
             let kind = direct.content_type.clone();
             fixed.head.headers.insert(http::header::CONTENT_TYPE, kind);
             action.filters.response_headers.apply(&mut fixed.head.headers);
-            answer(fixed, Some((Flag::None, "direct_response")))
+            answer(fixed, Some((ResponseFlags::NONE, "direct_response")))
         }
         Outcome::Broken => {
             let broken = Answer::empty(StatusCode::INTERNAL_SERVER_ERROR).for_client(seen.is_grpc);
-            answer(broken, Some((Flag::NoRoute, "route_not_understood")))
+            answer(broken, Some((ResponseFlags::NO_ROUTE_FOUND, "route_not_understood")))
         }
     }
 }

@@ -106,7 +106,7 @@ impl Feed {
             self.invites = false;
         }
         let piece = downstream.read().await?;
-        self.keep(&piece, pipe);
+        self.keep(&piece, &mut pipe.at);
         let is_end = matches!(piece, Piece::End(_));
         permit.send(piece);
         if is_end {
@@ -119,7 +119,7 @@ impl Feed {
         !self.has_body || self.end.is_some()
     }
 
-    fn keep(&mut self, piece: &Piece, pipe: &mut Pipe) {
+    fn keep(&mut self, piece: &Piece, at: &mut usize) {
         match piece {
             Piece::Data(data) => {
                 self.read += u64::try_from(data.len()).unwrap_or(u64::MAX);
@@ -127,10 +127,14 @@ impl Feed {
                 if self.is_too_large || self.kept_bytes > limits::REPLAY_BYTES_MAX {
                     self.is_too_large = true;
                     self.kept.clear();
-                    pipe.at = 0;
+                    *at = 0;
                 } else {
                     self.kept.push(data.clone());
-                    pipe.at += 1;
+                    *at += 1;
+                }
+                // An HTTP/1.1 application that has its declared length asks for no more, the end included.
+                if self.declared == Some(self.read) && self.end.is_none() {
+                    self.end = Some(None);
                 }
             }
             Piece::End(trailers) => self.end = Some(trailers.clone()),

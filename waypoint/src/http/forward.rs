@@ -20,9 +20,10 @@ use super::mirror;
 use super::reply::{self, Asked, Broken};
 use super::retry;
 use crate::limits;
-use crate::record::{Flag, Record};
+use crate::record::Record;
 use crate::route::{self, Abort, Action, Backend, Destination, Forward, Span};
 use crate::serve::{Target, Tunnel};
+use crate::telemetry::ResponseFlags;
 use crate::upstream::{Endpoint, EndpointError, Spoken, endpoint};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -75,7 +76,8 @@ pub(super) async fn forward(
         return answer_with(downstream, answer, &head.method, record).await;
     }
     let upgrade = headers::upgrade(&head.headers).filter(|_| head.version == Version::HTTP_11);
-    let backed = match choose(tunnel, &head, plan, upgrade.is_some(), &mut rand::rng()) {
+    let chosen = choose(tunnel, &head, plan, upgrade.is_some(), &mut rand::rng());
+    let backed = match chosen {
         Ok(backed) => backed,
         Err((status, flag, details)) => {
             record.flag(flag, details);
@@ -87,7 +89,7 @@ pub(super) async fn forward(
     let mut feed = Feed::new(downstream, declared, expects_invitation(&head));
     let origin = head.headers.get(http::header::ORIGIN).cloned();
     let (method, version) = (head.method.clone(), head.version);
-    let sent_head = request_head(tunnel, head, seen, plan, backed.backend, upgrade.as_ref());
+    let sent_head = request_head(head, seen, plan, backed.backend, upgrade.as_ref());
     mirror::begin(tunnel, plan.action, &sent_head, downstream.is_body_done());
 
     let timeouts = plan.forward.map(|it| it.timeouts).unwrap_or_default();
@@ -116,11 +118,11 @@ pub(super) async fn forward(
         Some(Broken::Gone(gone)) => Err(gone),
         Some(Broken::Upstream(why)) => {
             tracing::debug!(target: "http", service = %tunnel.target.name(), why, "response cut");
-            record.flag(Flag::UpstreamReset, "upstream_reset_after_response_started");
+            record.flag(ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, "upstream_reset_after_response_started");
             Ok(End::Broken)
         }
         Some(Broken::Late) => {
-            record.flag(Flag::UpstreamTimeout, "response_timeout");
+            record.flag(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout");
             Ok(End::Broken)
         }
     }
@@ -137,7 +139,7 @@ async fn inject(
     if let Some((share, wait)) = fault.delay
         && share.holds(rand::rng().next_u64())
     {
-        record.flag(Flag::DelayInjected, "fault_filter_delay");
+        record.flag(ResponseFlags::DELAY_INJECTED, "fault_filter_delay");
         if downstream.is_body_done() {
             tokio::select! {
                 () = sleep(wait) => {}
@@ -151,7 +153,7 @@ async fn inject(
     else {
         return Ok(None);
     };
-    record.flag(Flag::FaultInjected, "fault_filter_abort");
+    record.flag(ResponseFlags::FAULT_INJECTED, "fault_filter_abort");
     Ok(Some(match abort {
         Abort::Http(status) => Answer::text(status, "fault filter abort"),
         Abort::Grpc(status) => Answer::grpc(status, "fault filter abort"),
@@ -164,7 +166,7 @@ fn choose<'a>(
     plan: &Plan<'a>,
     is_upgrade: bool,
     rng: &mut impl Rng,
-) -> Result<Backed<'a>, (StatusCode, Flag, &'static str)> {
+) -> Result<Backed<'a>, (StatusCode, ResponseFlags, &'static str)> {
     let follow = |declared: AppProtocol| match declared {
         _ if is_upgrade => Spoken::Http1,
         AppProtocol::Http2 | AppProtocol::Grpc => Spoken::Http2,
@@ -185,18 +187,18 @@ fn choose<'a>(
                 let workload = snapshot.workload(&workload.uid).unwrap_or(workload).clone();
                 let to = Endpoint::of(workload, address.port(), families, asked);
                 let to = to.map_err(|_| {
-                    (StatusCode::SERVICE_UNAVAILABLE, Flag::NoHealthyUpstream, "no_healthy_upstream")
+                    (StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream")
                 })?;
                 (Place::One(to), AppProtocol::Unknown)
             }
         };
         return Ok(Backed { backend: None, place, spoken: follow(declared) });
     };
-    let invalid = (StatusCode::INTERNAL_SERVER_ERROR, Flag::None, "direct_response");
+    let invalid = (StatusCode::INTERNAL_SERVER_ERROR, ResponseFlags::NONE, "direct_response");
     let backend = forward.backends.choose(rng.next_u64()).ok_or(invalid)?;
     let route::Target::To(destination) = &backend.target else { return Err(invalid) };
     let (service, port) = find(&snapshot, tunnel, destination)
-        .ok_or((StatusCode::SERVICE_UNAVAILABLE, Flag::NoCluster, "cluster_not_found"))?;
+        .ok_or((StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NO_CLUSTER, "cluster_not_found"))?;
     let declared = service.port(port).map_or(AppProtocol::Unknown, |port| port.app_protocol);
     let spoken = match destination.protocol {
         _ if is_upgrade => Spoken::Http1,
@@ -225,7 +227,7 @@ impl Place {
             Self::One(to) => Ok(to.clone()),
             Self::Service { snapshot, service, port } => {
                 let own = tunnel.worker.own_workload();
-                endpoint(snapshot, service, *port, &own, None, &mut rand::rng())
+                endpoint(snapshot, service, *port, own.as_deref(), None, &mut rand::rng())
             }
         }
     }
@@ -233,7 +235,6 @@ impl Place {
 
 /// The head as the application gets it.
 fn request_head(
-    tunnel: &Tunnel,
     mut head: request::Parts,
     seen: &Seen,
     plan: &Plan<'_>,
@@ -266,7 +267,6 @@ fn request_head(
         backend.request_headers.apply(&mut head.headers);
         authority = backend.authority.clone().or(authority);
     }
-    tunnel.trace_into(&mut head.headers);
     let text = match seen.query.is_empty() {
         true => path,
         false => format!("{path}?{}", seen.query),
@@ -400,23 +400,23 @@ async fn fail(
         Failed::NoEndpoint(error) => {
             tracing::debug!(target: "http", %error, "no endpoint");
             let text = "no healthy upstream";
-            (StatusCode::SERVICE_UNAVAILABLE, Flag::NoHealthyUpstream, "no_healthy_upstream", text)
+            (StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::NO_HEALTHY_UPSTREAM, "no_healthy_upstream", text)
         }
         Failed::Late | Failed::Attempt(Failure::Timeout) => {
             let text = "upstream request timeout";
-            (StatusCode::GATEWAY_TIMEOUT, Flag::UpstreamTimeout, "response_timeout", text)
+            (StatusCode::GATEWAY_TIMEOUT, ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout", text)
         }
         Failed::Attempt(Failure::Dial(error)) => {
             tracing::debug!(target: "http", %error, "no connection to the application");
             let details = "upstream_reset_before_response_started{connection_failure}";
             let text = "upstream connect error: connection failure";
-            (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamFailure, details, text)
+            (StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, details, text)
         }
         Failed::Attempt(Failure::Send(error)) => {
             tracing::debug!(target: "http", %error, "no response from the application");
             let details = "upstream_reset_before_response_started{connection_termination}";
             let text = "upstream connect error or disconnect/reset before headers";
-            (StatusCode::SERVICE_UNAVAILABLE, Flag::UpstreamReset, details, text)
+            (StatusCode::SERVICE_UNAVAILABLE, ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, details, text)
         }
     };
     record.flag(flag, details);

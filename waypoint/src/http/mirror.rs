@@ -67,7 +67,7 @@ async fn send(tunnel: &Tunnel, to: &Destination, head: request::Parts, body: Vec
     let snapshot = tunnel.mesh().load();
     let Some((service, port)) = find(&snapshot, tunnel, to) else { return };
     let own = tunnel.worker.own_workload();
-    let Ok(to_endpoint) = endpoint(&snapshot, &service, port, &own, None, &mut rand::rng()) else {
+    let Ok(to_endpoint) = endpoint(&snapshot, &service, port, own.as_deref(), None, &mut rand::rng()) else {
         return;
     };
     let is_two = to.protocol == Protocol::Http2 || head.version == http::Version::HTTP_2;

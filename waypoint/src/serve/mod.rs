@@ -12,7 +12,7 @@ mod target;
 mod tcp;
 mod tunnel;
 
-pub use accept::{Worker, Workers};
+pub use accept::Workers;
 pub use stream::Inner;
-pub use target::{Own, Refusal, Target};
-pub use tunnel::{Caller, Tunnel};
+pub use target::{Own, Target};
+pub use tunnel::Tunnel;

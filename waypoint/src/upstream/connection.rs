@@ -185,12 +185,16 @@ impl Exchange {
                     }
                     answer.as_mut().poll(cx)
                 });
-                outcome.await.map_err(|error| SendError::of(error, was_used))
+                outcome.await.map_err(|mut error| {
+                    SendError::of(error.take_message().is_some(), error.into_error(), was_used)
+                })
             }
             Self::Two(two) => {
                 two.sender.ready().await.map_err(|_| SendError::NotSent)?;
                 let sent = two.sender.try_send_request(request).await;
-                sent.map_err(|error| SendError::of(error, false))
+                sent.map_err(|mut error| {
+                    SendError::of(error.take_message().is_some(), error.into_error(), false)
+                })
             }
         }
     }
@@ -222,11 +226,10 @@ impl Exchange {
 }
 
 impl SendError {
-    fn of(mut error: http1::TrySendError<Request<RequestBody>>, was_used: bool) -> Self {
-        if error.take_message().is_some() {
+    fn of(is_unsent: bool, error: hyper::Error, was_used: bool) -> Self {
+        if is_unsent {
             return Self::NotSent;
         }
-        let error = error.into_error();
         let reason = std::error::Error::source(&error)
             .and_then(|source| source.downcast_ref::<h2::Error>())
             .and_then(h2::Error::reason);

@@ -37,6 +37,9 @@ pub enum EndpointError {
     /// None can be chosen.
     #[error(transparent)]
     Balance(#[from] BalanceError),
+    /// The mesh doesn't know this waypoint, so nothing can be near to it.
+    #[error("the mesh doesn't know this waypoint (yet)")]
+    Stranger,
     /// This one has no address that could be used.
     #[error("workload {0} has no usable address")]
     NoAddress(Arc<str>),
@@ -47,10 +50,11 @@ pub fn endpoint(
     snapshot: &Snapshot,
     service: &Service,
     port: u16,
-    own: &Workload,
+    own: Option<&Workload>,
     asked: Option<SocketAddr>,
     rng: &mut impl Rng,
 ) -> Result<Endpoint, EndpointError> {
+    let own = own.ok_or(EndpointError::Stranger)?;
     match load_balance(snapshot, service, port, own, rng)? {
         Choice::Endpoint { workload, port } => {
             Endpoint::of(workload, port, service.ip_families, asked)

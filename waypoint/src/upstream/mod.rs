@@ -13,7 +13,7 @@ mod dial;
 mod endpoint;
 mod shelf;
 
-pub use connection::{Exchange, One, Piece, RequestBody, SendError, Truncated};
+pub use connection::{Exchange, One, Piece, RequestBody, SendError};
 pub use dial::{DialError, Dialer, Io};
 pub use endpoint::{Endpoint, EndpointError, endpoint};
 pub use shelf::{Shelf, Spoken};

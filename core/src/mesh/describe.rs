@@ -1,0 +1,67 @@
+//! Workloads and services in the words of headers and metrics. Only what the mesh's own configuration says gets in,
+//! apart from a verified identity.
+
+use std::sync::Arc;
+
+use super::{Service, Workload, WorkloadType};
+use crate::hbone::{Baggage, WorkloadKind, WorkloadName};
+use crate::identity::SpiffeId;
+use crate::telemetry::{Party, ServiceLabels, SharedParty};
+
+/// What `baggage` says of a workload.
+pub fn baggage(workload: &Workload) -> Baggage {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let kind = match workload.workload_type {
+        WorkloadType::Deployment => WorkloadKind::Deployment,
+        WorkloadType::CronJob => WorkloadKind::CronJob,
+        WorkloadType::Job => WorkloadKind::Job,
+        WorkloadType::Pod | WorkloadType::Unknown => WorkloadKind::Pod,
+    };
+    Baggage {
+        cluster: text(&workload.cluster_id),
+        namespace: text(&workload.namespace),
+        workload: text(&workload.workload_name).map(|name| WorkloadName { kind, name }),
+        canonical_name: text(&workload.canonical_name),
+        canonical_revision: text(&workload.canonical_revision),
+        region: text(&workload.locality.region),
+        zone: text(&workload.locality.zone),
+    }
+}
+
+/// The labels of a service.
+pub fn service_labels(service: &Service) -> Arc<ServiceLabels> {
+    let make = || ServiceLabels {
+        host: service.hostname.clone(),
+        namespace: service.namespace.clone(),
+        name: service.name.clone(),
+    };
+    service.labels.get_or_init(|| Arc::new(make())).clone()
+}
+
+/// The labels of one end of a connection: the workload there, and the identity that it proved.
+pub fn party(workload: Option<&Workload>, identity: Option<&SpiffeId>) -> SharedParty {
+    let principal = identity.map_or("", SpiffeId::as_str);
+    match workload {
+        Some(workload) if identity == Some(&workload.identity) => {
+            workload.labels.get_or_init(|| labels_of(workload, principal)).clone()
+        }
+        Some(workload) => labels_of(workload, principal),
+        None => Party { principal: principal.into(), ..Party::default() }.share(),
+    }
+}
+
+fn labels_of(workload: &Workload, principal: &str) -> SharedParty {
+    Party {
+        workload: workload.workload_name.clone(),
+        canonical_service: workload.canonical_name.clone(),
+        canonical_revision: workload.canonical_revision.clone(),
+        namespace: workload.namespace.clone(),
+        principal: principal.into(),
+        app: workload.canonical_name.clone(),
+        version: workload.canonical_revision.clone(),
+        cluster: workload.cluster_id.clone(),
+        region: workload.locality.region.clone(),
+        zone: workload.locality.zone.clone(),
+    }
+    .share()
+}

@@ -1,0 +1,184 @@
+//! Puts the process together, and takes it apart in order.
+//!
+//! ```text
+//!  control thread: accept, discovery client, certificate store, admin + metrics + readiness servers
+//!  workers:        connections, each thread with a runtime of its own
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use weft_core::admin::{self, ChangeAccess, Hosts, Router};
+use weft_core::certs::CertStore;
+use weft_core::config::Config;
+use weft_core::control_plane::{self, Role};
+use weft_core::identity::SpiffeId;
+use weft_core::mesh::{Store, StoreSettings};
+use weft_core::serve::{AcceptSettings, accept_loop};
+use weft_core::socket::{self, ListenSettings};
+use weft_core::telemetry::{Build, LogControl, Registry, XdsMetrics};
+use weft_core::{drain, xds};
+use weft_proto::contract::{port, type_url};
+
+use crate::limits;
+use crate::resources::Feed;
+use crate::serve::{Own, Workers};
+use crate::shared::Shared;
+use crate::telemetry::metrics::RequestMetrics;
+
+/// What this proxy is to the controller.
+const ROLE: Role = Role {
+    kind: "waypoint",
+    type_urls: &[type_url::ADDRESS, type_url::AUTHORIZATION, type_url::ROUTE_TABLE],
+    is_impersonating: false,
+};
+
+/// Runs until a signal or a request ends it. Called on the control runtime; each of `workers` serves connections on a
+/// thread of its own.
+pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyhow::Result<()> {
+    let own = own(&config)?;
+    let mut registry =
+        Registry::new(&Build { component: "waypoint".into(), tag: config.version.clone() });
+    log.register(&mut registry);
+    let store = Store::new(&StoreSettings::default());
+    let mesh = store.reader();
+    let (feed, rules) = Feed::new(store);
+    let certs = CertStore::spawn(
+        control_plane::authority(&config, ROLE)?,
+        control_plane::cert_settings(&config),
+    );
+    certs.prefetch(&own.identity);
+    let (discovery, state) =
+        control_plane::discovery(&config, ROLE, feed, XdsMetrics::new(&mut registry))?;
+    let shared = Arc::new(Shared {
+        config,
+        own,
+        mesh,
+        rules,
+        certs: certs.clone(),
+        requests: RequestMetrics::new(&mut registry),
+        server_first: Default::default(),
+    });
+    let (quit, mut quitting) = mpsc::channel(1);
+    let mut parts = JoinSet::new();
+    let servers = Servers { shared: &shared, registry: Arc::new(registry), state: state.clone(), log, quit };
+    servers.spawn(&mut parts)?;
+    parts.spawn(async move { match discovery.run().await {} });
+    parts.spawn(async move {
+        certs.stopped().await;
+        "certificate store"
+    });
+    let (drain, watch) = drain::pair();
+    let listening = listen(shared.clone(), workers, state, watch)?;
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut accepting = tokio::spawn(listening);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = quitting.recv() => {}
+        ended = parts.join_next() => anyhow::bail!("a part of the proxy ended: {ended:?}"),
+        ended = &mut accepting => anyhow::bail!("the listener ended: {ended:?}"),
+    }
+    let deadline = shared.config.drain_deadline;
+    tracing::info!(?deadline, "draining; a second signal ends at once");
+    tokio::select! {
+        _ = drain.drain(deadline) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Who this waypoint is: the environment says it, as it does to a pod of a Gateway's Deployment.
+fn own(config: &Config) -> anyhow::Result<Own> {
+    let pod = config.own_pod.as_ref();
+    let pod = pod.context("POD_NAME, POD_NAMESPACE and SERVICE_ACCOUNT say who this waypoint is")?;
+    let domain = config.mesh.trust_domains.own().clone();
+    let identity = SpiffeId::new(domain, &pod.namespace, &pod.service_account)?;
+    let address = config.mesh.instance_ip;
+    let address = address.context("INSTANCE_IP says at which address the mesh finds it")?;
+    Ok(Own { identity, address, network: config.mesh.network.clone() })
+}
+
+/// Listens once there is something to serve by: a proxy without its rules would let through what they forbid.
+fn listen(
+    shared: Arc<Shared>,
+    runtimes: Vec<Handle>,
+    mut state: xds::StateReader,
+    drain: drain::Watch,
+) -> anyhow::Result<impl Future<Output = ()>> {
+    let any: IpAddr = match shared.own.address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let at = SocketAddr::new(any, port::HBONE);
+    let permits = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+    let accepting = AcceptSettings { name: "hbone", permits };
+    Ok(async move {
+        let synced = state.wait_for(xds::State::is_synced).await;
+        if synced.is_none() {
+            return;
+        }
+        let workers = Workers::new(&shared, &runtimes);
+        let listener = match socket::listen(at, &ListenSettings::default()) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%at, %error, "can't listen"),
+        };
+        tracing::info!(%at, identity = %shared.own.identity, "serving");
+        accept_loop(listener, accepting, drain.clone(), move |tcp, from| {
+            workers.clone().serve(tcp, from, drain.clone())
+        })
+        .await;
+    })
+}
+
+/// The three servers beside the data path.
+struct Servers<'a> {
+    shared: &'a Arc<Shared>,
+    registry: Arc<Registry>,
+    state: xds::StateReader,
+    log: LogControl,
+    quit: mpsc::Sender<()>,
+}
+
+impl Servers<'_> {
+    fn spawn(self, parts: &mut JoinSet<&'static str>) -> anyhow::Result<()> {
+        let config = &self.shared.config.admin;
+        let mut ready = Router::new(Hosts::Any, ChangeAccess::Closed);
+        let state = self.state.clone();
+        admin::add_ready(&mut ready, move || pending(&state.state()));
+        admin::spawn(parts, "readiness server", config.ready, ready)?;
+
+        let mut metrics = Router::new(Hosts::Any, ChangeAccess::Closed);
+        admin::add_metrics(&mut metrics, &self.registry);
+        admin::spawn(parts, "metrics server", config.metrics, metrics)?;
+
+        let mut router = Router::new(Hosts::Loopback, ChangeAccess::of(config));
+        admin::add_logging(&mut router, &self.log);
+        admin::add_metrics(&mut router, &self.registry);
+        let quit = self.quit;
+        admin::add_quit(&mut router, move || {
+            // A full queue means that somebody asked already.
+            let _ = quit.try_send(());
+        });
+        Ok(admin::spawn(parts, "admin server", config.address, router)?)
+    }
+}
+
+/// What readiness waits for.
+fn pending(discovery: &xds::State) -> Vec<String> {
+    if discovery.is_synced() {
+        return Vec::new();
+    }
+    vec![match &discovery.last_error {
+        Some(error) => format!("first state of the controller ({error})"),
+        None => "first state of the controller".into(),
+    }]
+}

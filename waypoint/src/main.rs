@@ -1,0 +1,90 @@
+//! The `waypoint` program. Its settings come from the environment, under the incumbent's keys.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use weft_core::config::{Config, ProcessEnv};
+use weft_core::telemetry::{self, LogSettings};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const HELP: &str = "\
+The L7 proxy of the services that ask for one.
+
+Usage: waypoint [proxy]     serve (the default)
+       waypoint version     print the version
+       waypoint help        print this
+
+Everything is set by the environment. What most need:
+  POD_NAME, POD_NAMESPACE, SERVICE_ACCOUNT   who this waypoint is
+  INSTANCE_IP         its address in the mesh
+  XDS_ADDRESS         the controller, https://host:15012       (default https://istiod.istio-system.svc:15012)
+  CA_ADDRESS          the certificate authority                (default: XDS_ADDRESS)
+  XDS_ROOT_CA         file with the mesh's roots, PEM          CA_ROOT_CA likewise
+  AUTH_TOKEN          file with the token
+  TRUST_DOMAIN        default cluster.local
+  ZTUNNEL_WORKER_THREADS   threads that serve                  (default: one a core)
+  RUST_LOG            log levels, e.g. info,http=debug         LOG_FORMAT=json
+
+Example:
+  POD_NAME=waypoint-1 POD_NAMESPACE=shop SERVICE_ACCOUNT=waypoint INSTANCE_IP=10.44.1.5 \\
+  XDS_ADDRESS=https://10.0.0.1:15012 XDS_ROOT_CA=/var/lib/weft/root-cert.pem \\
+  CA_ROOT_CA=/var/lib/weft/root-cert.pem AUTH_TOKEN=/var/lib/weft/waypoint-token waypoint
+";
+
+fn main() -> ExitCode {
+    let command = std::env::args().nth(1).unwrap_or_else(|| "proxy".into());
+    match command.as_str() {
+        "proxy" => match serve() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("waypoint: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        "version" | "--version" => {
+            print(concat!("waypoint ", env!("CARGO_PKG_VERSION"), "\n"));
+            ExitCode::SUCCESS
+        }
+        "help" | "--help" | "-h" => {
+            print(HELP);
+            ExitCode::SUCCESS
+        }
+        other => {
+            eprintln!("waypoint: no command is called {other:?}; see `waypoint help`");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what these commands are for")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+fn serve() -> anyhow::Result<()> {
+    let config = Config::from_env(&ProcessEnv::read())?;
+    let settings = LogSettings { levels: config.log.levels.clone(), format: config.log.format };
+    let (log, _guard) = telemetry::init(&settings).context("RUST_LOG")?;
+    weft_core::socket::raise_descriptor_limit();
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the control runtime")?;
+    let mut workers = Vec::new();
+    for number in 0..config.worker_threads {
+        workers.push(worker(number).context("starting a worker")?);
+    }
+    control.block_on(weft_waypoint::run(config, workers, log))
+}
+
+/// A thread with a runtime of its own, for as long as the process lives.
+fn worker(number: usize) -> std::io::Result<tokio::runtime::Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
+}

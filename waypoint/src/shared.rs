@@ -1,0 +1,61 @@
+//! What all threads share.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use weft_core::certs::CertStore;
+use weft_core::config::Config;
+use weft_core::mesh::{SnapshotReader, Workload};
+
+use crate::limits;
+use crate::resources::Rules;
+use crate::serve::Own;
+use crate::telemetry::metrics::RequestMetrics;
+
+/// Capabilities and configuration of the process. Nothing here is written to but through its own owner.
+pub struct Shared {
+    /// What the environment says.
+    pub config: Config,
+    /// Who this waypoint is.
+    pub own: Own,
+    /// The mesh as it is now.
+    pub mesh: SnapshotReader,
+    /// What is set for services.
+    pub rules: Rules,
+    /// Certificates.
+    pub certs: CertStore,
+    /// Counters of requests.
+    pub requests: RequestMetrics,
+    /// Ports on which the application speaks first.
+    pub server_first: ServerFirst,
+}
+
+impl Shared {
+    /// This waypoint as the mesh knows it.
+    pub fn own_workload(&self) -> Option<Arc<Workload>> {
+        self.mesh.load().workload_at(&self.own.network, self.own.address).cloned()
+    }
+}
+
+/// A service and its port.
+pub type ServicePort = (Arc<str>, u16);
+
+/// Ports on which an application was heard before its client.
+#[derive(Debug, Default)]
+pub struct ServerFirst(RwLock<HashSet<ServicePort>>);
+
+impl ServerFirst {
+    /// Whether it was.
+    pub fn contains(&self, port: &ServicePort) -> bool {
+        self.0.read().contains(port)
+    }
+
+    /// Remembers it.
+    pub fn insert(&self, port: ServicePort) {
+        let mut ports = self.0.write();
+        if ports.len() < limits::SERVER_FIRST_MAX {
+            ports.insert(port);
+        }
+    }
+}
