@@ -3,8 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use http::header::HOST;
-use http::{Request, Uri, Version, request, response};
+use http::{Request, request, response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
@@ -66,20 +65,7 @@ pub(super) async fn attempt(
     };
     let began = Instant::now();
     let (mut pipe, body) = feed.begin();
-    let mut request = Request::from_parts(head.clone(), body);
-    match spoken {
-        Spoken::Http1 => {
-            *request.version_mut() = Version::HTTP_11;
-            // The authority stands in `Host`; with it, this would be the absolute form that only proxies are sent.
-            let path = request.uri().path_and_query().cloned();
-            *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
-        }
-        Spoken::Http2 => {
-            *request.version_mut() = Version::HTTP_2;
-            // `:authority` takes its place (RFC 9113, section 8.3.1).
-            request.headers_mut().remove(HOST);
-        }
-    }
+    let request = Request::from_parts(head.clone(), body);
     let mut late = pin!(sleep_until(until));
     let response = {
         let mut sending = pin!(exchange.send(request));

@@ -22,6 +22,9 @@ pub enum Ambiguous {
     /// Blanks before the colon, or a line without one.
     #[error("a header line without a name of its own")]
     Name,
+    /// Neither a path nor a whole URI of HTTP.
+    #[error("a request target that is no path")]
+    Target,
     /// A line that doesn't end in CR LF, or a CR or NUL within one.
     #[error("a stray line end or NUL")]
     Line,
@@ -41,7 +44,11 @@ pub fn framing(head: &[u8]) -> Result<(), Ambiguous> {
         if line.iter().any(|byte| matches!(byte, b'\r' | 0)) {
             return Err(Ambiguous::Line);
         }
-        if at == 0 || line.is_empty() {
+        if at == 0 {
+            target(line)?;
+            continue;
+        }
+        if line.is_empty() {
             continue;
         }
         if line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
@@ -76,6 +83,22 @@ pub fn framing(head: &[u8]) -> Result<(), Ambiguous> {
         (_, _, 2..) => Err(Ambiguous::Repeated("Host")),
         _ => Ok(()),
     }
+}
+
+/// RFC 9112, section 3.2: the origin form, the absolute form, or the asterisk of OPTIONS.
+fn target(line: &[u8]) -> Result<(), Ambiguous> {
+    let mut words = line.split(|byte| *byte == b' ');
+    let (method, target) = (words.next(), words.next().unwrap_or_default());
+    let is_absolute = |scheme: &[u8]| {
+        target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    let is_one = target.first() == Some(&b'/')
+        || is_absolute(b"http://")
+        || is_absolute(b"https://")
+        || (target == b"*" && method == Some(b"OPTIONS"))
+        // Refused as a method, with a status of its own.
+        || method == Some(b"CONNECT");
+    if is_one { Ok(()) } else { Err(Ambiguous::Target) }
 }
 
 #[cfg(test)]

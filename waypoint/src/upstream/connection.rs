@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::header::HOST;
+use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -171,8 +172,9 @@ impl Exchange {
     /// Sends a request and waits for the head of its response.
     pub async fn send(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
+        self.address(&mut request);
         match self {
             Self::One(one) => {
                 let was_used = std::mem::replace(&mut one.has_served, true);
@@ -195,6 +197,23 @@ impl Exchange {
                 sent.map_err(|mut error| {
                     SendError::of(error.take_message().is_some(), error.into_error(), false)
                 })
+            }
+        }
+    }
+
+    /// Where the host and the path stand in this version. Requests come with both in their URI, and the host besides.
+    fn address(&self, request: &mut Request<RequestBody>) {
+        match self {
+            Self::One(_) => {
+                *request.version_mut() = Version::HTTP_11;
+                // The authority stands in `Host`; with it here, this would be the absolute form that only proxies are sent.
+                let path = request.uri().path_and_query().cloned();
+                *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
+            }
+            Self::Two(_) => {
+                *request.version_mut() = Version::HTTP_2;
+                // `:authority` takes its place (RFC 9113, section 8.3.1).
+                request.headers_mut().remove(HOST);
             }
         }
     }
