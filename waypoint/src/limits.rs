@@ -25,3 +25,12 @@ pub const RETRIES_MAX: u32 = 25;
 pub const JOINED_BYTES_STACK: usize = 1_024;
 /// Length of a decoded query parameter that is compared by a regular expression, without taking memory.
 pub const QUERY_BYTES_STACK: usize = 1_024;
+
+// ---- Endpoints (balance) ---------------------------------------------------------------------------------------------
+
+pub use weft_proto::contract::backend::{
+    BACKEND_SETTINGS_MAX, LOCALITIES_MAX, MAGLEV_SIZE_MAX, RING_SIZE_MAX,
+};
+
+/// Endpoints that one request is compared with at most: two are nearly as good as all, more only cost.
+pub const CHOICES_MAX: u32 = 10;
