@@ -126,6 +126,7 @@ fn maglev(members: &[(Arc<str>, u32)], size: usize) -> Box<[u32]> {
 
 /// The smallest prime from `number` on: permutations need one.
 pub(super) fn prime_from(number: usize) -> usize {
-    let is_prime = |it: usize| (2..).take_while(|by| by * by <= it).all(|by| !it.is_multiple_of(by));
+    let is_prime =
+        |it: usize| (2..).take_while(|by| by * by <= it).all(|by| !it.is_multiple_of(by));
     (number.max(2)..).find(|it| is_prime(*it)).unwrap_or(2)
 }
