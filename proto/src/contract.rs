@@ -50,6 +50,8 @@ pub mod type_url {
     pub const ENROLLED_POD: &str = "type.googleapis.com/weft.node.v1.EnrolledPod";
     /// What waypoints do with a service's requests, named `namespace/hostname`; Weft's own.
     pub const ROUTE_TABLE: &str = "type.googleapis.com/weft.route.v1.RouteTable";
+    /// How waypoints treat a service's endpoints, named `namespace/hostname`; Weft's own.
+    pub const BACKEND_POLICY: &str = "type.googleapis.com/weft.route.v1.BackendPolicy";
 }
 
 /// Ends the `system_version_info` of a response that is not the last of its load: Weft's own, since its controller sends
@@ -87,6 +89,19 @@ pub mod route {
     pub const PATTERNS_MAX: usize = 1_000;
     /// Sets of one table: one for the ports of each namespace that has routes of its own, each with a rule at least.
     pub const SETS_MAX: usize = RULES_MAX;
+}
+
+/// Bounds of policies for backends: the controller keeps them, so that no waypoint has to cut anything.
+pub mod backend {
+    /// Places of a ring of hashes, unless there are more endpoints. At 16 bytes a place a ring stays below 4 MiB; at 1,024
+    /// endpoints each still has 256 places, which leaves their shares within some 6 %.
+    pub const RING_SIZE_MAX: usize = 1 << 18;
+    /// Places of a Maglev table: the larger of the two sizes that its paper measures. At 4 bytes 2.5 MiB.
+    pub const MAGLEV_SIZE_MAX: usize = 655_373;
+    /// Localities of one list, and lists.
+    pub const LOCALITIES_MAX: usize = 256;
+    /// Settings of one policy: all ports of all subsets.
+    pub const BACKEND_SETTINGS_MAX: usize = 4_096;
 }
 
 /// Where the node agent listens for the node proxy.

@@ -93,3 +93,11 @@ pub const METRIC_EVICTION_INTERVAL: Duration = Duration::from_secs(10);
 pub const TCP_BUFFER: usize = 16 << 10;
 /// Ports of services on which the application speaks first, that are remembered.
 pub const SERVER_FIRST_MAX: usize = 10_000;
+// ---- Endpoints (balance) ---------------------------------------------------------------------------------------------
+
+pub use weft_proto::contract::backend::{
+    BACKEND_SETTINGS_MAX, LOCALITIES_MAX, MAGLEV_SIZE_MAX, RING_SIZE_MAX,
+};
+
+/// Endpoints that one request is compared with at most: two are nearly as good as all, more only cost.
+pub const CHOICES_MAX: u32 = 10;
