@@ -12,5 +12,6 @@
 //! Invariants: a condition that isn't understood never holds; a filter or an outcome that isn't understood answers 500;
 //! a table that reaches the proxy is never refused for one bad rule. Looking for a rule takes no memory.
 
+pub mod access;
 pub mod limits;
 pub mod route;
