@@ -14,7 +14,7 @@ use weft_proto::route::text_match::Kind as WireText;
 
 use super::check::Checker;
 use super::jwt::Providers;
-use super::matcher::{Kind, Matcher, PathValue, Pseudo, Rule, Texts};
+use super::matcher::{Account, Kind, Matcher, PathValue, Pseudo, Rule, Texts};
 use super::path::{self, Level};
 use super::template::Template;
 use super::text::{How, Text};
@@ -125,11 +125,7 @@ fn custom_policy(message: &proto::CustomPolicy, field: &str, decoding: &mut Deco
     Custom { policy, checker }
 }
 
-fn policies(
-    messages: &[proto::Policy],
-    field: &str,
-    decoding: &mut Decoding,
-) -> Box<[Policy]> {
+fn policies(messages: &[proto::Policy], field: &str, decoding: &mut Decoding) -> Box<[Policy]> {
     let messages = messages.iter().enumerate();
     messages.map(|(at, it)| policy(it, &format!("{field}[{at}]"), decoding)).collect()
 }
@@ -281,7 +277,7 @@ fn path_value(message: &proto::AccessPath) -> Result<PathValue, String> {
     })
 }
 
-fn accounts(messages: &[proto::AccountMatch]) -> Result<Box<[(Box<str>, Box<str>)]>, String> {
+fn accounts(messages: &[proto::AccountMatch]) -> Result<Box<[Account]>, String> {
     let account = |it: &proto::AccountMatch| Ok((bounded(&it.namespace)?, bounded(&it.name)?));
     messages.iter().map(account).collect()
 }

@@ -12,6 +12,8 @@ use super::text::Text;
 use crate::route::host_of;
 
 pub(super) type Texts = Box<[Text]>;
+/// Namespace and name.
+pub(super) type Account = (Box<str>, Box<str>);
 
 /// One alternative of a policy: somebody of `from`, and something of `to`, and every condition.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ pub(super) struct Matcher {
 pub(super) enum Kind {
     Principal(Texts),
     Namespace(Texts),
-    Account(Box<[(Box<str>, Box<str>)]>),
+    Account(Box<[Account]>),
     TrustDomain(Texts),
     SourceIp(Box<[IpNet]>),
     RemoteIp(Box<[IpNet]>),
@@ -124,9 +126,8 @@ impl Kind {
             Self::Audience(texts) => {
                 token.is_some_and(|token| token.has_audience(|value| fits(texts, Some(value))))
             }
-            Self::Presenter(texts) => {
-                token.is_some_and(|token| token.has_claim(&["azp".into()], &|it| fits(texts, Some(it))))
-            }
+            Self::Presenter(texts) => token
+                .is_some_and(|token| token.has_claim(&["azp".into()], &|it| fits(texts, Some(it)))),
             Self::Claim(path, texts) => {
                 token.is_some_and(|token| token.has_claim(path, &|value| fits(texts, Some(value))))
             }

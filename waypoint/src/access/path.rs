@@ -53,11 +53,9 @@ pub fn normalise(raw: &str, level: Level) -> Result<Cow<'_, str>, Ambiguous> {
     }
     let decoded = decoded(raw, level)?;
     let merges = matches!(level, Level::MergeSlashes | Level::DecodeAndMergeSlashes);
-    let is_done = decoded.starts_with('/')
-        && !decoded.contains("/.")
-        && !(merges && decoded.contains("//"))
-        && !decoded.contains('%');
-    if is_done {
+    let has = |part: &str| decoded.contains(part);
+    let needs_work = has("/.") || has("%") || (merges && has("//"));
+    if decoded.starts_with('/') && !needs_work {
         return Ok(decoded);
     }
     if !decoded.is_empty() && !decoded.starts_with('/') {
@@ -208,8 +206,12 @@ mod tests {
             ("/%C3%a4", "/%C3%A4"),
         ];
         table(Level::Base, &base);
-        table(Level::MergeSlashes, &[("/a//b", "/a/b"), ("//a///", "/a/"), ("/a%2F%2fb", "/a%2F%2Fb")]);
-        let decoded = [("/a%2fb", "/a/b"), ("/a%5C%5cb", "/a/b"), ("/a/..%2fb", "/b"), ("%2Fa", "/a")];
+        table(
+            Level::MergeSlashes,
+            &[("/a//b", "/a/b"), ("//a///", "/a/"), ("/a%2F%2fb", "/a%2F%2Fb")],
+        );
+        let decoded =
+            [("/a%2fb", "/a/b"), ("/a%5C%5cb", "/a/b"), ("/a/..%2fb", "/b"), ("%2Fa", "/a")];
         table(Level::DecodeAndMergeSlashes, &decoded);
     }
 
@@ -251,7 +253,8 @@ mod tests {
         ) {
             let level = LEVELS[level];
             let Ok(form) = normalise(&raw, level) else { return Ok(()) };
-            prop_assert_eq!(normalise(&form, level).as_deref(), Ok(&*form));
+            let again = normalise(&form, level);
+            prop_assert_eq!(again.as_deref(), Ok(&*form));
             if level == Level::None {
                 return Ok(());
             }

@@ -11,7 +11,9 @@ pub const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forward
 /// Headers of traces (`x-b3-*`, `traceparent`) and `x-request-id` are everybody's.
 pub fn is_own(name: &HeaderName) -> bool {
     let name = name.as_str();
-    name.starts_with("x-envoy-") || name.starts_with("x-istio-") || *name == *FORWARDED_CLIENT_CERT.as_str()
+    name.starts_with("x-envoy-")
+        || name.starts_with("x-istio-")
+        || *name == *FORWARDED_CLIENT_CERT.as_str()
 }
 
 /// The names of those headers of a request that are the mesh's own, for engines that don't hand out their map.
@@ -43,7 +45,15 @@ mod tests {
     use super::*;
 
     fn headers() -> HeaderMap {
-        let names = ["x-envoy-retry-on", "x-istio-attributes", "x-forwarded-client-cert", "x-b3-traceid", "traceparent", "x-request-id", "x-forwarded-for"];
+        let names = [
+            "x-envoy-retry-on",
+            "x-istio-attributes",
+            "x-forwarded-client-cert",
+            "x-b3-traceid",
+            "traceparent",
+            "x-request-id",
+            "x-forwarded-for",
+        ];
         let pair = |name| (HeaderName::from_static(name), HeaderValue::from_static("x"));
         names.into_iter().map(pair).collect()
     }

@@ -95,7 +95,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_template() {
-        for text in ["", "a/{*}", "/a{*}", "/{*}b", "/{**}/{**}", "/{**}/{*}", "/{a}", "/a*/{*}", "/{*"] {
+        for text in
+            ["", "a/{*}", "/a{*}", "/{*}b", "/{**}/{**}", "/{**}/{*}", "/{a}", "/a*/{*}", "/{*"]
+        {
             assert_eq!(Template::read(text), None, "{text}");
         }
     }

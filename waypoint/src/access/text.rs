@@ -36,9 +36,9 @@ impl Text {
     /// reads as another issuer's.
     pub(super) fn fits_principal(&self, issuer: &str, subject: &str) -> bool {
         match &self.how {
-            How::Exact(own) => own
-                .rsplit_once('/')
-                .is_some_and(|(own_issuer, own_subject)| (own_issuer, own_subject) == (issuer, subject)),
+            How::Exact(own) => own.rsplit_once('/').is_some_and(|(own_issuer, own_subject)| {
+                (own_issuer, own_subject) == (issuer, subject)
+            }),
             How::Prefix(own) => {
                 let of_subject = own.rsplit_once('/').is_some_and(|(own_issuer, start)| {
                     own_issuer == issuer && subject.starts_with(start)

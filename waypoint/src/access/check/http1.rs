@@ -116,7 +116,8 @@ pub(super) fn outcome(rules: &HttpRules, answer: Answer) -> Result<CheckOutcome,
     let mut request: Vec<HeaderChange> = Vec::new();
     for (name, value) in picked(&rules.to_upstream) {
         // The answer's first value replaces the request's own, further ones join it.
-        let is_first = !request.iter().any(|it| matches!(it, HeaderChange::Set(own, _) if *own == name));
+        let is_first =
+            !request.iter().any(|it| matches!(it, HeaderChange::Set(own, _) if *own == name));
         request.push(match is_first {
             true => HeaderChange::Set(name, value),
             false => HeaderChange::Append(name, value),
@@ -141,7 +142,6 @@ fn denied(rules: &HttpRules, answer: Answer) -> Denied {
     Denied { status: answer.status, headers: headers.collect(), body: answer.body }
 }
 
-/// Header names are in lower case, and so are the texts compared with.
 fn names(texts: &Texts, name: &HeaderName) -> bool {
     texts.iter().any(|text| text.fits(name.as_str().as_bytes()))
 }

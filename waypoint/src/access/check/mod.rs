@@ -169,9 +169,9 @@ impl Checker {
         };
         let status = match message.status_on_error {
             0 => Ok(StatusCode::FORBIDDEN),
-            code => u16::try_from(code).map_err(|_| ()).and_then(|code| {
-                StatusCode::from_u16(code).map_err(|_| ())
-            }),
+            code => u16::try_from(code)
+                .map_err(|_| ())
+                .and_then(|code| StatusCode::from_u16(code).map_err(|_| ())),
         };
         let protocol = match message.protocol.as_ref() {
             Some(WireProtocol::Grpc(_)) => Protocol::Grpc,
@@ -224,10 +224,17 @@ fn http_rules(message: &proto::HttpCheck) -> Result<HttpRules, String> {
         .collect::<Result<_, _>>()?;
     Ok(HttpRules {
         path_prefix: message.path_prefix.as_str().into(),
-        request_headers: decode::texts(&message.request_headers)?,
+        request_headers: names(&message.request_headers)?,
         additional,
-        to_upstream: decode::texts(&message.to_upstream)?,
-        to_downstream_allowed: decode::texts(&message.to_downstream_allowed)?,
-        to_downstream_denied: decode::texts(&message.to_downstream_denied)?,
+        to_upstream: names(&message.to_upstream)?,
+        to_downstream_allowed: names(&message.to_downstream_allowed)?,
+        to_downstream_denied: names(&message.to_downstream_denied)?,
     })
+}
+
+/// Names of headers are the same in either case.
+fn names(messages: &[proto::TextMatch]) -> Result<Texts, String> {
+    let mut texts = decode::texts(messages)?;
+    texts.iter_mut().for_each(|text| text.ignores_case = true);
+    Ok(texts)
 }

@@ -20,7 +20,7 @@ pub struct Authenticated {
 const SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 
 impl Authenticated {
-    pub(super) fn new(
+    pub(in crate::access) fn new(
         claims: Map<String, Value>,
         space_delimited: &[Box<str>],
         provider: usize,

@@ -50,7 +50,9 @@ impl Location {
         match &self.place {
             Place::Header { name, prefix, ignores_case } => {
                 for value in texts(request, name) {
-                    let Some((start, rest)) = value.split_at_checked(prefix.len()) else { continue };
+                    let Some((start, rest)) = value.split_at_checked(prefix.len()) else {
+                        continue;
+                    };
                     let fits = match ignores_case {
                         true => start.eq_ignore_ascii_case(prefix),
                         false => *start == **prefix,

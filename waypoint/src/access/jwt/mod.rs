@@ -31,6 +31,9 @@ pub(super) struct Providers {
     output_headers: Box<[HeaderName]>,
 }
 
+/// Names from the outermost object inward.
+type ClaimPath = Box<[Box<str>]>;
+
 #[derive(Debug)]
 struct Provider {
     issuer: Box<str>,
@@ -40,7 +43,7 @@ struct Provider {
     locations: Box<[usize]>,
     forwards: bool,
     payload_header: Option<HeaderName>,
-    claim_headers: Box<[(HeaderName, Box<[Box<str>]>)]>,
+    claim_headers: Box<[(HeaderName, ClaimPath)]>,
     space_delimited: Box<[Box<str>]>,
 }
 
@@ -114,7 +117,8 @@ impl Providers {
         let issuer = unverified.issuer().ok_or(Reason::IssuerUnknown)?;
         let mut refusal = Reason::IssuerUnknown;
         let of_issuer = self.providers.iter().enumerate();
-        let of_issuer = of_issuer.filter(|(_, it)| *it.issuer == *issuer && it.locations.contains(&at));
+        let of_issuer =
+            of_issuer.filter(|(_, it)| *it.issuer == *issuer && it.locations.contains(&at));
         for (place, provider) in of_issuer {
             match unverified.verify(&provider.keys, &provider.audiences, now) {
                 Ok(()) => {
@@ -162,7 +166,8 @@ fn provider(
     let payload_header =
         Some(&*message.payload_header).filter(|name| !name.is_empty()).and_then(&mut header);
     let claim_headers = message.claim_headers.iter();
-    let claim_headers = claim_headers.filter_map(|it| Some((header(&it.header)?, names(&it.claim))));
+    let claim_headers =
+        claim_headers.filter_map(|it| Some((header(&it.header)?, names(&it.claim))));
     let claim_headers = claim_headers.collect();
     let keys = Keys::read(&message.keys);
     if keys.is_empty() {

@@ -66,7 +66,8 @@ impl JwtRefusal {
 
     /// The `www-authenticate` header (RFC 6750 section 3) for a request to `scheme://host/path`, as Envoy writes it.
     pub fn www_authenticate(&self, scheme: &str, host: &str, path: &str) -> String {
-        let is_plain = |character: &char| !matches!(character, '"' | '\\') && !character.is_control();
+        let is_plain =
+            |character: &char| !matches!(character, '"' | '\\') && !character.is_control();
         let realm: String = [scheme, "://", host, path]
             .into_iter()
             .flat_map(str::chars)

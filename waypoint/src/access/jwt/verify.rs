@@ -52,12 +52,7 @@ impl<'a> Unverified<'a> {
     }
 
     /// Whether one of `keys` signed it for one of `wanted`, and it is in force at `now`, seconds since 1970.
-    pub(super) fn verify(
-        &self,
-        keys: &Keys,
-        wanted: &[Box<str>],
-        now: u64,
-    ) -> Result<(), Reason> {
+    pub(super) fn verify(&self, keys: &Keys, wanted: &[Box<str>], now: u64) -> Result<(), Reason> {
         // What costs nothing first.
         self.check_times(now)?;
         let is_wanted = |audience: &str| wanted.iter().any(|own| **own == *audience);
