@@ -10,6 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "weft/node/node.proto",
         "weft/route/v1/table.proto",
         "weft/route/v1/backend.proto",
+        "weft/route/v1/access.proto",
+        "envoy/service/auth/v3/external_auth.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
@@ -18,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .btree_map(".istio.workload.Workload.services")
         // Equal messages have to be equal bytes: versions of resources are hashes of them.
         .btree_map(".weft.route.v1")
+        .btree_map(".envoy.service.auth.v3")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -25,6 +25,7 @@ pub mod mesh;
 pub mod policy;
 mod read_size;
 pub mod relay;
+pub mod seal;
 pub mod serve;
 pub mod socket;
 pub mod telemetry;

@@ -52,6 +52,9 @@ pub mod type_url {
     pub const ROUTE_TABLE: &str = "type.googleapis.com/weft.route.v1.RouteTable";
     /// How waypoints treat a service's endpoints, named `namespace/hostname`; Weft's own.
     pub const BACKEND_POLICY: &str = "type.googleapis.com/weft.route.v1.BackendPolicy";
+    /// Who may do what with a service, named `namespace/hostname`; Weft's own. A service that is bound to a waypoint always
+    /// has one.
+    pub const ACCESS_POLICY: &str = "type.googleapis.com/weft.route.v1.AccessPolicy";
 }
 
 /// Ends the `system_version_info` of a response that is not the last of its load: Weft's own, since its controller sends
@@ -102,6 +105,24 @@ pub mod backend {
     pub const LOCALITIES_MAX: usize = 256;
     /// Settings of one policy: all ports of all subsets.
     pub const BACKEND_SETTINGS_MAX: usize = 4_096;
+/// Bounds of access policies: the controller keeps them, and a proxy refuses all that a larger one covers.
+pub mod access {
+    /// Policies that apply to one service.
+    pub const POLICIES_MAX: usize = 1_024;
+    /// Rules of all of them. Each is looked at for every request, and takes some tens of nanoseconds.
+    pub const RULES_MAX: usize = 4_096;
+    /// Values of all rules. At about 50 bytes each a policy stays below 4 MiB.
+    pub const VALUES_MAX: usize = 65_536;
+    /// A text that is compared, bytes.
+    pub const TEXT_BYTES_MAX: usize = 4_096;
+    /// Issuers of tokens. A token is looked up by its issuer.
+    pub const PROVIDERS_MAX: usize = 256;
+    /// Keys of one issuer: two at a time are usual, and a token without a key's name is tried with each.
+    pub const KEYS_MAX: usize = 64;
+    /// A set of keys, bytes. Sixty-four keys of RSA 4096 with their certificates.
+    pub const KEYS_BYTES_MAX: usize = 256 << 10;
+    /// A body that is kept for a checker, bytes. The largest that fits a checker's own usual bound of 4 MiB.
+    pub const CHECKED_BODY_BYTES_MAX: usize = 4 << 20;
 }
 
 /// Where the node agent listens for the node proxy.

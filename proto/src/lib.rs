@@ -6,6 +6,7 @@
 //! node agent ──zds────────▶ node proxy      (istio.workload.zds, the pod's namespace as a descriptor)
 //! node agent ──node───────▶ controller      (weft.node.v1)
 //! controller ──discovery──▶ waypoint        (weft.route.v1)
+//! waypoint ───check───────▶ checker         (envoy.service.auth.v3)
 //! ```
 //!
 //! Invariants: names and numbers of `istio.*` and `envoy.*` never change here, because stock peers speak them;
@@ -38,6 +39,12 @@ pub mod envoy {
     }
     /// `envoy.service`.
     pub mod service {
+        /// `envoy.service.auth`.
+        pub mod auth {
+            generated!(
+                /// Asking whether a request may go on.
+                v3, "envoy.service.auth.v3");
+        }
         /// `envoy.service.discovery`.
         pub mod discovery {
             generated!(
@@ -83,6 +90,7 @@ pub mod weft {
         route, "weft.route.v1");
 }
 
+pub use envoy::service::auth::v3 as auth;
 pub use envoy::service::discovery::v3 as discovery;
 pub use istio::security;
 pub use istio::v1::auth as ca;

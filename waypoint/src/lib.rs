@@ -15,6 +15,7 @@
 
 mod app;
 mod http;
+pub mod access;
 pub mod limits;
 mod record;
 mod resources;

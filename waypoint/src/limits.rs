@@ -101,3 +101,31 @@ pub use weft_proto::contract::backend::{
 
 /// Endpoints that one request is compared with at most: two are nearly as good as all, more only cost.
 pub const CHOICES_MAX: u32 = 10;
+/// Access policies and what authenticates requests.
+pub mod access {
+    use std::time::Duration;
+
+    pub use weft_proto::contract::access::{
+        CHECKED_BODY_BYTES_MAX, KEYS_BYTES_MAX, KEYS_MAX, POLICIES_MAX, PROVIDERS_MAX, RULES_MAX,
+        TEXT_BYTES_MAX, VALUES_MAX,
+    };
+
+    /// Problems that a policy's report lists.
+    pub const PROBLEMS_LISTED_MAX: usize = super::PROBLEMS_LISTED_MAX;
+    /// A token, bytes: headers of a request are 64 KiB together, and tokens with hundreds of groups have 16.
+    pub const TOKEN_BYTES_MAX: usize = 32 << 10;
+    /// Tokens of one request that are verified: each costs some 50 µs of a processor.
+    pub const TOKENS_MAX: usize = 8;
+    /// Difference of clocks that is allowed for, seconds: Envoy's own.
+    pub const CLOCK_SKEW_SECONDS: u64 = 60;
+    /// Names from a token's outermost object inward.
+    pub const CLAIM_DEPTH_MAX: usize = 16;
+    /// Longest time that a checker has: Istio's default for one that sets none.
+    pub const CHECK_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+    /// A checker's answer, bytes of its body: a page that says why.
+    pub const CHECK_ANSWER_BYTES_MAX: usize = 64 << 10;
+    /// A checker's answer over gRPC, bytes: the body and 64 KiB of headers for each direction.
+    pub const CHECK_MESSAGE_BYTES_MAX: usize = 256 << 10;
+    /// Idle connections to a checker over HTTP/1.1: beyond them a burst's connections are closed after it.
+    pub const CHECK_IDLE_MAX: usize = 16;
+}

@@ -1,0 +1,129 @@
+//! Connections to checkers, kept between checks.
+
+use std::collections::HashMap;
+use std::io;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{CheckError, CheckOutcome, CheckedRequest, Checker, Protocol, Target, grpc, http1};
+use crate::limits::access as limits;
+
+/// How a checker is reached: as any service of the mesh is.
+pub trait Dial: Send + Sync {
+    /// An open stream.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// A new stream to one endpoint of `target`. Runs under the check's deadline.
+    fn dial(&self, target: &Target) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+pub(super) type GrpcSender = h2::client::SendRequest<Bytes>;
+pub(super) type HttpSender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+
+/// Asks checkers. One for a process.
+#[derive(Debug)]
+pub struct CheckClient<D> {
+    dial: D,
+    kept: Mutex<HashMap<Target, Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    grpc: Option<GrpcSender>,
+    /// Idle ones, the most recently used last.
+    http: Vec<HttpSender>,
+}
+
+impl<D: Dial> CheckClient<D> {
+    /// Reaches checkers by `dial`.
+    pub fn new(dial: D) -> Self {
+        Self { dial, kept: Mutex::default() }
+    }
+
+    /// Asks `checker` about a request, within its deadline.
+    pub async fn check(&self, checker: &Checker, request: &CheckedRequest<'_>) -> CheckOutcome {
+        let exchange = async {
+            match &checker.protocol {
+                Protocol::Grpc => self.check_grpc(checker, request).await,
+                Protocol::Http(rules) => {
+                    let question = http1::question(checker, rules, request)?;
+                    let (answer, sender) = self.ask_http(checker, question).await?;
+                    if let Some(sender) = sender {
+                        self.keep_http(&checker.target, sender);
+                    }
+                    http1::outcome(rules, answer)
+                }
+            }
+        };
+        let outcome = tokio::time::timeout(checker.timeout, Box::pin(exchange)).await;
+        match outcome.unwrap_or(Err(CheckError::Timeout(checker.timeout))) {
+            Ok(outcome) => outcome,
+            Err(error) => checker.failed(error),
+        }
+    }
+
+    /// Connections to services that aren't checkers any more go.
+    pub fn retain(&self, is_used: impl Fn(&Target) -> bool) {
+        self.kept.lock().retain(|target, _| is_used(target));
+    }
+
+    async fn check_grpc(
+        &self,
+        checker: &Checker,
+        request: &CheckedRequest<'_>,
+    ) -> Result<CheckOutcome, CheckError> {
+        let question = grpc::question(checker, request);
+        let kept = self.kept.lock().get(&checker.target).and_then(|kept| kept.grpc.clone());
+        // A kept connection may have ended meanwhile, which shows before anything is sent.
+        let ready = match kept {
+            Some(sender) => sender.ready().await.ok(),
+            None => None,
+        };
+        let sender = match ready {
+            Some(sender) => sender,
+            None => {
+                let stream = self.dialled(checker).await?;
+                let sender = grpc::connect(stream).await?;
+                self.kept.lock().entry(checker.target.clone()).or_default().grpc =
+                    Some(sender.clone());
+                sender.ready().await.map_err(grpc::broken)?
+            }
+        };
+        grpc::ask(sender, question, checker).await
+    }
+
+    async fn ask_http(
+        &self,
+        checker: &Checker,
+        question: http::Request<Full<Bytes>>,
+    ) -> Result<(http1::Answer, Option<HttpSender>), CheckError> {
+        loop {
+            let Some(mut sender) = self.idle(&checker.target) else { break };
+            if sender.ready().await.is_ok() {
+                return http1::ask(sender, question).await;
+            }
+        }
+        let sender = http1::connect(self.dialled(checker).await?).await?;
+        http1::ask(sender, question).await
+    }
+
+    async fn dialled(&self, checker: &Checker) -> Result<D::Stream, CheckError> {
+        let stream = self.dial.dial(&checker.target).await;
+        stream.map_err(|error| CheckError::Connect(error.to_string()))
+    }
+
+    fn idle(&self, target: &Target) -> Option<HttpSender> {
+        self.kept.lock().get_mut(target)?.http.pop()
+    }
+
+    fn keep_http(&self, target: &Target, sender: HttpSender) {
+        let mut kept = self.kept.lock();
+        let idle = &mut kept.entry(target.clone()).or_default().http;
+        if idle.len() < limits::CHECK_IDLE_MAX {
+            idle.push(sender);
+        }
+    }
+}
