@@ -40,3 +40,21 @@ pub const METRIC_SHARDS: usize = 8;
 pub const REQUEST_SERIES_IDLE: Duration = Duration::from_secs(600);
 /// A full table is searched for idle series at most this often, so that a flood of new pairs stays cheap.
 pub const METRIC_EVICTION_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest line of an access log, bytes: core's own bound of a log line.
+pub const ACCESS_LINE_BYTES_MAX: usize = weft_core::limits::LOG_LINE_BYTES_MAX;
+/// Longest value of one header in an access log, bytes: a line has room for three of them.
+pub const ACCESS_VALUE_BYTES_MAX: usize = 4 << 10;
+/// Longest format of an access log, bytes. Istio's own has 700.
+pub const ACCESS_FORMAT_BYTES_MAX: usize = 16 << 10;
+/// Fields of one object of a JSON format. Istio's own has 25.
+pub const ACCESS_FIELDS_MAX: usize = 256;
+/// Objects within objects of a JSON format.
+pub const ACCESS_NESTING_MAX: usize = 8;
+/// Longest CEL expression of a filter, bytes: it is asked for every request.
+pub const FILTER_BYTES_MAX: usize = 4 << 10;
+/// Levels of a filter's expression: asking for a verdict recurses on a worker's stack of 2 MB, 32 kB a level.
+pub const FILTER_NESTING_MAX: usize = 64;
+/// Operators, dots and brackets of a filter's expression, of which each may be a level to its parser: eighty conditions.
+pub const FILTER_OPERATORS_MAX: usize = 256;
+/// Stack of the thread that reads an expression, bytes: 64 kB for each of [`FILTER_OPERATORS_MAX`] levels. 2 MB don't do.
+pub const FILTER_STACK_BYTES: usize = 16 << 20;

@@ -15,6 +15,7 @@ pub mod access_log;
 mod flags;
 pub mod metrics;
 mod record;
+mod share;
 pub mod trace;
 
 pub use flags::ResponseFlags;
@@ -22,3 +23,4 @@ pub use record::{
     ConnectionRecord, Downstream, Http, Parties, RequestProtocol, RequestRecord, Sizes, Stream,
     Upstream,
 };
+pub use share::Share;
