@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "istio/zds/zds.proto",
         "weft/node/node.proto",
         "weft/route/v1/table.proto",
+        "opentelemetry/trace_service.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;

@@ -58,3 +58,24 @@ pub const FILTER_NESTING_MAX: usize = 64;
 pub const FILTER_OPERATORS_MAX: usize = 256;
 /// Stack of the thread that reads an expression, bytes: 64 kB for each of [`FILTER_OPERATORS_MAX`] levels. 2 MB don't do.
 pub const FILTER_STACK_BYTES: usize = 16 << 20;
+/// Spans that wait for a collector: two seconds of 1,000 sampled requests a second with one attempt each. At about 2 kB a span
+/// that is 8 MB at the very worst; what exceeds it is dropped and counted.
+pub const SPAN_QUEUE_MAX: usize = 4096;
+/// Spans of one message: about 1 MB, a quarter of what gRPC takes by default.
+pub const SPAN_BATCH_MAX: usize = 512;
+/// How long spans gather for a batch. Nobody who reads traces minds.
+pub const SPAN_GATHER: Duration = Duration::from_secs(1);
+/// How long a collector may take for a batch: OTLP's own default.
+pub const SPAN_EXPORT_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a collector's answer that are read: a count and a message.
+pub const SPAN_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The pause after a collector failed; it doubles up to the longest.
+pub const SPAN_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest pause.
+pub const SPAN_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Attempts of one request that have a span: the first and every retry.
+pub const ATTEMPT_SPANS_MAX: usize = 26;
+/// Longest value of a tag that a client writes, bytes.
+pub const TAG_BYTES_MAX: usize = 256;
+/// Longest `tracestate` that is kept, bytes (W3C Trace Context asks for 512 at least).
+pub const TRACE_STATE_BYTES_MAX: usize = 512;

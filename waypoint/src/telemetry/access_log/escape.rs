@@ -30,7 +30,7 @@ fn push_byte(out: &mut String, byte: u8) {
 }
 
 /// The first `max` bytes of `bytes`, and no half character.
-pub(super) fn cut(bytes: &[u8], max: usize) -> &[u8] {
+pub(crate) fn cut(bytes: &[u8], max: usize) -> &[u8] {
     let is_start = |at: &usize| bytes.get(*at).is_none_or(|byte| byte & 0xc0 != 0x80);
     if bytes.len() <= max {
         return bytes;

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use weft_core::telemetry::LogLines;
 
+pub(super) use self::escape::cut;
 pub use self::filter::{Filter, FilterError};
 pub use self::layout::{FormatError, Layout};
 use super::record::{ConnectionRecord, Http, RequestRecord, Stream};

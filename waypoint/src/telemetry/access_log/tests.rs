@@ -221,7 +221,10 @@ fn filter_that_cant_be_understood_is_refused_with_what_is_wrong() {
     let refused = |text: &str| Filter::new(text).unwrap_err();
     assert_eq!(refused("response.cod > 1"), FilterError::Attribute("response.cod".into()));
     assert_eq!(refused("metadata.x == 1"), FilterError::Attribute("metadata".into()));
-    assert_eq!(refused("duration('1s') > duration('2s')"), FilterError::Function("duration".into()));
+    assert_eq!(
+        refused("duration('1s') > duration('2s')"),
+        FilterError::Function("duration".into())
+    );
     assert!(matches!(refused("response.code >"), FilterError::Syntax(_)));
     for deep in ["(", "!", "[", "-", "{1:", "true?1:"] {
         assert!(
