@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "weft/node/node.proto",
         "weft/route/v1/table.proto",
         "opentelemetry/trace_service.proto",
+        "weft/route/v1/telemetry.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;

@@ -50,6 +50,8 @@ pub mod type_url {
     pub const ENROLLED_POD: &str = "type.googleapis.com/weft.node.v1.EnrolledPod";
     /// What waypoints do with a service's requests, named `namespace/hostname`; Weft's own.
     pub const ROUTE_TABLE: &str = "type.googleapis.com/weft.route.v1.RouteTable";
+    /// What waypoints tell of a service's requests, named `namespace/hostname`; Weft's own.
+    pub const TELEMETRY_POLICY: &str = "type.googleapis.com/weft.route.v1.TelemetryPolicy";
 }
 
 /// Ends the `system_version_info` of a response that is not the last of its load: Weft's own, since its controller sends
@@ -87,6 +89,22 @@ pub mod route {
     pub const PATTERNS_MAX: usize = 1_000;
     /// Sets of one table: one for the ports of each namespace that has routes of its own, each with a rule at least.
     pub const SETS_MAX: usize = RULES_MAX;
+}
+
+/// Bounds of telemetry policies: the controller keeps them.
+pub mod telemetry {
+    /// Access logs of one service. People write one, or two of different formats.
+    pub const LOGS_MAX: usize = 16;
+    /// Tags of one metric or of spans.
+    pub const TAGS_MAX: usize = 64;
+    /// Headers in a request to a collector.
+    pub const HEADERS_MAX: usize = 64;
+    /// A tag, a header or a host, bytes.
+    pub const TEXT_BYTES_MAX: usize = 4_096;
+    /// A format of an access log, bytes. Istio's own has 700.
+    pub const FORMAT_BYTES_MAX: usize = 16 << 10;
+    /// A filter's expression, bytes: it is asked for every request.
+    pub const FILTER_BYTES_MAX: usize = 4 << 10;
 }
 
 /// Where the node agent listens for the node proxy.

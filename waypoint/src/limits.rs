@@ -44,14 +44,14 @@ pub const METRIC_EVICTION_INTERVAL: Duration = Duration::from_secs(10);
 pub const ACCESS_LINE_BYTES_MAX: usize = weft_core::limits::LOG_LINE_BYTES_MAX;
 /// Longest value of one header in an access log, bytes: a line has room for three of them.
 pub const ACCESS_VALUE_BYTES_MAX: usize = 4 << 10;
-/// Longest format of an access log, bytes. Istio's own has 700.
-pub const ACCESS_FORMAT_BYTES_MAX: usize = 16 << 10;
+/// Longest format of an access log, bytes.
+pub const ACCESS_FORMAT_BYTES_MAX: usize = weft_proto::contract::telemetry::FORMAT_BYTES_MAX;
 /// Fields of one object of a JSON format. Istio's own has 25.
 pub const ACCESS_FIELDS_MAX: usize = 256;
 /// Objects within objects of a JSON format.
 pub const ACCESS_NESTING_MAX: usize = 8;
-/// Longest CEL expression of a filter, bytes: it is asked for every request.
-pub const FILTER_BYTES_MAX: usize = 4 << 10;
+/// Longest CEL expression of a filter, bytes.
+pub const FILTER_BYTES_MAX: usize = weft_proto::contract::telemetry::FILTER_BYTES_MAX;
 /// Levels of a filter's expression: asking for a verdict recurses on a worker's stack of 2 MB, 32 kB a level.
 pub const FILTER_NESTING_MAX: usize = 64;
 /// Operators, dots and brackets of a filter's expression, of which each may be a level to its parser: eighty conditions.

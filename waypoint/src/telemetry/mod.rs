@@ -14,6 +14,7 @@
 pub mod access_log;
 mod flags;
 pub mod metrics;
+pub mod policy;
 mod record;
 mod share;
 pub mod trace;
