@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "weft/route/v1/backend.proto",
         "weft/route/v1/access.proto",
         "envoy/service/auth/v3/external_auth.proto",
+        "opentelemetry/trace_service.proto",
+        "weft/route/v1/telemetry.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;

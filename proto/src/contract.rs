@@ -55,6 +55,8 @@ pub mod type_url {
     /// Who may do what with a service, named `namespace/hostname`; Weft's own. A service that is bound to a waypoint always
     /// has one.
     pub const ACCESS_POLICY: &str = "type.googleapis.com/weft.route.v1.AccessPolicy";
+    /// What waypoints tell of a service's requests, named `namespace/hostname`; Weft's own.
+    pub const TELEMETRY_POLICY: &str = "type.googleapis.com/weft.route.v1.TelemetryPolicy";
 }
 
 /// Ends the `system_version_info` of a response that is not the last of its load: Weft's own, since its controller sends
@@ -123,6 +125,20 @@ pub mod access {
     pub const KEYS_BYTES_MAX: usize = 256 << 10;
     /// A body that is kept for a checker, bytes. The largest that fits a checker's own usual bound of 4 MiB.
     pub const CHECKED_BODY_BYTES_MAX: usize = 4 << 20;
+/// Bounds of telemetry policies: the controller keeps them.
+pub mod telemetry {
+    /// Access logs of one service. People write one, or two of different formats.
+    pub const LOGS_MAX: usize = 16;
+    /// Tags of one metric or of spans.
+    pub const TAGS_MAX: usize = 64;
+    /// Headers in a request to a collector.
+    pub const HEADERS_MAX: usize = 64;
+    /// A tag, a header or a host, bytes.
+    pub const TEXT_BYTES_MAX: usize = 4_096;
+    /// A format of an access log, bytes. Istio's own has 700.
+    pub const FORMAT_BYTES_MAX: usize = 16 << 10;
+    /// A filter's expression, bytes: it is asked for every request.
+    pub const FILTER_BYTES_MAX: usize = 4 << 10;
 }
 
 /// Where the node agent listens for the node proxy.

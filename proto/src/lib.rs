@@ -7,9 +7,10 @@
 //! node agent ──node───────▶ controller      (weft.node.v1)
 //! controller ──discovery──▶ waypoint        (weft.route.v1)
 //! waypoint ───check───────▶ checker         (envoy.service.auth.v3)
+//! waypoint ───spans───────▶ collector       (opentelemetry.proto)
 //! ```
 //!
-//! Invariants: names and numbers of `istio.*` and `envoy.*` never change here, because stock peers speak them;
+//! Invariants: names and numbers of `istio.*`, `envoy.*` and `opentelemetry.*` never change here, because stock peers speak them;
 //! what is ours alone has a `weft.*` package or sits in an `extensions` field. No logic lives in this crate.
 
 pub mod contract;
@@ -77,6 +78,37 @@ pub mod istio {
         generated!(
             /// The certificate authority.
             auth, "istio.v1.auth");
+    }
+}
+
+/// OpenTelemetry's packages, nested as the generated code refers to them.
+pub mod opentelemetry {
+    /// `opentelemetry.proto.common`.
+    pub mod common {
+        generated!(
+            /// Attributes.
+            v1, "opentelemetry.proto.common.v1");
+    }
+    /// `opentelemetry.proto.resource`.
+    pub mod resource {
+        generated!(
+            /// Whose spans they are.
+            v1, "opentelemetry.proto.resource.v1");
+    }
+    /// `opentelemetry.proto.trace`.
+    pub mod trace {
+        generated!(
+            /// Spans.
+            v1, "opentelemetry.proto.trace.v1");
+    }
+    /// `opentelemetry.proto.collector`.
+    pub mod collector {
+        /// `opentelemetry.proto.collector.trace`.
+        pub mod trace {
+            generated!(
+                /// How spans are handed over.
+                v1, "opentelemetry.proto.collector.trace.v1");
+        }
     }
 }
 

@@ -129,3 +129,42 @@ pub mod access {
     /// Idle connections to a checker over HTTP/1.1: beyond them a burst's connections are closed after it.
     pub const CHECK_IDLE_MAX: usize = 16;
 }
+/// Longest line of an access log, bytes: core's own bound of a log line.
+pub const ACCESS_LINE_BYTES_MAX: usize = weft_core::limits::LOG_LINE_BYTES_MAX;
+/// Longest value of one header in an access log, bytes: a line has room for three of them.
+pub const ACCESS_VALUE_BYTES_MAX: usize = 4 << 10;
+/// Longest format of an access log, bytes.
+pub const ACCESS_FORMAT_BYTES_MAX: usize = weft_proto::contract::telemetry::FORMAT_BYTES_MAX;
+/// Fields of one object of a JSON format. Istio's own has 25.
+pub const ACCESS_FIELDS_MAX: usize = 256;
+/// Objects within objects of a JSON format.
+pub const ACCESS_NESTING_MAX: usize = 8;
+/// Longest CEL expression of a filter, bytes.
+pub const FILTER_BYTES_MAX: usize = weft_proto::contract::telemetry::FILTER_BYTES_MAX;
+/// Levels of a filter's expression: asking for a verdict recurses on a worker's stack of 2 MB, 32 kB a level.
+pub const FILTER_NESTING_MAX: usize = 64;
+/// Operators, dots and brackets of a filter's expression, of which each may be a level to its parser: eighty conditions.
+pub const FILTER_OPERATORS_MAX: usize = 256;
+/// Stack of the thread that reads an expression, bytes: 64 kB for each of [`FILTER_OPERATORS_MAX`] levels. 2 MB don't do.
+pub const FILTER_STACK_BYTES: usize = 16 << 20;
+/// Spans that wait for a collector: two seconds of 1,000 sampled requests a second with one attempt each. At about 2 kB a span
+/// that is 8 MB at the very worst; what exceeds it is dropped and counted.
+pub const SPAN_QUEUE_MAX: usize = 4096;
+/// Spans of one message: about 1 MB, a quarter of what gRPC takes by default.
+pub const SPAN_BATCH_MAX: usize = 512;
+/// How long spans gather for a batch. Nobody who reads traces minds.
+pub const SPAN_GATHER: Duration = Duration::from_secs(1);
+/// How long a collector may take for a batch: OTLP's own default.
+pub const SPAN_EXPORT_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a collector's answer that are read: a count and a message.
+pub const SPAN_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The pause after a collector failed; it doubles up to the longest.
+pub const SPAN_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest pause.
+pub const SPAN_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Attempts of one request that have a span: the first and every retry.
+pub const ATTEMPT_SPANS_MAX: usize = 26;
+/// Longest value of a tag that a client writes, bytes.
+pub const TAG_BYTES_MAX: usize = 256;
+/// Longest `tracestate` that is kept, bytes (W3C Trace Context asks for 512 at least).
+pub const TRACE_STATE_BYTES_MAX: usize = 512;

@@ -14,7 +14,9 @@
 pub mod access_log;
 mod flags;
 pub mod metrics;
+pub mod policy;
 mod record;
+mod share;
 pub mod trace;
 
 pub use flags::ResponseFlags;
@@ -22,3 +24,4 @@ pub use record::{
     ConnectionRecord, Downstream, Http, Parties, RequestProtocol, RequestRecord, Sizes, Stream,
     Upstream,
 };
+pub use share::Share;
