@@ -107,6 +107,8 @@ pub mod backend {
     pub const LOCALITIES_MAX: usize = 256;
     /// Settings of one policy: all ports of all subsets.
     pub const BACKEND_SETTINGS_MAX: usize = 4_096;
+}
+
 /// Bounds of access policies: the controller keeps them, and a proxy refuses all that a larger one covers.
 pub mod access {
     /// Policies that apply to one service.
@@ -125,6 +127,8 @@ pub mod access {
     pub const KEYS_BYTES_MAX: usize = 256 << 10;
     /// A body that is kept for a checker, bytes. The largest that fits a checker's own usual bound of 4 MiB.
     pub const CHECKED_BODY_BYTES_MAX: usize = 4 << 20;
+}
+
 /// Bounds of telemetry policies: the controller keeps them.
 pub mod telemetry {
     /// Access logs of one service. People write one, or two of different formats.

@@ -13,14 +13,13 @@
 //! condition that isn't understood never holds; a filter or an outcome that isn't understood answers 500; a table that
 //! reaches the proxy is never refused for one bad rule. Looking for a rule takes no memory.
 
-mod app;
-mod http;
 pub mod access;
+mod app;
+pub mod balance;
+mod http;
 pub mod limits;
 mod record;
 mod resources;
-pub mod balance;
-pub mod limits;
 pub mod retry;
 pub mod route;
 mod serve;
