@@ -29,12 +29,18 @@ use crate::limits;
 use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
-use crate::telemetry::metrics::RequestMetrics;
+use crate::observe::{Observers, Reach};
+use crate::telemetry::trace::Origin;
+use crate::upstream::{ByName, Dialer};
 
 /// What this proxy is to the controller.
 const ROLE: Role = Role {
     kind: "waypoint",
-    type_urls: &[type_url::ADDRESS, type_url::AUTHORIZATION, type_url::ROUTE_TABLE],
+    type_urls: &[type_url::ADDRESS, type_url::AUTHORIZATION, type_url::ROUTE_TABLE,
+        type_url::BACKEND_POLICY,
+        type_url::ACCESS_POLICY,
+        type_url::TELEMETRY_POLICY,
+    ],
     is_impersonating: false,
 };
 
@@ -47,7 +53,8 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     log.register(&mut registry);
     let store = Store::new(&StoreSettings::default());
     let mesh = store.reader();
-    let (feed, rules) = Feed::new(store);
+    let observers = Observers::new(&mut registry, log.lines(), origin(&config, &own));
+    let (feed, rules) = Feed::new(store, observers.clone());
     let certs = CertStore::spawn(
         control_plane::authority(&config, ROLE)?,
         control_plane::cert_settings(&config),
@@ -61,9 +68,15 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         mesh,
         rules,
         certs: certs.clone(),
-        requests: RequestMetrics::new(&mut registry),
+        observers,
+        tunnels: Default::default(),
+        backends: Default::default(),
         server_first: Default::default(),
     });
+    let own = &shared.own;
+    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone());
+    let by_name = Arc::new(ByName::new(shared.clone(), Arc::new(dialer)));
+    shared.observers.start(Reach { by_name, runtime: Handle::current() });
     let (quit, mut quitting) = mpsc::channel(1);
     let mut parts = JoinSet::new();
     let servers = Servers { shared: &shared, registry: Arc::new(registry), state: state.clone(), log, quit };
@@ -105,6 +118,19 @@ fn own(config: &Config) -> anyhow::Result<Own> {
     let address = config.mesh.instance_ip;
     let address = address.context("INSTANCE_IP says at which address the mesh finds it")?;
     Ok(Own { identity, address, network: config.mesh.network.clone() })
+}
+
+/// Who sends spans.
+fn origin(config: &Config, own: &Own) -> Origin {
+    let (namespace, account) = (own.identity.namespace(), own.identity.service_account());
+    Origin {
+        service: format!("{account}.{namespace}"),
+        canonical_service: account.to_owned(),
+        canonical_revision: "latest".to_owned(),
+        namespace: namespace.to_owned(),
+        mesh: own.identity.trust_domain().to_string(),
+        cluster: config.mesh.cluster_id.to_string(),
+    }
 }
 
 /// Listens once there is something to serve by: a proxy without its rules would let through what they forbid.

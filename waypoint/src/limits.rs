@@ -168,3 +168,9 @@ pub const ATTEMPT_SPANS_MAX: usize = 26;
 pub const TAG_BYTES_MAX: usize = 256;
 /// Longest `tracestate` that is kept, bytes (W3C Trace Context asks for 512 at least).
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
+/// How often an endpoint is chosen anew because it went away meanwhile.
+pub const PICK_ROUNDS: usize = 4;
+/// From the beginning of connecting to an application to its end, where nothing else is set; Istio's 10 s.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// One read of a body, bytes: the largest frame of HTTP/2 that we grant, and pingora's buffer.
+pub const PIECE_BYTES_MAX: usize = 64 << 10;

@@ -22,7 +22,7 @@ use weft_core::hbone::{
 };
 use weft_core::identity::{ExpectedPeers, SpiffeId};
 use weft_core::mesh::{Store, StoreSettings};
-use weft_core::telemetry::{Build, Registry};
+use weft_core::telemetry::{Build, LogLines, Registry};
 use weft_core::testing::{TestAuthority, TestCa, identity};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
@@ -33,7 +33,8 @@ use weft_proto::{route, workload as proto};
 use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
-use crate::telemetry::metrics::RequestMetrics;
+use crate::observe::Observers;
+use crate::telemetry::trace::Origin;
 
 pub(super) const WEB: &str = "web.shop.svc.cluster.local";
 pub(super) const WEB_VIP: &str = "10.96.0.1";
@@ -75,16 +76,20 @@ impl Stage {
         let config = Config::from_env(&env).unwrap();
         let store = Store::new(&StoreSettings::default());
         let mesh = store.reader();
-        let (feed, rules) = Feed::new(store);
         let mut registry = Registry::new(&Build { component: "test".into(), tag: "0".into() });
+        let (lines, _guard) = LogLines::start(std::io::sink()).unwrap();
+        let observers = Observers::new(&mut registry, lines, Origin::default());
+        let (feed, rules) = Feed::new(store, observers.clone());
         let own = Own {
             identity: identity("shop", "waypoint"),
             address: OWN.parse().unwrap(),
             network: "".into(),
         };
         let shared = Arc::new(Shared {
-            requests: RequestMetrics::new(&mut registry),
+            observers,
+            tunnels: Default::default(),
             server_first: Default::default(),
+            backends: Default::default(),
             config,
             own,
             mesh,
@@ -184,6 +189,31 @@ impl Stage {
         let address = proto::Address { r#type: Some(proto::address::Type::Service(service)) };
         let name = format!("shop/{hostname}");
         self.tell(type_url::ADDRESS, &name, Some(address.encode_to_vec()));
+        if is_bound {
+            self.access(&hostname, route::AccessPolicy::default());
+        }
+    }
+
+    /// Who may do what with a service.
+    pub(super) fn access(&self, hostname: &str, policy: route::AccessPolicy) {
+        let policy = route::AccessPolicy {
+            namespace: "shop".to_owned(),
+            hostname: hostname.to_owned(),
+            ..policy
+        };
+        let name = format!("shop/{hostname}");
+        self.tell(type_url::ACCESS_POLICY, &name, Some(seal::close(policy.encode_to_vec())));
+    }
+
+    /// How the endpoints of a service are treated.
+    pub(super) fn backends(&self, hostname: &str, policy: route::BackendPolicy) {
+        let policy = route::BackendPolicy {
+            namespace: "shop".to_owned(),
+            hostname: hostname.to_owned(),
+            ..policy
+        };
+        let name = format!("shop/{hostname}");
+        self.tell(type_url::BACKEND_POLICY, &name, Some(policy.encode_to_vec()));
     }
 
     /// Routes of `web`, for everybody and all ports.
