@@ -1,5 +1,6 @@
 //! The YAML of a waypoint: what it is, and the file that it goes into.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -61,15 +62,21 @@ spec:
 "
     );
     for (at, address) in shape.instance.iter().enumerate() {
-        let node = shape.node.as_ref();
-        let node = node.map(|node| format!("  nodeName: {node}\n")).unwrap_or_default();
-        text.push_str(&format!(
-            "\
+        text.push_str(&instance(shape, at + 1, *address));
+    }
+    Ok(text)
+}
+
+fn instance(shape: &WaypointShape, number: usize, address: IpAddr) -> String {
+    let WaypointShape { name, namespace, node, .. } = shape;
+    let node = node.as_ref().map(|node| format!("  nodeName: {node}\n")).unwrap_or_default();
+    format!(
+        "\
 ---
 apiVersion: v1
 kind: Pod
 metadata:
-  name: {name}-{}
+  name: {name}-{number}
   namespace: {namespace}
   labels:
     gateway.networking.k8s.io/gateway-name: {name}
@@ -80,11 +87,8 @@ spec:
 status:
   phase: Running
   podIP: {address}
-",
-            at + 1
-        ));
-    }
-    Ok(text)
+"
+    )
 }
 
 /// The namespace, if nobody has declared it.
