@@ -41,7 +41,7 @@ struct RawHttp {
     max_requests_per_connection: Option<i64>,
     max_retries: Option<i64>,
     idle_timeout: Option<String>,
-    h2_upgrade_policy: Option<Upgrade>,
+    h2_upgrade_policy: Option<H2Policy>,
     use_client_protocol: Option<bool>,
     max_concurrent_streams: Option<i64>,
     #[serde(rename = "http2KeepAlive")]
@@ -50,7 +50,7 @@ struct RawHttp {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-enum Upgrade {
+enum H2Policy {
     Default,
     DoNotUpgrade,
     Upgrade,
@@ -116,10 +116,10 @@ impl RawHttp {
         pool.concurrent_streams_max =
             count(self.max_concurrent_streams, &at("maxConcurrentStreams"))?;
         pool.uses_client_protocol = self.use_client_protocol.unwrap_or(false);
-        let upgrade = match self.h2_upgrade_policy.unwrap_or(Upgrade::Default) {
-            Upgrade::Default => proto::H2Upgrade::Default,
-            Upgrade::DoNotUpgrade => proto::H2Upgrade::Never,
-            Upgrade::Upgrade => proto::H2Upgrade::Always,
+        let upgrade = match self.h2_upgrade_policy.unwrap_or(H2Policy::Default) {
+            H2Policy::Default => proto::H2Upgrade::Default,
+            H2Policy::DoNotUpgrade => proto::H2Upgrade::Never,
+            H2Policy::Upgrade => proto::H2Upgrade::Always,
         };
         pool.set_h2_upgrade(upgrade);
         if self.http2_keep_alive.is_some() {

@@ -64,6 +64,42 @@ fn marked(mark: u32) -> String {
     format!("connectionPool: {{http: {{http2MaxRequests: {mark}}}}}")
 }
 
+fn every_bound() -> proto::ConnectionPool {
+    proto::ConnectionPool {
+        connections_max: 1,
+        connect_timeout_ms: 2_000,
+        tcp_idle_timeout_ms: Some(0),
+        connection_duration_max_ms: 6_000,
+        keepalive: Some(proto::TcpKeepalive { probes: 3, time_ms: 4_000, interval_ms: 5_000 }),
+        pending_requests_max: 7,
+        requests_max: 8,
+        requests_per_connection_max: 9,
+        retries_max: 10,
+        http_idle_timeout_ms: Some(11_000),
+        concurrent_streams_max: 12,
+        uses_client_protocol: true,
+        h2_upgrade: proto::H2Upgrade::Always.into(),
+    }
+}
+
+fn every_threshold() -> proto::OutlierDetection {
+    proto::OutlierDetection {
+        consecutive_5xx: Some(0),
+        consecutive_gateway_errors: 2,
+        splits_local_origin: true,
+        consecutive_local_failures: Some(1),
+        interval_ms: 3_000,
+        base_ejection_ms: 4_000,
+        ejection_max_ms: 0,
+        ejected_percent_max: Some(50),
+        healthy_percent_min: 6,
+        error_statuses: vec![
+            proto::StatusRange { first: 429, last: 429 },
+            proto::StatusRange { first: 500, last: 599 },
+        ],
+    }
+}
+
 #[test]
 fn every_field_of_a_traffic_policy_reaches_the_waypoint() {
     let built = settings(
@@ -97,36 +133,8 @@ fn every_field_of_a_traffic_policy_reaches_the_waypoint() {
                 ..Default::default()
             }),
         }),
-        connection_pool: Some(proto::ConnectionPool {
-            connections_max: 1,
-            connect_timeout_ms: 2_000,
-            tcp_idle_timeout_ms: Some(0),
-            connection_duration_max_ms: 6_000,
-            keepalive: Some(proto::TcpKeepalive { probes: 3, time_ms: 4_000, interval_ms: 5_000 }),
-            pending_requests_max: 7,
-            requests_max: 8,
-            requests_per_connection_max: 9,
-            retries_max: 10,
-            http_idle_timeout_ms: Some(11_000),
-            concurrent_streams_max: 12,
-            uses_client_protocol: true,
-            h2_upgrade: proto::H2Upgrade::Always.into(),
-        }),
-        outlier_detection: Some(proto::OutlierDetection {
-            consecutive_5xx: Some(0),
-            consecutive_gateway_errors: 2,
-            splits_local_origin: true,
-            consecutive_local_failures: Some(1),
-            interval_ms: 3_000,
-            base_ejection_ms: 4_000,
-            ejection_max_ms: 0,
-            ejected_percent_max: Some(50),
-            healthy_percent_min: 6,
-            error_statuses: vec![
-                proto::StatusRange { first: 429, last: 429 },
-                proto::StatusRange { first: 500, last: 599 },
-            ],
-        }),
+        connection_pool: Some(every_bound()),
+        outlier_detection: Some(every_threshold()),
         retry_budget: Some(proto::RetryBudget {
             percent_thousandths: Some(12_500),
             retries_min: Some(0),
@@ -272,7 +280,7 @@ fn waypoints_namespace_speaks_before_the_services_and_that_before_the_root() {
     let [edge, shop, root] = [edge, shop, root].map(|(home, mark)| of(home, mark, ""));
     assert_eq!(found(&[root.clone(), shop.clone(), edge.clone()]), Some(1));
     assert_eq!(found(&[root.clone(), shop.clone()]), Some(2));
-    assert_eq!(found(&[root.clone()]), Some(3));
+    assert_eq!(found(std::slice::from_ref(&root)), Some(3));
     // One that the waypoint's namespace isn't to see is as none.
     let kept = of("shop", 4, "exportTo: [.],");
     assert_eq!(found(&[root.clone(), kept.clone()]), Some(3));

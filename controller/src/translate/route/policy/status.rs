@@ -118,7 +118,7 @@ fn overruled(view: &View<'_>, frontend: &Frontend<'_>, rule: &DestinationRule) -
         let has = |it: &&DestinationRule| {
             it.subsets.iter().any(|own| own.name == subset.name && own.policy.is_some())
         };
-        if older().any(|it| has(it)) || left_out.contains(&subset.name) {
+        if older().any(has) || left_out.contains(&subset.name) {
             fields.push(format!("spec.subsets[{at}].trafficPolicy"));
         }
     }
