@@ -1,4 +1,5 @@
 //! From what users write to how endpoints are treated: the controller's translation and the waypoint's engine together.
+#![expect(clippy::unwrap_used, reason = "a test, helpers included")]
 
 use std::sync::Arc;
 use std::time::Duration;
