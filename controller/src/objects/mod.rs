@@ -31,7 +31,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use self::core::{Namespace, Node, Phase, Pod, ServiceAccount};
-pub use destination_rule::DestinationRule;
+pub use destination_rule::{DestinationRule, PolicyParts, RuleSubset, TrafficPolicy};
+pub(crate) use duration::parse as parse_duration;
 pub use fields::FieldError;
 pub use gateway::{Admission, Gateway, GatewayClass, Listener};
 pub use istio::{

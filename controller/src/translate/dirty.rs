@@ -124,7 +124,10 @@ impl Dirty {
             }
             Object::DestinationRule(rule) => {
                 let host = full_host(&rule.host, &key.namespace, &settings.dns_domain);
-                self.backends.insert(Referent::Host(host));
+                self.backends.insert(Referent::Host(host.clone()));
+                let is_wide = host.starts_with('*');
+                let hosts = if is_wide { &mut self.wide_hosts } else { &mut self.hosts };
+                hosts.insert(host);
             }
             Object::ReferenceGrant(grant) => {
                 self.routes_of.extend(grant.from.iter().map(|from| from.namespace.clone()));

@@ -44,7 +44,7 @@ pub use names::{resource_name, service_host};
 pub use peer::{STATIC_STRICT, peer_authorization, static_strict};
 pub use pod::pod;
 pub use residents::Residents;
-pub use route::{service_entry_routes, service_routes};
+pub use route::{service_entry_policies, service_entry_routes, service_policy, service_routes};
 pub use service::{service, service_entry_services};
 pub use settings::{DefaultMtls, EntryVisibility, Settings, WaypointEnforcement};
 pub use status::{ConditionStatus, ObjectStatus, object_status};

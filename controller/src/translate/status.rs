@@ -10,7 +10,7 @@ use crate::objects::{
 use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::peer;
-use super::route::{route_status, rule_status, virtual_status};
+use super::route::{rate_limit_status, route_status, rule_status, virtual_status};
 use super::settings::EntryVisibility;
 use super::view::View;
 use super::waypoint::User;
@@ -62,7 +62,10 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
             let waypoint = bound(view, User::Workload(&pod.meta));
             enrolled(view, pod).into_iter().chain(waypoint).collect()
         }
-        Object::Service(service) => bound(view, User::Service(&service.meta)).into_iter().collect(),
+        Object::Service(service) => {
+            let limit = rate_limit_status(&service.meta);
+            bound(view, User::Service(&service.meta)).into_iter().chain(limit).collect()
+        }
         Object::WorkloadEntry(entry) => {
             bound(view, User::Workload(&entry.meta)).into_iter().collect()
         }
@@ -71,7 +74,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::GatewayClass(class) => class_status(view, class),
         Object::Route(route) => route_status(view, route),
         Object::VirtualService(object) => virtual_status(view, object),
-        Object::DestinationRule(rule) => rule_status(rule),
+        Object::DestinationRule(rule) => rule_status(view, rule),
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
         Object::Namespace(_)
@@ -107,7 +110,8 @@ fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
 fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> {
     let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
     let user = User::ServiceEntry { meta: &entry.meta, is_private };
-    let mut conditions: Vec<_> = bound(view, user).into_iter().collect();
+    let limit = rate_limit_status(&entry.meta);
+    let mut conditions: Vec<_> = bound(view, user).into_iter().chain(limit).collect();
     if view.settings.entry_visibility == EntryVisibility::None {
         let message = "service entries are not published in this mesh";
         conditions.push(ConditionStatus::new(

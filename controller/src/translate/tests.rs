@@ -1,6 +1,8 @@
 //! From YAML to messages.
 
 mod guards;
+@@@@
+mod destination_rules;
 mod incremental;
 mod pods;
 mod policies;
@@ -15,7 +17,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
-use weft_proto::route::RouteTable;
+use weft_proto::route::{BackendPolicy, RouteTable};
 use weft_proto::security::Authorization;
 use weft_proto::workload::{Address, Port, Service, Workload, address};
 
@@ -56,6 +58,7 @@ struct Decoded {
     policies: BTreeMap<String, Authorization>,
     enrolled: BTreeMap<String, EnrolledPod>,
     routes: BTreeMap<String, RouteTable>,
+    backends: BTreeMap<String, BackendPolicy>,
 }
 
 fn decoded(translator: &Translator) -> Decoded {
@@ -78,6 +81,9 @@ fn decoded(translator: &Translator) -> Decoded {
             }
             type_url::ROUTE_TABLE => {
                 found.routes.insert(name, RouteTable::decode(bytes).unwrap());
+            }
+            type_url::BACKEND_POLICY => {
+                found.backends.insert(name, BackendPolicy::decode(bytes).unwrap());
             }
             _ => {
                 found.enrolled.insert(name, EnrolledPod::decode(bytes).unwrap());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use weft_proto::contract::type_url;
-use weft_proto::route::RouteTable;
+use weft_proto::route::{BackendPolicy, RouteTable};
 use weft_proto::workload::{Address, Service, Workload, address};
 
 use crate::model::Model;
@@ -27,6 +27,7 @@ use super::{audience, enrolment, entries, guard, names, peer, pod, ports, route,
 enum Type {
     Authorization,
     Address,
+    BackendPolicy,
     RouteTable,
     EnrolledPod,
 }
@@ -36,6 +37,7 @@ impl Type {
         match self {
             Self::Authorization => type_url::AUTHORIZATION,
             Self::Address => type_url::ADDRESS,
+            Self::BackendPolicy => type_url::BACKEND_POLICY,
             Self::RouteTable => type_url::ROUTE_TABLE,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
@@ -240,10 +242,12 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
         }
         Some(Object::Service(service)) => {
             let routes = route::service_routes(view, &service).map(route_resource);
+            let backend = route::service_policy(view, &service).map(backend_resource);
             service::service(view, &service)
                 .into_iter()
                 .map(service_resource)
                 .chain(routes)
+                .chain(backend)
                 .collect()
         }
         Some(Object::ServiceEntry(entry)) => {
@@ -251,7 +255,10 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             let workloads = entries::service_entry_workloads(view, &entry);
             let workloads = workloads.into_iter().map(workload_resource);
             let routes = route::service_entry_routes(view, &entry).into_iter().map(route_resource);
-            services.into_iter().map(service_resource).chain(workloads).chain(routes).collect()
+            let backends = route::service_entry_policies(view, &entry);
+            let backends = backends.into_iter().map(backend_resource);
+            let services = services.into_iter().map(service_resource);
+            services.chain(workloads).chain(routes).chain(backends).collect()
         }
         Some(Object::WorkloadEntry(entry)) => {
             let guard = guard::guard(view, &entry.meta, ports::Target::Entry(&entry.spec));
@@ -300,6 +307,11 @@ fn service_resource(service: Service) -> (Name, Bytes) {
 fn route_resource(table: RouteTable) -> (Name, Bytes) {
     let name = names::resource_name(&table.namespace, &table.hostname);
     ((Type::RouteTable, name.into()), table.encode_to_vec().into())
+}
+
+fn backend_resource(policy: BackendPolicy) -> (Name, Bytes) {
+    let name = names::resource_name(&policy.namespace, &policy.hostname);
+    ((Type::BackendPolicy, name.into()), policy.encode_to_vec().into())
 }
 
 fn policy_resource(policy: weft_proto::security::Authorization) -> (Name, Bytes) {

@@ -9,6 +9,7 @@
 //! Invariants: a target takes any bytes and panics exactly if a promise is broken. It keeps no state that changes what
 //! it says to the next input, and needs neither root nor a network beyond loopback.
 
+mod backend;
 mod dns;
 mod headers;
 mod identity;
@@ -21,6 +22,7 @@ mod tokens;
 mod tunnel;
 mod zds;
 
+pub use backend::{affinity, backend_policy};
 pub use dns::{dns_query, dns_response};
 pub use headers::{authority, baggage, forwarded, traceparent};
 pub use identity::{leaf_certificate, spiffe_id};
@@ -50,7 +52,9 @@ macro_rules! targets {
 /// Every target.
 pub const TARGETS: &[Target] = targets![
     address,
+    affinity,
     authority,
+    backend_policy,
     baggage,
     discovery,
     dns_query,

@@ -103,6 +103,12 @@ fn check_taken(resources: &BTreeMap<(&'static str, Arc<str>), Bytes>) {
                 route::check_sent(&name, &resource.unwrap_or_default());
                 None
             }
+            type_url::BACKEND_POLICY => {
+                let found = weft_waypoint::balance::decode(&name, &resource.unwrap_or_default());
+                let found = found.expect("a waypoint takes what is sent");
+                assert_eq!(found.problems, [], "a waypoint doesn't understand what is sent");
+                None
+            }
             _ => {
                 let bytes = resource.unwrap_or_default();
                 EnrolledPod::decode(bytes).expect("an agent takes what is sent");

@@ -337,6 +337,8 @@ pub enum TlsMode {
     Simple,
     /// Both sides.
     Mutual,
+    /// The mesh's own and no other: connections must fail to endpoints that aren't reached over it.
+    Mesh,
     /// What is asked for can't be had, for this reason: connections must fail, never go without.
     Unavailable(Box<str>),
 }

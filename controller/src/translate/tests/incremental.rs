@@ -68,6 +68,10 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             let target = ["web", "8080"][variant % 2];
             let kind = ["ClusterIP", "ExternalName"][usize::from(variant % 6 == 5)];
             head("v1", "Service", meta)
+@@@@
+            let limit = ["", "annotations: {weft.io/local-rate-limit: 5/1s}"][variant / 4 % 2];
+            let meta = format!("labels: {{{}}}, {limit}", ["", USE_WP][variant / 2 % 2]);
+            head("v1", "Service", &meta)
                 + &format!(
                     "spec: {{type: {kind}, {selector} ports: [{{name: p, port: 80, targetPort: {target}}}]}}\n"
                 )
@@ -184,11 +188,23 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 )
         }
         13 => {
-            let host = ["b", "a.shop.svc.cluster.local"][variant % 2];
+            let host =
+                ["b", "a.shop.svc.cluster.local", "'*.shop.svc.cluster.local'", "one.example.com"]
+                    [variant % 4];
             let subset = ["v1", "v2"][variant / 2 % 2];
+            let export = ["", "exportTo: [.],", "exportTo: [app],"][variant % 3];
+            let ports = "portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]";
+            let policy = [
+                String::new(),
+                format!("trafficPolicy: {{outlierDetection: {{interval: {variant}s}}, {ports}}},")
+                    .replace(" 0s", " 7s"),
+            ][variant / 3 % 2]
+                .clone();
+            let of_subset =
+                ["", "trafficPolicy: {loadBalancer: {simple: RANDOM}}"][variant / 5 % 2];
             head("networking.istio.io/v1", "DestinationRule", "")
                 + &format!(
-                    "spec: {{host: {host}, subsets: [{{name: {subset}, labels: {{app: {app}}}}}]}}\n"
+                    "spec: {{host: {host}, {export} {policy} subsets: [{{name: {subset}, labels: {{app: {app}}}, {of_subset}}}]}}\n"
                 )
         }
         14 => head("v1", "ServiceAccount", ""),
@@ -237,6 +253,8 @@ fn waypoint_document(
         }
     }
 }
+
+const USE_WP: &str = "istio.io/use-waypoint: wp, istio.io/use-waypoint-namespace: shop";
 
 /// One edit: an object is written, or goes away.
 fn edit() -> impl Strategy<Value = ObjectChange> {

@@ -114,7 +114,7 @@ spec:
 const RULE: &str = "apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: web, namespace: demo}
-spec: {host: web, subsets: [{name: v1, labels: {version: v1}}], trafficPolicy: {}}
+spec: {host: web, subsets: [{name: v1, labels: {version: v1}}], trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}, loadBalancer: {simple: RANDOM}, portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}}
 ";
 
 #[expect(clippy::too_many_lines, reason = "a table with a line or two a file")]
@@ -132,6 +132,7 @@ pub(crate) fn files() -> Vec<Seed> {
                 - {apiVersion: v1, kind: Pod, metadata: {name: '', namespace: demo}}\n- 7\n";
     let texts = [
         ("mesh", joined(&[NAMESPACE, POD, SERVICE, POLICY, PEER])),
+        ("backends", joined(&[NAMESPACE, SERVICE, RULE])),
         ("outside", joined(&[NAMESPACE, ENTRY, WORKLOAD_ENTRY, SLICE, SERVICE])),
         ("routes", joined(&[SERVICE, ROUTE, GRPC])),
         (

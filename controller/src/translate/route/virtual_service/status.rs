@@ -1,9 +1,9 @@
-//! What became of a virtual service and of a destination rule, for their owners. Istio says nothing here.
+//! What became of a virtual service, for its owner. Istio says nothing here.
 
 use std::sync::Arc;
 
 use crate::model::full_host;
-use crate::objects::{DestinationRule, VirtualOutcome, VirtualService};
+use crate::objects::{VirtualOutcome, VirtualService};
 use crate::translate::route::attach;
 use crate::translate::route::frontend::frontends_of_host;
 use crate::translate::status::ConditionStatus;
@@ -127,23 +127,6 @@ fn resolved(view: &View<'_>, object: &VirtualService) -> ConditionStatus {
             ConditionStatus { fields, ..ConditionStatus::new(KIND, (false, reason), message) }
         }
     }
-}
-
-/// Conditions of a destination rule.
-pub(in crate::translate) fn rule_status(rule: &DestinationRule) -> Vec<ConditionStatus> {
-    let mut conditions = Vec::new();
-    if rule.host.starts_with('*') && !rule.subsets.is_empty() {
-        let message = "subsets are looked for under the host's own name, not below another";
-        conditions.push(ConditionStatus {
-            fields: vec!["spec.host".to_owned()],
-            ..ConditionStatus::new(ACCEPTED, (false, "UnsupportedValue"), message)
-        });
-    } else {
-        let message = "routes find its subsets";
-        conditions.push(ConditionStatus::new(ACCEPTED, (true, "Accepted"), message));
-    }
-    conditions.extend(ignored(&rule.ignored));
-    conditions
 }
 
 fn ignored(fields: &[String]) -> Option<ConditionStatus> {
