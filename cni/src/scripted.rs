@@ -120,6 +120,7 @@ impl NodeService for Controller {
         let what = match request.get_ref().component() {
             Component::Agent => "agent",
             Component::Ztunnel => "ztunnel",
+            Component::Waypoint => "waypoint",
         };
         let (token, expires_at) = (self.token(what), self.expires_at());
         Ok(Response::new(IssueTokenResponse { token, expires_at, roots: self.roots.clone() }))

@@ -79,6 +79,9 @@ pub struct RunArgs {
     /// What workloads accept where no PeerAuthentication says otherwise
     #[arg(long, value_enum, env = "WEFT_DEFAULT_MTLS", default_value = "permissive")]
     pub default_mtls: DefaultMtls,
+    /// Whether calls may go round a waypoint, where neither the service nor its namespace says so
+    #[arg(long, value_enum, env = "WEFT_WAYPOINT_ENFORCEMENT", default_value = "automatic")]
+    pub waypoint_enforcement: WaypointEnforcement,
     /// Issuer named in the tokens of nodes
     #[arg(long, env = "WEFT_TOKEN_ISSUER", default_value = DEFAULT_ISSUER)]
     pub token_issuer: String,
@@ -120,6 +123,17 @@ pub enum DefaultMtls {
     Permissive,
     /// Only mutual TLS.
     Strict,
+}
+
+/// Calls that go round a waypoint, where no object speaks of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WaypointEnforcement {
+    /// Refused as soon as a security policy applies at the waypoint.
+    Automatic,
+    /// Refused.
+    Enforced,
+    /// Let in, as in Istio.
+    Permissive,
 }
 
 /// Form of log lines.
@@ -183,6 +197,8 @@ pub struct Config {
     pub advertise: Vec<String>,
     /// Mutual TLS where no object speaks of it.
     pub default_mtls: DefaultMtls,
+    /// Calls that go round a waypoint.
+    pub waypoint_enforcement: WaypointEnforcement,
     /// Issuer of tokens.
     pub token_issuer: String,
 }
@@ -218,6 +234,7 @@ impl TryFrom<RunArgs> for Config {
             ca_dir: args.ca_dir,
             advertise,
             default_mtls: args.default_mtls,
+            waypoint_enforcement: args.waypoint_enforcement,
             token_issuer: args.token_issuer,
         })
     }

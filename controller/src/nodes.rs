@@ -11,7 +11,9 @@ use weft_proto::node::{IssueTokenRequest, IssueTokenResponse, JoinRequest, JoinR
 use crate::ca::Authority;
 use crate::rate::Bucket;
 use crate::serving_limits::JOINS_PER_SECOND;
-use crate::tokens::{Component, IssuedToken, TokenIssuer, bearer_token, check_node_name};
+use crate::tokens::{
+    Component, IssuedToken, TokenError, TokenIssuer, bearer_token, check_node_name,
+};
 
 /// What every member is told about the mesh.
 #[derive(Debug, Clone)]
@@ -56,9 +58,14 @@ impl Nodes {
     }
 
     fn issue(&self, component: Component, node: &str) -> Result<IssuedToken, Status> {
-        self.tokens.issue(component, node).map_err(|error| {
-            tracing::error!(%error, node, "issuing a token failed");
-            Status::internal("issuing a token failed; the controller's log says why")
+        self.tokens.issue(component, node).map_err(|error| failed(&error))
+    }
+
+    fn answer(&self, issued: IssuedToken) -> Response<IssueTokenResponse> {
+        Response::new(IssueTokenResponse {
+            token: issued.token,
+            expires_at: unix_seconds(issued.expires_at),
+            roots: self.authority.roots_pem().to_string(),
         })
     }
 }
@@ -86,24 +93,32 @@ impl NodeService for Nodes {
         let caller = bearer_token(request.metadata().as_ref())
             .and_then(|token| self.tokens.verify(token))
             .map_err(|error| Status::unauthenticated(error.to_string()))?;
+        let asked = AskedComponent::try_from(request.get_ref().component);
+        if caller.waypoint.is_some() && asked == Ok(AskedComponent::Waypoint) {
+            let issued = self.tokens.renew_waypoint(&caller).map_err(|error| failed(&error))?;
+            return Ok(self.answer(issued));
+        }
         if !caller.is(Component::Agent, &self.names.root_namespace) {
             return Err(Status::permission_denied("only a node agent gets tokens for its node"));
         }
         let Some(node) = caller.node.as_deref() else {
             return Err(Status::permission_denied("the token is not bound to a node"));
         };
-        let component = match AskedComponent::try_from(request.get_ref().component) {
+        let component = match asked {
             Ok(AskedComponent::Agent) => Component::Agent,
             Ok(AskedComponent::Ztunnel) => Component::Ztunnel,
-            Err(_) => return Err(Status::invalid_argument("an unknown component")),
+            Ok(AskedComponent::Waypoint) | Err(_) => {
+                return Err(Status::invalid_argument("no component of a node"));
+            }
         };
         let issued = self.issue(component, node)?;
-        Ok(Response::new(IssueTokenResponse {
-            token: issued.token,
-            expires_at: unix_seconds(issued.expires_at),
-            roots: self.authority.roots_pem().to_string(),
-        }))
+        Ok(self.answer(issued))
     }
+}
+
+fn failed(error: &TokenError) -> Status {
+    tracing::error!(%error, "issuing a token failed");
+    Status::internal("issuing a token failed; the controller's log says why")
 }
 
 /// Tells whoever made two nodes' tokens at a time which one this is. That gives nothing away: a JWT is signed and not

@@ -14,11 +14,14 @@ use tokio::sync::watch;
 
 use crate::admin::{ModelStatus, RejectedDocument};
 use crate::ca::LivePods;
-use crate::config::{Config, DefaultMtls};
+use crate::config::{Config, DefaultMtls, WaypointEnforcement};
+use crate::objects::{Kind, ObjectKey};
 use crate::run::{ChangeSender, Inputs};
 use crate::sources::files::Folder;
 use crate::sources::{Instead, Rejection, SourceEvent, SourceReport};
-use crate::translate::{self, ObjectStatus, Residents, Settings, Translator};
+use crate::translate::{
+    self, Explanation, ObjectStatus, Residents, Settings, Translator, WaypointStatus,
+};
 
 /// The settings of translation that the operator's configuration gives.
 pub fn settings(config: &Config) -> Settings {
@@ -29,6 +32,11 @@ pub fn settings(config: &Config) -> Settings {
         default_mtls: match config.default_mtls {
             DefaultMtls::Permissive => translate::DefaultMtls::Permissive,
             DefaultMtls::Strict => translate::DefaultMtls::Strict,
+        },
+        waypoint_enforcement: match config.waypoint_enforcement {
+            WaypointEnforcement::Automatic => translate::WaypointEnforcement::Automatic,
+            WaypointEnforcement::Enforced => translate::WaypointEnforcement::Enforced,
+            WaypointEnforcement::Permissive => translate::WaypointEnforcement::Permissive,
         },
         ..Settings::standalone()
     }
@@ -96,6 +104,15 @@ impl ModelStatus for Objects {
 
     fn statuses(&self) -> Vec<ObjectStatus> {
         self.translator.lock().statuses()
+    }
+
+    fn waypoints(&self) -> Vec<WaypointStatus> {
+        translate::waypoint_statuses(&self.translator.lock().view())
+    }
+
+    fn explain(&self, kind: Kind, namespace: &str, name: &str) -> Option<Explanation> {
+        let key = ObjectKey::new(kind, namespace, name);
+        translate::explain(&self.translator.lock().view(), &key)
     }
 }
 

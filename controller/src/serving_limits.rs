@@ -103,6 +103,9 @@ pub const TOKEN_TTL: Duration = Duration::from_secs(3_600);
 pub const AGENT_TOKEN_TTL: Duration = Duration::from_secs(14 * 86_400);
 /// Validity of a join token where none is asked for.
 pub const JOIN_TOKEN_TTL_DEFAULT: Duration = Duration::from_secs(3_600);
+/// Validity of a waypoint's first token where none is asked for; it renews it. A day, since it may be made today for a
+/// waypoint that starts tomorrow.
+pub const WAYPOINT_TOKEN_TTL_DEFAULT: Duration = Duration::from_secs(24 * 3_600);
 /// Longest validity of a join token.
 pub const JOIN_TOKEN_TTL_MAX: Duration = Duration::from_secs(365 * 86_400);
 /// A token, bytes: Kubernetes' own are about 1 KiB.

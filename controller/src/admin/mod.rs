@@ -4,6 +4,7 @@
 //! needs the admin token of the state folder. Requests that name another host are refused, so that a web page can't
 //! reach in by pointing its own name at loopback (DNS rebinding).
 
+mod objects;
 mod status;
 mod syncz;
 
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use weft_core::join_token::JoinToken;
 
 pub(crate) use status::unix_seconds;
 pub use status::{ControllerStatus, ModelStatus, NoModel, RejectedDocument, TypeCount};
@@ -32,7 +34,9 @@ pub use status::{ControllerStatus, ModelStatus, NoModel, RejectedDocument, TypeC
 use crate::ca::Authority;
 use crate::metrics::Metrics;
 use crate::nodes::MeshNames;
-use crate::serving_limits::{ADMIN_BODY_BYTES_MAX, ADMIN_REQUESTS_MAX, JOIN_TOKEN_TTL_DEFAULT};
+use crate::serving_limits::{
+    ADMIN_BODY_BYTES_MAX, ADMIN_REQUESTS_MAX, JOIN_TOKEN_TTL_DEFAULT, WAYPOINT_TOKEN_TTL_DEFAULT,
+};
 use crate::state_dir::{StateDir, StateError};
 use crate::tokens::{TokenIssuer, bearer_token};
 use crate::xds::{Clients, Log};
@@ -84,12 +88,19 @@ impl AdminSecret {
     }
 }
 
-/// Asks for a join token.
+/// Asks for a join token, or for a waypoint's.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TokenRequest {
     /// The node that may join.
-    pub node: String,
-    /// For how long, seconds; an hour if absent.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// The waypoint: `<namespace>/<name>` of its Gateway.
+    #[serde(default)]
+    pub waypoint: Option<String>,
+    /// The service account of the waypoint's instances; the one that its pods have if absent.
+    #[serde(default)]
+    pub service_account: Option<String>,
+    /// For how long, seconds; an hour for a node and a day for a waypoint if absent.
     #[serde(default)]
     pub ttl_seconds: Option<u64>,
 }
@@ -121,6 +132,9 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/version", get(async || env!("CARGO_PKG_VERSION")))
         .route("/debug/syncz", get(sync_status))
         .route("/weft/status", get(status))
+        .route("/weft/objects", get(objects::objects))
+        .route("/weft/waypoints", get(objects::waypoints))
+        .route("/weft/waypoints/explain", get(objects::explain))
         .route("/weft/token", post(token))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .with_state(admin)
@@ -187,13 +201,49 @@ async fn token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
         Ok(asked) => asked,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    let ttl = asked.ttl_seconds.map_or(JOIN_TOKEN_TTL_DEFAULT, Duration::from_secs);
-    match admin.tokens.join_token(admin.authority.anchor(), &asked.node, ttl) {
+    match issue(&admin, &asked) {
         Ok(token) => {
-            tracing::info!(node = asked.node, ttl_seconds = ttl.as_secs(), "join token issued");
+            let (node, waypoint) = (asked.node.as_deref(), asked.waypoint.as_deref());
+            tracing::info!(node, waypoint, "token issued");
             Json(TokenResponse { token: token.to_line() }).into_response()
         }
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        Err(reason) => (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response(),
+    }
+}
+
+fn issue(admin: &Admin, asked: &TokenRequest) -> Result<JoinToken, String> {
+    let ttl = |default| asked.ttl_seconds.map_or(default, Duration::from_secs);
+    let root = admin.authority.anchor();
+    match (&asked.node, &asked.waypoint) {
+        (Some(node), None) => admin.tokens.join_token(root, node, ttl(JOIN_TOKEN_TTL_DEFAULT)),
+        (None, Some(waypoint)) => {
+            let name = waypoint.split_once('/');
+            let name = name.ok_or("name the waypoint as NAMESPACE/NAME of its Gateway")?;
+            let account = account(admin, name, asked.service_account.as_deref())?;
+            let ttl = ttl(WAYPOINT_TOKEN_TTL_DEFAULT);
+            admin.tokens.waypoint_token(root, name, &account, ttl)
+        }
+        _ => return Err("name a node or a waypoint, and not both".to_owned()),
+    }
+    .map_err(|error| error.to_string())
+}
+
+/// The account that a waypoint's instances run under: the one asked for, or else what is known of them.
+fn account(
+    admin: &Admin,
+    (namespace, name): (&str, &str),
+    asked: Option<&str>,
+) -> Result<String, String> {
+    let known = admin.model.waypoints();
+    let known = known.into_iter().find(|it| it.namespace == namespace && it.name == name);
+    let known = known.ok_or_else(|| format!("there is no waypoint {namespace}/{name}"))?;
+    match (asked, known.accounts.as_slice()) {
+        (Some(asked), accounts) if accounts.iter().any(|own| own == asked) => Ok(asked.to_owned()),
+        (None, [only]) => Ok(only.clone()),
+        (_, accounts) => Err(format!(
+            "instances of waypoint {namespace}/{name} run under {}; name one of them",
+            accounts.join(", ")
+        )),
     }
 }
 

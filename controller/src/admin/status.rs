@@ -8,7 +8,8 @@ use weft_core::clock;
 
 use super::Admin;
 use crate::metrics::resident_bytes;
-use crate::translate::ObjectStatus;
+use crate::objects::Kind;
+use crate::translate::{Explanation, ObjectStatus, WaypointStatus};
 use crate::xds::ClientStatus;
 
 /// What the model tells about its objects.
@@ -19,6 +20,10 @@ pub trait ModelStatus: Send + Sync + 'static {
     fn counts(&self) -> BTreeMap<String, usize>;
     /// What became of each object that there is something to say about.
     fn statuses(&self) -> Vec<ObjectStatus>;
+    /// Every waypoint.
+    fn waypoints(&self) -> Vec<WaypointStatus>;
+    /// Why a service, a service entry or a pod has the waypoint that it has; nothing if there is no such object.
+    fn explain(&self, kind: Kind, namespace: &str, name: &str) -> Option<Explanation>;
 }
 
 /// No model at all.
@@ -36,6 +41,14 @@ impl ModelStatus for NoModel {
 
     fn statuses(&self) -> Vec<ObjectStatus> {
         Vec::new()
+    }
+
+    fn waypoints(&self) -> Vec<WaypointStatus> {
+        Vec::new()
+    }
+
+    fn explain(&self, _: Kind, _: &str, _: &str) -> Option<Explanation> {
+        None
     }
 }
 

@@ -65,8 +65,9 @@ impl CertificateService {
     }
 
     fn limit(&self, caller: &Caller) -> Result<(), Status> {
-        // A caller without a node shares a bucket with the others of its account.
-        let key = caller.node.as_deref().unwrap_or(&caller.service_account);
+        // A caller without a node shares a bucket with the others of its waypoint, or of its account.
+        let own = caller.node.as_deref().or(caller.waypoint.as_deref());
+        let key = own.unwrap_or(&caller.service_account);
         self.rates.take(key).map_err(|wait: Duration| {
             Status::resource_exhausted(format!(
                 "too many signing requests from {key}; try again in {} ms",

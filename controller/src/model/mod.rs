@@ -3,6 +3,7 @@
 mod hosts;
 mod namespace;
 mod references;
+mod targets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 pub use hosts::HostClaim;
 pub use namespace::NamespaceObjects;
 pub use references::{References, Referent, full_host};
+pub use targets::Targets;
 
 use crate::objects::{
-    DestinationRule, Kind, Node, Object, ObjectChange, ObjectKey, Pod, Route, Service,
-    ServiceEntry, VirtualService,
+    DestinationRule, Gateway, GatewayClass, Kind, Node, Object, ObjectChange, ObjectKey, Pod,
+    Route, Service, ServiceEntry, VirtualService,
 };
 
 /// Namespace and name of a pod.
@@ -24,11 +26,13 @@ pub type PodName = (Arc<str>, Arc<str>);
 pub struct Model {
     namespaces: BTreeMap<Arc<str>, NamespaceObjects>,
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    gateway_classes: BTreeMap<Arc<str>, Arc<GatewayClass>>,
     pods_by_node: HashMap<Arc<str>, BTreeSet<PodName>>,
     pods_by_uid: HashMap<Arc<str>, BTreeSet<PodName>>,
     /// Who claims each host name.
     hosts: BTreeMap<Arc<str>, BTreeSet<HostClaim>>,
     references: References,
+    targets: Targets,
 }
 
 impl Model {
@@ -70,6 +74,21 @@ impl Model {
     /// Who claims a host name, the strongest claim first.
     pub fn claims(&self, host: &str) -> impl Iterator<Item = &HostClaim> {
         self.hosts.get(host).into_iter().flatten()
+    }
+
+    /// A class of gateways.
+    pub fn gateway_class(&self, name: &str) -> Option<&Arc<GatewayClass>> {
+        self.gateway_classes.get(name)
+    }
+
+    /// A gateway.
+    pub fn gateway(&self, namespace: &str, name: &str) -> Option<&Arc<Gateway>> {
+        self.namespaces.get(namespace)?.gateways.get(name)
+    }
+
+    /// What policies are attached to.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
     }
 
     /// What routes refer to.
@@ -123,6 +142,9 @@ impl Model {
     pub fn object(&self, key: &ObjectKey) -> Option<Object> {
         match key.kind {
             Kind::Node => self.nodes.get(&key.name).cloned().map(Object::Node),
+            Kind::GatewayClass => {
+                self.gateway_classes.get(&key.name).cloned().map(Object::GatewayClass)
+            }
             Kind::Namespace => self.namespaces.get(&key.name)?.object(key),
             _ => self.namespaces.get(&key.namespace)?.object(key),
         }
@@ -131,7 +153,11 @@ impl Model {
     /// The keys of all objects, in order of namespaces.
     pub fn keys(&self) -> impl Iterator<Item = ObjectKey> + '_ {
         let nodes = self.nodes.keys().map(|name| ObjectKey::new(Kind::Node, "", name.clone()));
-        nodes.chain(self.namespaces.iter().flat_map(|(name, objects)| objects.keys(name)))
+        let classes = self.gateway_classes.keys();
+        let classes = classes.map(|name| ObjectKey::new(Kind::GatewayClass, "", name.clone()));
+        nodes
+            .chain(classes)
+            .chain(self.namespaces.iter().flat_map(|(name, objects)| objects.keys(name)))
     }
 
     fn put(&mut self, key: &ObjectKey, object: Option<Object>) -> Option<Object> {
@@ -141,6 +167,15 @@ impl Model {
                 _ => self.nodes.remove(&key.name),
             };
             return old.map(Object::Node);
+        }
+        if key.kind == Kind::GatewayClass {
+            let old = match object {
+                Some(Object::GatewayClass(class)) => {
+                    self.gateway_classes.insert(key.name.clone(), class)
+                }
+                _ => self.gateway_classes.remove(&key.name),
+            };
+            return old.map(Object::GatewayClass);
         }
         let home = if key.kind == Kind::Namespace { &key.name } else { &key.namespace };
         self.namespaces.entry(home.clone()).or_default().put(key, object)
@@ -169,6 +204,9 @@ impl Model {
             }
             Some(Object::DestinationRule(it)) => {
                 self.references.note_rule(it, is_there, dns_domain);
+            }
+            Some(Object::AuthorizationPolicy(it)) => {
+                self.targets.note((Kind::AuthorizationPolicy, &it.meta), &it.targets, is_there);
             }
             _ => {}
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::objects::{
-    AuthorizationPolicy, DestinationRule, EndpointSlice, Kind, Labels, Namespace, Object,
+    AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Kind, Labels, Namespace, Object,
     ObjectKey, PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount,
     ServiceEntry, VirtualService, WorkloadEntry,
 };
@@ -28,6 +28,8 @@ pub struct NamespaceObjects {
     pub workload_entries: ByName<WorkloadEntry>,
     /// Outside services.
     pub service_entries: ByName<ServiceEntry>,
+    /// Gateways.
+    pub gateways: ByName<Gateway>,
     /// HTTPRoutes.
     pub http_routes: ByName<Route>,
     /// GRPCRoutes.
@@ -113,6 +115,7 @@ impl NamespaceObjects {
             && self.slices.is_empty()
             && self.workload_entries.is_empty()
             && self.service_entries.is_empty()
+            && self.gateways.is_empty()
             && self.http_routes.is_empty()
             && self.grpc_routes.is_empty()
             && self.tls_routes.is_empty()
@@ -141,6 +144,7 @@ impl NamespaceObjects {
             .chain(of(Kind::EndpointSlice, name, &self.slices))
             .chain(of(Kind::WorkloadEntry, name, &self.workload_entries))
             .chain(of(Kind::ServiceEntry, name, &self.service_entries))
+            .chain(of(Kind::Gateway, name, &self.gateways))
             .chain(of(Kind::HTTPRoute, name, &self.http_routes))
             .chain(of(Kind::GRPCRoute, name, &self.grpc_routes))
             .chain(of(Kind::TLSRoute, name, &self.tls_routes))
@@ -156,7 +160,8 @@ impl NamespaceObjects {
         let name = &key.name;
         match key.kind {
             Kind::Namespace => self.namespace.clone().map(Object::Namespace),
-            Kind::Node => None,
+            Kind::Node | Kind::GatewayClass => None,
+            Kind::Gateway => self.gateways.get(name).cloned().map(Object::Gateway),
             Kind::ServiceAccount => {
                 self.service_accounts.get(name).cloned().map(Object::ServiceAccount)
             }
@@ -207,8 +212,9 @@ impl NamespaceObjects {
                 };
                 std::mem::replace(&mut self.namespace, new).map(Object::Namespace)
             }
-            // Nodes live in no namespace.
-            Kind::Node => None,
+            // These live in no namespace.
+            Kind::Node | Kind::GatewayClass => None,
+            Kind::Gateway => put!(gateways, Gateway),
             Kind::ServiceAccount => put!(service_accounts, ServiceAccount),
             Kind::Pod => put!(pods, Pod),
             Kind::Service => {

@@ -9,6 +9,7 @@ mod core;
 mod destination_rule;
 mod duration;
 mod fields;
+mod gateway;
 mod istio;
 mod locate;
 mod meta;
@@ -18,8 +19,10 @@ mod policy_rules;
 mod pool;
 mod read;
 mod route;
+mod selector;
 mod service;
 mod slice;
+mod target;
 mod virtual_service;
 
 use std::fmt;
@@ -30,6 +33,7 @@ use serde::Serialize;
 pub use self::core::{Namespace, Node, Phase, Pod, ServiceAccount};
 pub use destination_rule::DestinationRule;
 pub use fields::FieldError;
+pub use gateway::{Admission, Gateway, GatewayClass, Listener};
 pub use istio::{
     EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
 };
@@ -46,8 +50,10 @@ pub use route::{
     ParentRef, PathChange, RedirectRule, ReferenceGrant, RetryRule, RewriteRule, Route,
     RouteBackend, RouteFilter, RouteKind, RouteMatch, RoutePath, RouteRule, TextMatch,
 };
+pub use selector::LabelSelector;
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
+pub use target::{PolicyTarget, TargetKind};
 pub use virtual_service::{
     AbortAnswer, ClaimMatch, ConnectionMatch, LabelPair, RedirectPort, RetryCondition, Share,
     VirtualConnection, VirtualCors, VirtualDestination, VirtualFault, VirtualHeaders, VirtualHttp,
@@ -74,6 +80,10 @@ pub enum Kind {
     WorkloadEntry,
     /// `networking.istio.io`
     ServiceEntry,
+    /// `gateway.networking.k8s.io`
+    GatewayClass,
+    /// `gateway.networking.k8s.io`
+    Gateway,
     /// `gateway.networking.k8s.io`
     HTTPRoute,
     /// `gateway.networking.k8s.io`
@@ -108,6 +118,8 @@ impl Kind {
             ("discovery.k8s.io", "EndpointSlice") => Self::EndpointSlice,
             ("networking.istio.io", "WorkloadEntry") => Self::WorkloadEntry,
             ("networking.istio.io", "ServiceEntry") => Self::ServiceEntry,
+            ("gateway.networking.k8s.io", "GatewayClass") => Self::GatewayClass,
+            ("gateway.networking.k8s.io", "Gateway") => Self::Gateway,
             ("gateway.networking.k8s.io", "HTTPRoute") => Self::HTTPRoute,
             ("gateway.networking.k8s.io", "GRPCRoute") => Self::GRPCRoute,
             ("gateway.networking.k8s.io", "TLSRoute") => Self::TLSRoute,
@@ -136,7 +148,7 @@ impl Kind {
 
     /// Whether objects of this kind live in no namespace.
     pub fn is_cluster_scoped(self) -> bool {
-        matches!(self, Self::Namespace | Self::Node)
+        matches!(self, Self::Namespace | Self::Node | Self::GatewayClass)
     }
 
     /// Whether a field that isn't understood makes the whole object unreadable. Elsewhere such a field costs a
@@ -199,6 +211,10 @@ pub enum Object {
     WorkloadEntry(Arc<WorkloadEntry>),
     /// A service outside of the cluster.
     ServiceEntry(Arc<ServiceEntry>),
+    /// A class of gateways.
+    GatewayClass(Arc<GatewayClass>),
+    /// A waypoint, or a gateway that isn't the mesh's affair.
+    Gateway(Arc<Gateway>),
     /// A route of the Gateway API.
     Route(Arc<Route>),
     /// A permission to refer across namespaces.
@@ -225,6 +241,8 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::WorkloadEntry(_) => Kind::WorkloadEntry,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::Gateway(_) => Kind::Gateway,
             Self::Route(route) => route.kind.kind(),
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::VirtualService(_) => Kind::VirtualService,
@@ -245,6 +263,8 @@ impl Object {
             Self::EndpointSlice(object) => &object.meta,
             Self::WorkloadEntry(object) => &object.meta,
             Self::ServiceEntry(object) => &object.meta,
+            Self::GatewayClass(object) => &object.meta,
+            Self::Gateway(object) => &object.meta,
             Self::Route(object) => &object.meta,
             Self::ReferenceGrant(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,

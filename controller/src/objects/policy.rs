@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::Pool;
 use super::fields::{self, FieldError, Given};
 use super::meta::{Labels, Meta};
 use super::policy_rules::{self, RawRule};
+use super::target::{self, PolicyTarget, RawTarget};
 
 /// What a policy does to a connection that one of its rules matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -135,8 +137,8 @@ pub struct AuthorizationPolicy {
     pub meta: Meta,
     /// The workloads that it covers; nothing: all of its namespace. Never empty.
     pub selector: Option<Arc<Labels>>,
-    /// It is attached to waypoints.
-    pub has_targets: bool,
+    /// What it is attached to; it is waypoints' affair then.
+    pub targets: Box<[PolicyTarget]>,
     /// `istio.io/dry-run: "true"`
     pub is_dry_run: bool,
     /// What it says.
@@ -173,25 +175,15 @@ pub(super) struct RawSelector {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "known fields; the waypoint's translation reads them")]
-struct RawTarget {
-    group: Option<String>,
-    kind: String,
-    name: String,
-    namespace: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "known field of a CUSTOM policy")]
 struct RawProvider {
     name: String,
 }
 
-impl RawAuthorizationPolicy {
-    /// An explicit empty list is no target, as in Istio.
-    fn has_targets(&self) -> bool {
-        self.target_ref.is_some() || self.target_refs.as_ref().is_some_and(|refs| !refs.is_empty())
+impl AuthorizationPolicy {
+    /// Whether it is attached to waypoints, so that node proxies don't enforce it.
+    pub fn has_targets(&self) -> bool {
+        !self.targets.is_empty()
     }
 }
 
@@ -218,8 +210,9 @@ pub(super) fn authorization_policy(
     raw: &RawAuthorizationPolicy,
     pool: &mut Pool,
 ) -> Result<AuthorizationPolicy, FieldError> {
-    let has_targets = raw.has_targets();
-    if has_targets && raw.selector.is_some() {
+    let (single, list) = (raw.target_ref.as_ref(), raw.target_refs.as_ref());
+    let targets = target::targets(single, list, &meta, pool)?;
+    if !targets.is_empty() && raw.selector.is_some() {
         let reason = "can't be given together with spec.targetRefs";
         return Err(FieldError::new("spec.selector", reason));
     }
@@ -230,7 +223,7 @@ pub(super) fn authorization_policy(
     }
     Ok(AuthorizationPolicy {
         selector: RawSelector::build(raw.selector.as_ref(), pool)?,
-        has_targets,
+        targets,
         is_dry_run: meta.annotations.get("istio.io/dry-run") == Some("true"),
         body: PolicyBody::Rules { action: raw.action.unwrap_or_default(), rules: rules.into() },
         meta,
@@ -242,14 +235,22 @@ pub(super) fn authorization_policy(
 #[serde(rename_all = "camelCase")]
 pub(super) struct RawReach {
     selector: Option<RawSelector>,
-    target_ref: Option<serde::de::IgnoredAny>,
-    target_refs: Option<serde::de::IgnoredAny>,
+    target_ref: Option<Value>,
+    target_refs: Option<Value>,
 }
 
 impl RawReach {
-    /// A policy that may be attached to waypoints isn't enforced at L4, so its absence opens nothing there.
-    pub(super) fn has_targets(&self) -> bool {
-        self.target_ref.is_some() || self.target_refs.is_some()
+    /// What it is attached to, as far as that can be told; nothing if it isn't attached to anything. Waypoints deny
+    /// what it covers.
+    pub(super) fn targets(&self, pool: &mut Pool) -> Option<Box<[PolicyTarget]>> {
+        let list = match &self.target_refs {
+            Some(Value::Array(list)) => list.as_slice(),
+            Some(other) => std::slice::from_ref(other),
+            None => &[],
+        };
+        let all: Vec<&Value> = self.target_ref.iter().chain(list).collect();
+        let raw = all.iter().filter_map(|it| RawTarget::deserialize(*it).ok());
+        (!all.is_empty()).then(|| raw.map(|raw| raw.guess(pool)).collect())
     }
 
     /// The selector; nothing, that is the whole namespace, where it can't be told.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::core::{self, RawPodSpec, RawPodStatus};
 use super::destination_rule::{self, RawDestinationRule};
 use super::fields::{self, FieldError};
+use super::gateway::{self, RawGateway, RawGatewayClass};
 use super::istio::{self, RawServiceEntry, RawWorkloadEntry};
 use super::locate::line_of;
 use super::meta::RawMeta;
@@ -162,7 +163,7 @@ pub fn sniff(text: &str) -> Header {
 }
 
 /// What stands in for a policy that can't be read and of which no earlier version is known: it denies what it covers.
-/// Nothing for other kinds, and for policies that are attached to waypoints.
+/// Nothing for other kinds, and for policies that are attached to who knows what.
 pub fn unreadable(key: &ObjectKey, text: &str, pool: &mut Pool) -> Option<Object> {
     #[derive(Deserialize, Default)]
     struct RawDocument {
@@ -176,11 +177,18 @@ pub fn unreadable(key: &ObjectKey, text: &str, pool: &mut Pool) -> Option<Object
     let selector = reach.selector(pool);
     let meta = Meta::bare(key, pool);
     match key.kind {
-        Kind::AuthorizationPolicy if !reach.has_targets() => {
+        Kind::AuthorizationPolicy => {
+            let targets = match reach.targets(pool) {
+                None => Box::default(),
+                // Nobody can tell what it is attached to.
+                Some(targets) if targets.is_empty() => return None,
+                Some(targets) => targets,
+            };
+            let selector = selector.filter(|_| targets.is_empty());
             Some(Object::AuthorizationPolicy(Arc::new(AuthorizationPolicy {
                 meta,
                 selector,
-                has_targets: false,
+                targets,
                 is_dry_run: false,
                 body: PolicyBody::Unreadable,
             })))
@@ -284,7 +292,9 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
         | Kind::TCPRoute
         | Kind::ReferenceGrant
         | Kind::VirtualService
-        | Kind::DestinationRule => routing_object(kind, input, pool)?,
+        | Kind::DestinationRule
+        | Kind::Gateway
+        | Kind::GatewayClass => routing_object(kind, input, pool)?,
         Kind::AuthorizationPolicy => {
             let raw: StrictDocument<RawAuthorizationPolicy> = typed(input)?;
             let meta = raw.metadata.build(kind, pool)?;
@@ -339,6 +349,16 @@ fn routing_object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Objec
             let spec = spec.ok_or_else(missing)?;
             let rule = destination_rule::destination_rule(meta, &spec, pool)?;
             Object::DestinationRule(Arc::new(rule))
+        }
+        Kind::Gateway => {
+            let (meta, spec) = read::<RawGateway>(kind, input, pool)?;
+            let spec = spec.ok_or_else(missing)?;
+            Object::Gateway(Arc::new(gateway::gateway(meta, &spec, pool)?))
+        }
+        Kind::GatewayClass => {
+            let (meta, spec) = read::<RawGatewayClass>(kind, input, pool)?;
+            let class = gateway::gateway_class(meta, &spec.ok_or_else(missing)?, pool);
+            Object::GatewayClass(Arc::new(class))
         }
         _ => {
             let (meta, spec) = read::<RawHttpRoute>(kind, input, pool)?;

@@ -26,6 +26,9 @@ pub(super) struct Claims {
     pub(super) jti: String,
     #[serde(rename = "kubernetes.io")]
     pub(super) bound: Bound,
+    /// Name of the Gateway of a waypoint, in the token's namespace. Not Kubernetes': there it is a label of the pod.
+    #[serde(rename = "weft.io/waypoint", skip_serializing_if = "Option::is_none", default)]
+    pub(super) waypoint: Option<String>,
 }
 
 /// What a token is bound to.
@@ -83,14 +86,19 @@ pub struct Caller {
     pub service_account: Arc<str>,
     /// The node that its token is bound to.
     pub node: Option<Arc<str>>,
+    /// The waypoint that it is an instance of: `<namespace>/<name>` of the Gateway.
+    pub waypoint: Option<Arc<str>>,
     /// When its token expires, Unix seconds.
     pub expires_at: u64,
 }
 
 impl Caller {
-    /// Whether it is `component` of the mesh whose own namespace is `root_namespace`.
+    /// Whether it is `component` of the mesh whose own namespace is `root_namespace`. A waypoint is neither, whatever its
+    /// service account is called.
     pub fn is(&self, component: Component, root_namespace: &str) -> bool {
-        &*self.namespace == root_namespace && &*self.service_account == component.service_account()
+        &*self.namespace == root_namespace
+            && &*self.service_account == component.service_account()
+            && self.waypoint.is_none()
     }
 
     pub(super) fn from_claims(claims: &Claims) -> Result<Self, TokenError> {
@@ -104,6 +112,7 @@ impl Caller {
             namespace: namespace.into(),
             service_account: account.into(),
             node: claims.bound.node.as_ref().map(|node| node.name.as_str().into()),
+            waypoint: claims.waypoint.as_ref().map(|name| format!("{namespace}/{name}").into()),
             expires_at: claims.exp,
         })
     }
@@ -130,6 +139,12 @@ pub(crate) fn check_node_name(name: &str) -> Result<(), TokenError> {
     }
     // Cut, because the text comes from a stranger and goes to a log.
     Err(TokenError::NodeName(name.chars().take(64).collect()))
+}
+
+/// Refuses what can't be the name of a Gateway, a namespace or a service account.
+pub(super) fn check_object_name(name: &str) -> Result<(), TokenError> {
+    let refused = |_| TokenError::ObjectName(name.chars().take(64).collect());
+    check_node_name(name).map_err(refused)
 }
 
 pub(super) fn invalid(reason: &str) -> TokenError {

@@ -8,7 +8,9 @@ use rcgen::KeyPair;
 use weft_core::clock;
 use weft_proto::contract::TOKEN_AUDIENCE;
 
-use super::claims::{Bound, Claims, Reference, check_node_name, check_time, invalid};
+use super::claims::{
+    Bound, Claims, Reference, check_node_name, check_object_name, check_time, invalid,
+};
 use super::{Caller, Component, TokenError};
 use crate::serving_limits::{
     AGENT_TOKEN_TTL, JOIN_TOKEN_TTL_MAX, LEAF_TTL_MIN, TOKEN_BYTES_MAX, TOKEN_TTL,
@@ -92,7 +94,38 @@ impl TokenIssuer {
             Component::Agent => AGENT_TOKEN_TTL,
             Component::Ztunnel => TOKEN_TTL,
         };
-        self.sign(subject, TOKEN_AUDIENCE, bound, ttl)
+        self.sign(subject, TOKEN_AUDIENCE, (bound, None), ttl)
+    }
+
+    /// A token for the instances of a waypoint: they are `account` of the Gateway's namespace, and are told what concerns
+    /// the services that the waypoint stands before.
+    pub fn issue_waypoint(
+        &self,
+        (namespace, name): (&str, &str),
+        account: &str,
+        ttl: Duration,
+    ) -> Result<IssuedToken, TokenError> {
+        for part in [namespace, name, account] {
+            check_object_name(part)?;
+        }
+        if ttl < LEAF_TTL_MIN || ttl > JOIN_TOKEN_TTL_MAX {
+            return Err(TokenError::Validity);
+        }
+        let bound = Bound {
+            namespace: namespace.to_owned(),
+            node: None,
+            pod: None,
+            serviceaccount: Some(Reference { name: account.to_owned(), uid: None }),
+        };
+        let subject = format!("system:serviceaccount:{namespace}:{account}");
+        self.sign(subject, TOKEN_AUDIENCE, (bound, Some(name.to_owned())), ttl)
+    }
+
+    /// A fresh token for who holds a waypoint's.
+    pub fn renew_waypoint(&self, caller: &Caller) -> Result<IssuedToken, TokenError> {
+        let name = caller.waypoint.as_deref().and_then(|full| full.split_once('/'));
+        let name = name.ok_or_else(|| invalid("it is no waypoint's"))?;
+        self.issue_waypoint(name, &caller.service_account, TOKEN_TTL)
     }
 
     /// A token with which `node` joins, once or again, for as long as it is valid.
@@ -107,7 +140,7 @@ impl TokenIssuer {
             pod: None,
             serviceaccount: None,
         };
-        self.sign(JOIN_SUBJECT.to_owned(), JOIN_AUDIENCE, bound, ttl)
+        self.sign(JOIN_SUBJECT.to_owned(), JOIN_AUDIENCE, (bound, None), ttl)
     }
 
     /// Who presents `token`.
@@ -130,7 +163,7 @@ impl TokenIssuer {
         &self,
         subject: String,
         audience: &str,
-        bound: Bound,
+        (bound, waypoint): (Bound, Option<String>),
         ttl: Duration,
     ) -> Result<IssuedToken, TokenError> {
         let now = clock::unix_seconds();
@@ -143,6 +176,7 @@ impl TokenIssuer {
             nbf: now,
             jti: format!("{:032x}", rand::rng().random::<u128>()),
             bound,
+            waypoint,
         };
         let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.encoding)
             .map_err(|e| key_error("can't sign", &e))?;

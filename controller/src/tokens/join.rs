@@ -17,6 +17,18 @@ impl TokenIssuer {
         Ok(JoinToken::new(root_der, self.issue_join(node, ttl)?.token)?)
     }
 
+    /// Issues a token by which instances of a waypoint work in the mesh of `root_der` for `ttl`: they present it as it is,
+    /// and renew it (`IssueToken`).
+    pub fn waypoint_token(
+        &self,
+        root_der: &[u8],
+        name: (&str, &str),
+        account: &str,
+        ttl: Duration,
+    ) -> Result<JoinToken, TokenError> {
+        Ok(JoinToken::new(root_der, self.issue_waypoint(name, account, ttl)?.token)?)
+    }
+
     /// Verifies either form of a join token, with or without the root's hash, and returns the node that may join.
     pub fn joining_node(&self, text: &str) -> Result<String, TokenError> {
         match text.parse::<JoinToken>() {

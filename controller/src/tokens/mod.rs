@@ -49,8 +49,13 @@ pub enum TokenError {
     /// A node's name is no DNS subdomain.
     #[error("{0:?} is no node name: lower-case letters, digits, '-' and '.', at most 253 bytes")]
     NodeName(String),
+    /// A name of a Gateway, a namespace or a service account can't be one.
+    #[error(
+        "{0:?} is no object's name: lower-case letters, digits, '-' and '.', at most 253 bytes"
+    )]
+    ObjectName(String),
     /// A validity is outside its bounds.
-    #[error("a join token is valid for at least 1 minute and at most 365 days")]
+    #[error("a token is valid for at least 1 minute and at most 365 days")]
     Validity,
     /// What was issued makes no join token.
     #[error(transparent)]

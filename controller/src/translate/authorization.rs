@@ -65,7 +65,7 @@ pub(super) fn is_enforced(policy: &AuthorizationPolicy, settings: &Settings) -> 
         PolicyBody::Unreadable => true,
         PolicyBody::Rules { action, .. } => matches!(action, Action::Allow | Action::Deny),
     };
-    is_known && !policy.has_targets && (!policy.is_dry_run || settings.sends_dry_run)
+    is_known && !policy.has_targets() && (!policy.is_dry_run || settings.sends_dry_run)
 }
 
 /// The policies that select a workload: of its own namespace and of the root namespace.

@@ -2,17 +2,21 @@
 //!
 //! Erring to the wide side costs time only: what comes out with the same bytes isn't sent.
 
+mod waypoints;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::model::{Model, NamespaceObjects, Referent, full_host};
 use crate::objects::{
-    EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route, VirtualService,
+    AuthorizationPolicy, EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route,
+    Service, VirtualService,
 };
 
 use super::names;
 use super::route;
 use super::settings::Settings;
+use super::waypoint;
 
 /// More selectors of one namespace than these aren't compared one by one: all its workloads are looked at anew.
 const SELECTORS_MAX: usize = 16;
@@ -41,6 +45,18 @@ pub(super) struct Dirty {
     wide_hosts: BTreeSet<Arc<str>>,
     /// Names of gateways whose routes changed: whoever asks for them as waypoints is concerned.
     gateways: BTreeSet<Arc<str>>,
+    /// Names of gateways that changed otherwise: so are their users' workloads.
+    waypoints: BTreeSet<Arc<str>>,
+    /// Policies of these classes changed.
+    classes: BTreeSet<Arc<str>>,
+    /// Gateways of these namespaces changed, or Services that may be theirs.
+    gateway_namespaces: BTreeSet<Arc<str>>,
+    /// Namespace and labels of workloads that may be instances of waypoints.
+    instances: Vec<(Arc<str>, Arc<Labels>)>,
+    /// Services and entries whose workloads are concerned with them.
+    guarded: Vec<ObjectKey>,
+    /// Every waypoint has to be looked at.
+    is_every_waypoint: bool,
     is_everything: bool,
     /// Addresses may have to be given out anew.
     pub(super) concerns_addresses: bool,
@@ -54,6 +70,7 @@ impl Dirty {
         self.is_everything = true;
         self.concerns_addresses = true;
         self.concerns_strict = true;
+        self.is_every_waypoint = true;
     }
 
     /// Whoever answers to `host`.
@@ -72,15 +89,7 @@ impl Dirty {
             Object::Node(_) => {
                 self.nodes.insert(key.name.clone());
             }
-            Object::Service(service) => {
-                self.concerns_addresses = true;
-                self.selector(&key.namespace, &service.selector);
-                self.hosts.insert(names::service_host(service, settings).into());
-                let (namespace, name) = (key.namespace.clone(), key.name.clone());
-                let kind = ParentKind::Service;
-                self.backends.insert(Referent::Object(kind, namespace.clone(), name.clone()));
-                self.services.insert((namespace, name));
-            }
+            Object::Service(service) => self.service(key, service, settings),
             Object::ServiceEntry(entry) => {
                 self.concerns_addresses = true;
                 if let Some(selector) = &entry.selector {
@@ -89,15 +98,12 @@ impl Dirty {
                 self.hosts.extend(entry.hosts.iter().cloned());
             }
             Object::EndpointSlice(slice) => self.pods_of(&key.namespace, slice),
-            Object::AuthorizationPolicy(policy) => {
-                if let Some(selector) = &policy.selector {
-                    if key.namespace == settings.root_namespace {
-                        self.wide_selectors.push(selector.clone());
-                    } else {
-                        self.selector(&key.namespace, selector);
-                    }
-                }
+            Object::Gateway(_) => {
+                self.gateway_namespaces.insert(key.namespace.clone());
+                self.waypoint(key.name.clone());
             }
+            Object::GatewayClass(_) => self.is_every_waypoint = true,
+            Object::AuthorizationPolicy(policy) => self.policy(key, policy, settings),
             Object::PeerAuthentication(_) => {
                 self.concerns_strict = true;
                 if key.namespace == settings.root_namespace {
@@ -108,6 +114,7 @@ impl Dirty {
             }
             Object::Pod(pod) => {
                 self.uids.insert(pod.uid.clone());
+                self.instances.push((key.namespace.clone(), pod.meta.labels.clone()));
             }
             Object::Route(route) => self.route(route),
             Object::VirtualService(it) => {
@@ -122,7 +129,10 @@ impl Dirty {
             Object::ReferenceGrant(grant) => {
                 self.routes_of.extend(grant.from.iter().map(|from| from.namespace.clone()));
             }
-            Object::WorkloadEntry(_) | Object::ServiceAccount(_) => {}
+            Object::WorkloadEntry(entry) => {
+                self.instances.push((key.namespace.clone(), entry.spec.labels.clone()));
+            }
+            Object::ServiceAccount(_) => {}
         }
     }
 
@@ -133,6 +143,7 @@ impl Dirty {
             return known.collect();
         }
         self.routes(model, dns_domain);
+        self.waypoints(model);
         for host in std::mem::take(&mut self.hosts) {
             self.claimants(&host, model);
         }
@@ -215,6 +226,30 @@ impl Dirty {
             let entries = entries.map(|it| (Kind::ServiceEntry, it.meta.name.clone()));
             let keys = services.chain(entries);
             self.objects.extend(keys.map(|(kind, own)| ObjectKey::new(kind, name.clone(), own)));
+        }
+    }
+
+    fn service(&mut self, key: &ObjectKey, service: &Service, settings: &Settings) {
+        self.concerns_addresses = true;
+        self.selector(&key.namespace, &service.selector);
+        self.hosts.insert(names::service_host(service, settings).into());
+        let (namespace, name) = (key.namespace.clone(), key.name.clone());
+        let kind = ParentKind::Service;
+        self.backends.insert(Referent::Object(kind, namespace.clone(), name.clone()));
+        self.services.insert((namespace, name));
+        if service.meta.labels.get(waypoint::GATEWAY_NAME).is_some() {
+            self.gateway_namespaces.insert(key.namespace.clone());
+        }
+    }
+
+    fn policy(&mut self, key: &ObjectKey, policy: &AuthorizationPolicy, settings: &Settings) {
+        self.targets(&key.namespace, &policy.targets);
+        if let Some(selector) = &policy.selector {
+            if key.namespace == settings.root_namespace {
+                self.wide_selectors.push(selector.clone());
+            } else {
+                self.selector(&key.namespace, selector);
+            }
         }
     }
 

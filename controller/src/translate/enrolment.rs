@@ -5,6 +5,7 @@ use weft_proto::node::EnrolledPod;
 use crate::objects::Pod;
 
 use super::view::View;
+use super::waypoint;
 
 /// Why a pod is not in the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum NotEnrolled {
     /// It is a node proxy.
     #[error("the pod is a node proxy")]
     NodeProxy,
+    /// It is a waypoint's, which terminates HBONE itself.
+    #[error("the pod is a waypoint's")]
+    Waypoint,
     /// Another pod is called by its uid.
     #[error("another pod has the same metadata.uid")]
     UidTaken,
@@ -62,6 +66,8 @@ pub fn enrolment(view: &View<'_>, pod: &Pod) -> Result<(), NotEnrolled> {
         Err(NotEnrolled::ExcludedNamespace)
     } else if is_root && meta.labels.get("app") == Some("ztunnel") {
         Err(NotEnrolled::NodeProxy)
+    } else if waypoint::is_of_waypoint(view, &meta.namespace, &meta.labels) {
+        Err(NotEnrolled::Waypoint)
     } else if pod.has_ended() {
         Err(NotEnrolled::Ended)
     } else if is_uid_taken(view, pod) {

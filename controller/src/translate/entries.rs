@@ -7,6 +7,7 @@ use weft_proto::workload::{NetworkMode, Workload, WorkloadStatus};
 
 use crate::objects::{EndpointSlice, Host, Meta, ServiceEntry, WorkloadEntry, WorkloadEntrySpec};
 
+use super::guard;
 use super::names;
 use super::ports::{self, Memberships, Target};
 use super::view::View;
@@ -22,7 +23,9 @@ pub fn workload_entry(view: &View<'_>, entry: &WorkloadEntry) -> Workload {
         &entry.spec.labels,
         Target::Entry(&entry.spec),
     );
-    outside(view, &entry.meta, &entry.spec, uid, services)
+    let mut built = outside(view, &entry.meta, &entry.spec, uid, services);
+    workload::add_guard(&mut built, guard::guard(view, &entry.meta, Target::Entry(&entry.spec)));
+    built
 }
 
 /// The endpoints that a service entry lists, as workloads; or if it lists and selects none and is resolved by DNS, a
@@ -89,8 +92,8 @@ fn outside(
     built.service_account = workload::account(spec.service_account.as_ref());
     built.services = services;
     built.authorization_policies = workload::policies(view, &meta.namespace, &spec.labels);
-    built.waypoint = waypoint::resolve(view, User::Workload(meta)).address();
-    workload::set_native_tunnel(&mut built, &spec.labels);
+    built.waypoint = waypoint::resolve(view, User::Workload(meta)).address(view);
+    workload::set_native_tunnel(view, &mut built, &spec.labels);
     built
 }
 

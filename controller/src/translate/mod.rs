@@ -11,10 +11,12 @@
 //! Names of resources are Istio's, to the byte: tools and logs show them.
 
 mod addresses;
+mod audience;
 mod authorization;
 mod dirty;
 mod enrolment;
 mod entries;
+mod guard;
 mod names;
 mod peer;
 mod pod;
@@ -27,6 +29,8 @@ mod status;
 mod translator;
 mod view;
 mod waypoint;
+mod waypoint_policies;
+mod waypoint_status;
 mod workload;
 
 #[cfg(test)]
@@ -42,9 +46,13 @@ pub use pod::pod;
 pub use residents::Residents;
 pub use route::{service_entry_routes, service_routes};
 pub use service::{service, service_entry_services};
-pub use settings::{DefaultMtls, EntryVisibility, Settings};
+pub use settings::{DefaultMtls, EntryVisibility, Settings, WaypointEnforcement};
 pub use status::{ConditionStatus, ObjectStatus, object_status};
 pub use translator::Translator;
 pub use view::View;
 pub use waypoint::resolve as resolve_waypoint;
-pub use waypoint::{Admission, Binding, Traffic, User, Waypoint, WaypointHost, Waypoints};
+pub use waypoint::{
+    Asked, Binding, BoundObject, Canary, Cause, Enforcement, Explanation, GatewayName, Readiness,
+    Step, Traffic, Unbound, User, Verdict, Waypoint, WaypointStatus, Waypoints, explain,
+    waypoint_statuses,
+};

@@ -5,6 +5,7 @@ use weft_proto::workload::{NetworkMode, TunnelProtocol, Workload, WorkloadStatus
 use crate::objects::{Meta, Pod};
 
 use super::enrolment::enrolment;
+use super::guard;
 use super::names;
 use super::ports::{self, Target};
 use super::view::View;
@@ -36,14 +37,15 @@ pub fn pod(view: &View<'_>, pod: &Pod) -> Option<Workload> {
     });
     built.services = ports::selected(view, namespace, labels, Target::Pod(pod));
     built.authorization_policies = workload::policies(view, namespace, labels);
-    built.waypoint = waypoint::resolve(view, User::Workload(meta)).address();
+    workload::add_guard(&mut built, guard::guard(view, meta, Target::Pod(pod)));
+    built.waypoint = waypoint::resolve(view, User::Workload(meta)).address(view);
     let is_ready = pod.is_ready.unwrap_or(view.settings.is_standalone);
     if !is_ready || meta.is_terminating {
         built.set_status(WorkloadStatus::Unhealthy);
     }
     if pod.is_host_network {
         built.set_network_mode(NetworkMode::HostNetwork);
-    } else if !workload::set_native_tunnel(&mut built, labels) && is_redirected(view, pod) {
+    } else if !workload::set_native_tunnel(view, &mut built, labels) && is_redirected(view, pod) {
         built.set_tunnel_protocol(TunnelProtocol::Hbone);
     }
     Some(built)

@@ -1,9 +1,11 @@
 //! Which of a workload's ports a service's ports lead to.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use weft_proto::workload::{Port, PortList};
 
+use crate::model::NamespaceObjects;
 use crate::objects::{Labels, Pod, Service, ServiceEntry, TargetPort, WorkloadEntrySpec};
 
 use super::names;
@@ -30,11 +32,7 @@ pub(super) fn selected(
     let Some(objects) = view.namespace(namespace) else {
         return found;
     };
-    let mut services = objects.selecting(labels);
-    if let Target::Pod(pod) = target {
-        services.extend(objects.listing(pod));
-    }
-    for service in services.into_iter().filter(|service| !service.is_external_name) {
+    for service in selecting(objects, labels, target) {
         let host = names::service_host(service, view.settings);
         found.insert(names::resource_name(namespace, &host), of_service(service, target));
     }
@@ -52,8 +50,22 @@ pub(super) fn selected(
     found
 }
 
+/// Services that select or list a workload.
+pub(super) fn selecting<'a>(
+    objects: &'a NamespaceObjects,
+    labels: &Labels,
+    target: Target<'_>,
+) -> Vec<&'a Arc<Service>> {
+    let mut services = objects.selecting(labels);
+    if let Target::Pod(pod) = target {
+        services.extend(objects.listing(pod));
+    }
+    services.retain(|service| !service.is_external_name);
+    services
+}
+
 /// A named port that the workload doesn't have is left out: it can't be reached there.
-fn of_service(service: &Service, target: Target<'_>) -> PortList {
+pub(super) fn of_service(service: &Service, target: Target<'_>) -> PortList {
     let ports = service.ports.iter().filter_map(|port| {
         let number = match (&port.target, target) {
             (TargetPort::Number(number), _) => *number,

@@ -97,6 +97,7 @@ mod tests {
             ..EnrolledPod::default()
         };
         ResourceChange {
+            audience: Default::default(),
             type_url: type_url::ENROLLED_POD,
             name: uid.into(),
             resource: node.map(|node| pod(node).encode_to_vec().into()),

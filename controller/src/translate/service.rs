@@ -35,13 +35,15 @@ pub fn service(view: &View<'_>, service: &Service) -> Option<WireService> {
         },
         app_protocol: wire_protocol(port.app_protocol).into(),
     });
+    let binding = waypoint::resolve(view, User::Service(meta));
     let mut built = WireService {
         name: meta.name.to_string(),
         namespace: meta.namespace.to_string(),
         hostname: host,
         addresses: addresses.map(|address| single(view, *address)).collect(),
         ports: ports.collect(),
-        waypoint: waypoint::resolve(view, User::Service(meta)).address(),
+        waypoint: binding.address(view),
+        weighted_waypoints: binding.weighted(view),
         load_balancing: load_balancing(view, service),
         canonical: true,
         ingress_use_waypoint: uses_waypoint_at_ingress(view, meta),
@@ -61,7 +63,7 @@ pub fn service_entry_services(view: &View<'_>, entry: &ServiceEntry) -> Vec<Wire
     let meta = &entry.meta;
     let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
     let user = User::ServiceEntry { meta, is_private };
-    let waypoint = waypoint::resolve(view, user).address();
+    let binding = waypoint::resolve(view, user);
     let ports: Vec<_> = entry
         .ports
         .iter()
@@ -81,7 +83,8 @@ pub fn service_entry_services(view: &View<'_>, entry: &ServiceEntry) -> Vec<Wire
             addresses: own.chain(given.iter().map(|address| single(view, *address))).collect(),
             ports: ports.clone(),
             subject_alt_names: entry.subject_alt_names.iter().map(|it| it.to_string()).collect(),
-            waypoint: waypoint.clone(),
+            waypoint: binding.address(view),
+            weighted_waypoints: binding.weighted(view),
             load_balancing: entry_load_balancing(view, entry),
             canonical: view.is_canonical(entry, host),
             ingress_use_waypoint: uses_waypoint_at_ingress(view, meta),

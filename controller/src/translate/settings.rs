@@ -15,6 +15,18 @@ pub enum DefaultMtls {
     Strict,
 }
 
+/// Whether calls may go round a waypoint, where neither the service nor its namespace says anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WaypointEnforcement {
+    /// Not as soon as a security policy applies there.
+    #[default]
+    Automatic,
+    /// Never.
+    Enforced,
+    /// Always: as in Istio.
+    Permissive,
+}
+
 /// Who sees service entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EntryVisibility {
@@ -45,6 +57,8 @@ pub struct Settings {
     /// No Kubernetes runs the pods: one without conditions is ready, one that is to join counts as joined (in
     /// Kubernetes the node agent annotates it), and services without an address are given one.
     pub is_standalone: bool,
+    /// Whether calls may go round a waypoint.
+    pub waypoint_enforcement: WaypointEnforcement,
     /// Who sees service entries.
     pub entry_visibility: EntryVisibility,
     /// Send dry-run policies. Only where every proxy knows the field: an old one would enforce them.
@@ -64,6 +78,7 @@ impl Settings {
             default_mtls: DefaultMtls::default(),
             excluded_namespaces: Box::new(["kube-system".into()]),
             is_standalone: true,
+            waypoint_enforcement: WaypointEnforcement::default(),
             entry_visibility: EntryVisibility::default(),
             sends_dry_run: false,
             allocates_v6: false,

@@ -13,7 +13,8 @@ use super::peer;
 use super::route::{route_status, rule_status, virtual_status};
 use super::settings::EntryVisibility;
 use super::view::View;
-use super::waypoint::{self, Binding, User};
+use super::waypoint::User;
+use super::waypoint_status::{bound, class_status, gateway_status};
 
 /// One statement about an object, with Istio's types and reasons where it has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,6 +67,8 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
             bound(view, User::Workload(&entry.meta)).into_iter().collect()
         }
         Object::ServiceEntry(entry) => service_entry(view, entry),
+        Object::Gateway(gateway) => gateway_status(view, gateway),
+        Object::GatewayClass(class) => class_status(view, class),
         Object::Route(route) => route_status(view, route),
         Object::VirtualService(object) => virtual_status(view, object),
         Object::DestinationRule(rule) => rule_status(rule),
@@ -98,20 +101,6 @@ fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
         }
         Err(NotEnrolled::NotLabelled) => None,
         Err(reason) => Some(ConditionStatus::new(KIND, (false, "NotEnrolled"), reason.to_string())),
-    }
-}
-
-fn bound(view: &View<'_>, user: User<'_>) -> Option<ConditionStatus> {
-    const KIND: &str = "istio.io/WaypointBound";
-    match waypoint::resolve(view, user) {
-        Binding::None => None,
-        Binding::Bound { name, .. } => {
-            let message = format!("Successfully attached to waypoint {name}");
-            Some(ConditionStatus::new(KIND, (true, "WaypointAccepted"), message))
-        }
-        Binding::Refused { reason, message, .. } => {
-            Some(ConditionStatus::new(KIND, (false, reason), message))
-        }
     }
 }
 
@@ -158,7 +147,7 @@ fn authorization_policy(view: &View<'_>, policy: &AuthorizationPolicy) -> Condit
         }
         PolicyBody::Rules { action, .. } => *action,
     };
-    if policy.has_targets {
+    if policy.has_targets() {
         let message = "bound to waypoints; node proxies don't enforce it";
         return ConditionStatus::new(KIND, (false, "NotForZtunnel"), message);
     }

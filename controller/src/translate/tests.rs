@@ -1,5 +1,6 @@
 //! From YAML to messages.
 
+mod guards;
 mod incremental;
 mod pods;
 mod policies;
@@ -98,6 +99,34 @@ fn message(translator: &Translator, key: &str) -> String {
         format!("{}={}/{} {:?} {}", it.kind, it.status, it.reason, it.fields, it.message)
     };
     conditions.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A Gateway that is a waypoint, with its Service and one ready pod.
+fn waypoint(namespace: &str, name: &str, labels: &str, from: &str) -> String {
+    gateway(namespace, name, labels, from)
+        + &waypoint_service(namespace, name)
+        + &waypoint_pod(namespace, name, "True")
+}
+
+fn gateway(namespace: &str, name: &str, labels: &str, from: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}\n\
+         spec: {{gatewayClassName: istio-waypoint, listeners: [{{name: mesh, port: 15008, protocol: HBONE, allowedRoutes: {{namespaces: {{from: {from}}}}}}}]}}\n---\n"
+    )
+}
+
+fn waypoint_service(namespace: &str, name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{selector: {{gateway.networking.k8s.io/gateway-name: {name}}}, ports: [{{name: mesh, port: 15008}}]}}\n---\n"
+    )
+}
+
+fn waypoint_pod(namespace: &str, name: &str, ready: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}-1, namespace: {namespace}, labels: {{gateway.networking.k8s.io/gateway-name: {name}, istio.io/dataplane-mode: none}}}}\n\
+         spec: {{nodeName: node1, serviceAccountName: {name}-sa}}\nstatus: {{podIP: 10.44.9.1, conditions: [{{type: Ready, status: '{ready}'}}]}}\n---\n"
+    )
 }
 
 /// A namespace in the mesh with a node, a service and a pod.

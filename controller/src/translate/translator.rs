@@ -13,14 +13,14 @@ use crate::model::Model;
 use crate::objects::{Kind, Object, ObjectChange, ObjectKey};
 
 use super::addresses::Addresses;
-use crate::xds::ResourceChange;
+use crate::xds::{Audience, ResourceChange};
 
 use super::authorization::authorization;
 use super::dirty::Dirty;
 use super::settings::Settings;
 use super::view::View;
 use super::waypoint::Waypoints;
-use super::{enrolment, entries, names, peer, pod, route, service, status};
+use super::{audience, enrolment, entries, guard, names, peer, pod, ports, route, service, status};
 
 /// In the order in which additions are sent: a workload should not name a policy that is still on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,6 +40,14 @@ impl Type {
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
+
+    /// Whether it is for the waypoints of its object alone.
+    fn is_for_waypoints(self) -> bool {
+        match self {
+            Self::RouteTable => true,
+            Self::Authorization | Self::Address | Self::EnrolledPod => false,
+        }
+    }
 }
 
 type Name = (Type, Arc<str>);
@@ -53,7 +61,19 @@ pub struct Translator {
     waypoints: Waypoints,
     /// Which resources each object gave.
     given: HashMap<ObjectKey, Box<[Name]>>,
-    current: HashMap<Name, Bytes>,
+    current: HashMap<Name, Resource>,
+}
+
+/// What a round of translation gave. The givers are those that have come.
+type Fresh = BTreeMap<Name, Resource>;
+
+/// A resource.
+#[derive(Debug, Default)]
+struct Resource {
+    bytes: Bytes,
+    audience: Audience,
+    /// How many objects give it: workloads that refuse the same share a policy.
+    givers: usize,
 }
 
 impl Translator {
@@ -90,18 +110,18 @@ impl Translator {
         self.translate(dirty)
     }
 
-    /// The waypoints that can be used from now on.
-    pub fn set_waypoints(&mut self, waypoints: Waypoints) -> Vec<ResourceChange> {
-        self.waypoints = waypoints;
-        let mut dirty = Dirty::default();
-        dirty.everything();
-        self.translate(dirty)
-    }
-
     /// All resources, by type and name.
     pub fn resources(&self) -> BTreeMap<(&'static str, Arc<str>), Bytes> {
         let resources = self.current.iter();
-        resources.map(|((of, name), bytes)| ((of.url(), name.clone()), bytes.clone())).collect()
+        resources.map(|((of, name), it)| ((of.url(), name.clone()), it.bytes.clone())).collect()
+    }
+
+    /// All resources with whom each is for.
+    #[cfg(test)]
+    pub(super) fn audiences(&self) -> BTreeMap<(&'static str, Arc<str>), (Bytes, Audience)> {
+        let resources = self.current.iter();
+        let show = |it: &Resource| (it.bytes.clone(), it.audience.clone());
+        resources.map(|((of, name), it)| ((of.url(), name.clone()), show(it))).collect()
     }
 
     /// All objects.
@@ -131,45 +151,70 @@ impl Translator {
             addresses.changed(&self.addresses).into_iter().for_each(|host| dirty.host(host));
             self.addresses = addresses;
         }
+        let namespaces = dirty.waypoint_namespaces(&self.model);
+        let changed = self.waypoints.update(&self.model, &self.settings, namespaces.as_ref());
+        changed.into_iter().for_each(|(_, name)| dirty.waypoint(name));
         let concerns_strict = dirty.concerns_strict;
         let mut objects = dirty.expand(&self.model, &self.settings.dns_domain);
         if concerns_strict {
             objects.insert(strict_key(&self.settings));
         }
-        let (mut fresh, mut gone) = (BTreeMap::new(), Vec::new());
+        let (mut fresh, mut gone) = (Fresh::new(), Vec::new());
         for key in objects {
             let resources = resources_of(&self.view(), &key);
+            let is_confined = resources.iter().any(|((of, _), _)| of.is_for_waypoints());
+            let audience = is_confined.then(|| audience::audience(&self.view(), &key));
             let names: Box<[Name]> = resources.iter().map(|(name, _)| name.clone()).collect();
             let old = match names.is_empty() {
                 true => self.given.remove(&key),
                 false => self.given.insert(key, names.clone()),
             };
             let old = old.unwrap_or_default();
+            for (name, bytes) in resources {
+                let audience = audience.clone().filter(|_| name.0.is_for_waypoints());
+                let new = fresh.entry(name).or_default();
+                (new.bytes, new.audience) = (bytes, audience.unwrap_or_default());
+            }
+            for name in names.iter().filter(|name| !old.contains(name)) {
+                fresh.entry(name.clone()).and_modify(|new| new.givers += 1);
+            }
             gone.extend(old.into_iter().filter(|name| !names.contains(name)));
-            fresh.extend(resources);
         }
         self.commit(fresh, gone)
     }
 
-    fn commit(&mut self, fresh: BTreeMap<Name, Bytes>, gone: Vec<Name>) -> Vec<ResourceChange> {
-        // A name that one object gave up and another took over isn't gone.
-        let is_gone = |name: &Name| !fresh.contains_key(name);
-        let mut gone: Vec<_> = gone.into_iter().filter(is_gone).collect();
+    fn commit(&mut self, fresh: Fresh, mut gone: Vec<Name>) -> Vec<ResourceChange> {
         gone.sort_by(|(a, a_name), (b, b_name)| b.cmp(a).then_with(|| a_name.cmp(b_name)));
         let mut changes = Vec::new();
-        for ((of, name), bytes) in fresh {
-            let old = self.current.insert((of, name.clone()), bytes.clone());
-            if old.is_none_or(|old| old != bytes) {
-                changes.push(ResourceChange { type_url: of.url(), name, resource: Some(bytes) });
+        for ((of, name), mut new) in fresh {
+            let old = self.current.remove(&(of, name.clone())).unwrap_or_default();
+            let is_news = old.givers == 0 || old.bytes != new.bytes || old.audience != new.audience;
+            if is_news {
+                changes.push(change(of, &name, Some(new.bytes.clone()), new.audience.clone()));
             }
+            new.givers += old.givers;
+            self.current.insert((of, name), new);
         }
-        for (of, name) in gone {
-            if self.current.remove(&(of, name.clone())).is_some() {
-                changes.push(ResourceChange { type_url: of.url(), name, resource: None });
+        for name in gone {
+            // What another object took over, or gives as well, isn't gone.
+            let Some(current) = self.current.get_mut(&name) else { continue };
+            current.givers = current.givers.saturating_sub(1);
+            if current.givers == 0 {
+                self.current.remove(&name);
+                changes.push(change(name.0, &name.1, None, Audience::default()));
             }
         }
         changes
     }
+}
+
+fn change(
+    of: Type,
+    name: &Arc<str>,
+    resource: Option<Bytes>,
+    audience: Audience,
+) -> ResourceChange {
+    ResourceChange { type_url: of.url(), name: name.clone(), resource, audience }
 }
 
 /// Under which the policy without an object is kept.
@@ -189,7 +234,9 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
                 let name = (Type::EnrolledPod, pod.uid.clone());
                 (name, Bytes::from(enrolled.encode_to_vec()))
             });
-            workload.into_iter().chain(enrolled).collect()
+            let guard = guard::guard(view, &pod.meta, ports::Target::Pod(&pod));
+            let guard = guard.filter(|_| workload.is_some()).map(policy_resource);
+            workload.into_iter().chain(enrolled).chain(guard).collect()
         }
         Some(Object::Service(service)) => {
             let routes = route::service_routes(view, &service).map(route_resource);
@@ -207,7 +254,9 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             services.into_iter().map(service_resource).chain(workloads).chain(routes).collect()
         }
         Some(Object::WorkloadEntry(entry)) => {
-            vec![workload_resource(entries::workload_entry(view, &entry))]
+            let guard = guard::guard(view, &entry.meta, ports::Target::Entry(&entry.spec));
+            let workload = workload_resource(entries::workload_entry(view, &entry));
+            guard.map(policy_resource).into_iter().chain([workload]).collect()
         }
         Some(Object::EndpointSlice(slice)) => {
             let workloads = entries::slice_workloads(view, &slice);
@@ -224,6 +273,8 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             Object::Namespace(_)
             | Object::Node(_)
             | Object::ServiceAccount(_)
+            | Object::GatewayClass(_)
+            | Object::Gateway(_)
             | Object::Route(_)
             | Object::ReferenceGrant(_)
             | Object::VirtualService(_)

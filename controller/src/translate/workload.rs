@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use weft_proto::security::Authorization;
 use weft_proto::workload::{Locality, TunnelProtocol, Workload, WorkloadType};
 
 use crate::objects::Labels;
 
 use super::authorization;
+use super::guard;
 use super::peer;
 use super::view::View;
+use super::waypoint;
 
 /// A workload with what every kind of them has.
 pub(super) fn base(view: &View<'_>, namespace: &str, name: &str, uid: String) -> Workload {
@@ -45,6 +48,12 @@ pub(super) fn policies(view: &View<'_>, namespace: &str, labels: &Labels) -> Vec
     keys
 }
 
+/// Adds the policy that keeps out what came round a waypoint.
+pub(super) fn add_guard(workload: &mut Workload, guard: Option<Authorization>) {
+    workload.authorization_policies.extend(guard.as_ref().map(guard::name));
+    workload.authorization_policies.sort();
+}
+
 /// Region, zone and subzone; nothing if none is known.
 pub(super) fn locality(region: &str, zone: &str, subzone: &str) -> Option<Locality> {
     let is_known = !(region.is_empty() && zone.is_empty() && subzone.is_empty());
@@ -56,8 +65,10 @@ pub(super) fn locality(region: &str, zone: &str, subzone: &str) -> Option<Locali
 }
 
 /// Whether the workload says that it terminates HBONE itself, as waypoints and gateways do.
-pub(super) fn set_native_tunnel(workload: &mut Workload, labels: &Labels) -> bool {
-    let is_native = labels.get("networking.istio.io/tunnel") == Some("http");
+pub(super) fn set_native_tunnel(view: &View<'_>, workload: &mut Workload, labels: &Labels) -> bool {
+    let is_native = labels.get("networking.istio.io/tunnel") == Some("http")
+        || labels.get(waypoint::MANAGED) == Some("istio.io-mesh-controller")
+        || waypoint::is_of_waypoint(view, &workload.namespace, labels);
     if is_native {
         workload.native_tunnel = true;
         workload.set_tunnel_protocol(TunnelProtocol::Hbone);

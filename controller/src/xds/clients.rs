@@ -45,7 +45,7 @@ pub struct ClientStatus {
 /// One type of one client.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeStatus {
-    /// `all`, `by name` or `own node`.
+    /// `all`, `by name`, `own node` or `own services`.
     pub subscribed: String,
     /// Nonce of the last response.
     pub nonce_sent: String,

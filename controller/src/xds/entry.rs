@@ -11,6 +11,8 @@ use weft_proto::workload::address::Type;
 use weft_proto::workload::{Address, NetworkAddress, Service, Workload};
 use xxhash_rust::xxh64::xxh64;
 
+use super::log::Audience;
+
 /// Key of field 2 (`resources`) of a delta response, wire type 2 (length-delimited).
 const RESOURCES_KEY: u8 = 0x12;
 
@@ -37,6 +39,8 @@ pub(super) struct Facts {
     pub(super) services: Box<[Arc<str>]>,
     /// It is an `Address` with a workload in it.
     pub(super) is_workload: bool,
+    /// The waypoints that it is for.
+    pub(super) audience: Audience,
 }
 
 impl Entry {
@@ -54,6 +58,19 @@ impl Entry {
             aliases: facts.aliases.iter().map(ToString::to_string).collect(),
         };
         Self { version, frame: frame(&resource), facts }
+    }
+
+    /// The same resource, for these waypoints alone.
+    pub(super) fn only_for(mut self, audience: Audience) -> Self {
+        self.facts.audience = audience;
+        self
+    }
+
+    /// Whether the same goes to the same readers.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.version == other.version
+            && self.frame == other.frame
+            && self.facts.audience == other.facts.audience
     }
 
     /// The same resource for who subscribed to workloads alone: the inner message under its own type. Made on each
@@ -132,6 +149,7 @@ fn workload_facts(workload: &Workload) -> Facts {
         aliases: workload.addresses.iter().filter_map(key).collect(),
         services: workload.services.keys().map(|name| name.as_str().into()).collect(),
         is_workload: true,
+        ..Facts::default()
     }
 }
 

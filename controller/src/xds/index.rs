@@ -13,6 +13,7 @@ pub(super) struct Index {
     by_alias: HashMap<Arc<str>, Arc<[Arc<str>]>>,
     by_service: HashMap<Arc<str>, OrdSet<Arc<str>>>,
     by_node: HashMap<Arc<str>, OrdSet<Arc<str>>>,
+    by_waypoint: HashMap<Arc<str>, OrdSet<Arc<str>>>,
 }
 
 impl Index {
@@ -28,6 +29,9 @@ impl Index {
         }
         if let Some(node) = &facts.node {
             self.by_node.entry(node.clone()).or_default().insert(name.clone());
+        }
+        for waypoint in facts.audience.iter() {
+            self.by_waypoint.entry(waypoint.clone()).or_default().insert(name.clone());
         }
     }
 
@@ -48,6 +52,9 @@ impl Index {
         if let Some(node) = &facts.node {
             remove_from(&mut self.by_node, node, name);
         }
+        for waypoint in facts.audience.iter() {
+            remove_from(&mut self.by_waypoint, waypoint, name);
+        }
     }
 
     /// Resources that have `alias`.
@@ -63,6 +70,11 @@ impl Index {
     /// Resources of a node.
     pub(super) fn on_node(&self, node: &str) -> impl Iterator<Item = &Arc<str>> {
         self.by_node.get(node).into_iter().flatten()
+    }
+
+    /// Resources for a waypoint.
+    pub(super) fn for_waypoint(&self, waypoint: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.by_waypoint.get(waypoint).into_iter().flatten()
     }
 }
 

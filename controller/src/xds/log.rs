@@ -28,7 +28,12 @@ pub struct ResourceChange {
     pub name: Arc<str>,
     /// The encoded message that goes into the `Any`; `None` if the resource went.
     pub resource: Option<Bytes>,
+    /// The waypoints that it is for, where the type is served to waypoints alone.
+    pub audience: Audience,
 }
+
+/// Namespaces and names of Gateways: `<namespace>/<name>`.
+pub type Audience = Arc<[Arc<str>]>;
 
 /// The log. Cloning gives another handle.
 #[derive(Clone)]
@@ -148,12 +153,11 @@ impl TypeLog {
         let old = old_sequence.and_then(|old| self.slots.get(&old)).and_then(|s| s.entry.clone());
         let entry = change
             .resource
-            .map(|content| Arc::new(Entry::new(change.type_url, &change.name, content)));
+            .map(|content| Entry::new(change.type_url, &change.name, content))
+            .map(|entry| Arc::new(entry.only_for(change.audience)));
         match (&old, &entry) {
             (None, None) => return false,
-            (Some(old), Some(new)) if old.version == new.version && old.frame == new.frame => {
-                return false;
-            }
+            (Some(old), Some(new)) if old.is_same(new) => return false,
             _ => {}
         }
         if let Some(old) = &old {
@@ -247,11 +251,17 @@ mod tests {
 
     fn set(name: &str, content: &'static str) -> ResourceChange {
         let resource = Some(Bytes::from_static(content.as_bytes()));
-        ResourceChange { type_url: TYPE, name: name.into(), resource }
+        ResourceChange {
+            type_url: TYPE,
+            name: name.into(),
+            resource,
+            audience: Audience::default(),
+        }
     }
 
     fn remove(name: &str) -> ResourceChange {
-        ResourceChange { type_url: TYPE, name: name.into(), resource: None }
+        let audience = Audience::default();
+        ResourceChange { type_url: TYPE, name: name.into(), resource: None, audience }
     }
 
     fn names_after(log: &Log, cursor: u64) -> Vec<String> {

@@ -9,7 +9,7 @@
 //!
 //! Invariants: a resource is encoded once, whoever reads it; a client of everything costs a cursor, not a set of
 //! names; no session waits for another; versions are hashes of content, so a restart re-sends nothing; pods of a node
-//! go to that node's agent alone.
+//! go to that node's agent alone, and what concerns a service's requests to the waypoints that stand before it.
 
 mod clients;
 mod codec;
@@ -25,7 +25,7 @@ mod subscription;
 mod wildcard;
 
 pub use clients::{ClientStatus, Clients, Refusal, TypeStatus};
-pub use log::{Log, ResourceChange};
+pub use log::{Audience, Log, ResourceChange};
 pub use server::{Discovery, DiscoveryService};
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Reads what a client asked for by name, with what belongs to it: a service's endpoints and the workloads of the
-//! client's own node. Also reads the pods of a node, which is the same with nothing asked for.
+//! client's own node. Also reads what is a node's or a waypoint's alone, which is the same with nothing asked for.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -12,10 +12,7 @@ use super::read::{Batch, Behind, Progress};
 #[derive(Debug)]
 pub(super) struct Named {
     cursor: u64,
-    /// Resources of this node belong to every subscription of its clients.
-    node: Option<Arc<str>>,
-    /// Resources of other nodes are not shown, whatever is asked for.
-    is_confined: bool,
+    scope: Scope,
     keys: HashSet<Arc<str>>,
     /// Services that a key led to: their endpoints follow.
     followed: HashSet<Arc<str>>,
@@ -25,6 +22,41 @@ pub(super) struct Named {
     known: HashMap<String, Option<u64>>,
     todo: VecDeque<Todo>,
     missing: VecDeque<Arc<str>>,
+}
+
+/// What a client is shown.
+#[derive(Debug, Clone)]
+pub(super) enum Scope {
+    /// What it asks for, and what is on its node.
+    Open(Option<Arc<str>>),
+    /// What is on its node, whatever it asks for.
+    Node(Arc<str>),
+    /// What is for this waypoint, whatever it asks for.
+    Waypoint(Arc<str>),
+}
+
+impl Scope {
+    /// Whether what is asked for doesn't count.
+    pub(super) fn is_confined(&self) -> bool {
+        !matches!(self, Self::Open(_))
+    }
+
+    /// Whether a resource is shown unasked.
+    fn covers(&self, entry: &Entry) -> bool {
+        match self {
+            Self::Open(node) => node.is_some() && entry.facts.node == *node,
+            Self::Node(node) => entry.facts.node.as_ref() == Some(node),
+            Self::Waypoint(waypoint) => entry.facts.audience.contains(waypoint),
+        }
+    }
+
+    fn all<'a>(&'a self, log: &'a TypeLog) -> Box<dyn Iterator<Item = &'a Arc<str>> + 'a> {
+        match self {
+            Self::Open(None) => Box::new(std::iter::empty()),
+            Self::Open(Some(node)) | Self::Node(node) => Box::new(log.index().on_node(node)),
+            Self::Waypoint(waypoint) => Box::new(log.index().for_waypoint(waypoint)),
+        }
+    }
 }
 
 /// A resource to look at out of turn.
@@ -42,23 +74,19 @@ impl Todo {
 }
 
 impl Named {
-    /// A reader that starts with the resources of `node` and with what the client `known` from before.
+    /// A reader that starts with all that `scope` shows unasked and with what the client `known` from before.
     pub(super) fn new(
         log: &TypeLog,
         start: u64,
-        node: Option<Arc<str>>,
-        is_confined: bool,
+        scope: Scope,
         known: HashMap<String, Option<u64>>,
     ) -> Self {
         let mut todo: VecDeque<_> =
             known.keys().map(|name| Todo::new(&Arc::from(name.as_str()))).collect();
-        if let Some(node) = &node {
-            todo.extend(log.index().on_node(node).map(Todo::new));
-        }
+        todo.extend(scope.all(log).map(Todo::new));
         Self {
             cursor: start,
-            node,
-            is_confined,
+            scope,
             keys: HashSet::new(),
             followed: HashSet::new(),
             held: HashMap::new(),
@@ -185,25 +213,24 @@ impl Named {
 
     /// A service that the client wants brings its endpoints.
     fn follow(&mut self, log: &TypeLog, name: &Arc<str>, entry: &Entry) {
-        if !self.is_confined && !entry.facts.is_workload && self.followed.insert(name.clone()) {
+        if !self.scope.is_confined()
+            && !entry.facts.is_workload
+            && self.followed.insert(name.clone())
+        {
             self.todo.extend(log.index().endpoints(name).map(Todo::new));
         }
     }
 
     fn may_see(&self, entry: &Entry) -> bool {
-        !self.is_confined || self.is_local(entry)
-    }
-
-    fn is_local(&self, entry: &Entry) -> bool {
-        self.node.is_some() && entry.facts.node == self.node
+        !self.scope.is_confined() || self.scope.covers(entry)
     }
 
     fn wants(&self, name: &Arc<str>, entry: &Entry) -> bool {
-        if self.is_local(entry) {
+        if self.scope.covers(entry) {
             return true;
         }
         let facts = &entry.facts;
-        !self.is_confined
+        !self.scope.is_confined()
             && (self.held.contains_key(name)
                 || self.keys.contains(name)
                 || self.followed.contains(name)

@@ -98,6 +98,7 @@ mod tests {
             namespace: "istio-system".into(),
             service_account: "ztunnel".into(),
             node: Some("node1".into()),
+            waypoint: None,
             expires_at: 0,
         }
     }

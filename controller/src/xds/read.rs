@@ -56,6 +56,14 @@ impl View {
         }
     }
 
+    /// Whether it is served to waypoints alone, each what concerns the services that it stands before.
+    pub(super) fn is_for_waypoints(self) -> bool {
+        match self {
+            Self::RouteTable => true,
+            Self::Address | Self::Workload | Self::Authorization | Self::EnrolledPod => false,
+        }
+    }
+
     /// Short name, for metrics and status.
     pub(super) fn label(self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use weft_proto::discovery::DeltaDiscoveryRequest;
 use super::clients::{ClientStatus, Clients, Record, unix_millis};
 use super::codec::PreparedResponse;
 use super::log::Log;
+use super::named::Scope;
 use super::node::Description;
 use super::read::View;
 use super::subscription::{Answer, Subscription};
@@ -192,13 +193,14 @@ impl Session {
         if self.subscriptions.len() >= TYPES_PER_STREAM_MAX {
             return Err(Status::resource_exhausted("too many types on one stream"));
         }
-        let node = match view {
+        let scope = match view {
             // Only the token counts here, never the client's own word.
-            View::EnrolledPod => Some(self.node_of_agent()?),
-            _ => self.node().cloned(),
+            View::EnrolledPod => Scope::Node(self.node_of_agent()?),
+            view if view.is_for_waypoints() => Scope::Waypoint(self.waypoint()?),
+            _ => Scope::Open(self.node().cloned()),
         };
         let snapshot = self.shared.log.snapshot();
-        let subscription = Subscription::new(view, request, &snapshot, node)?;
+        let subscription = Subscription::new(view, request, &snapshot, scope)?;
         let at = self.subscriptions.partition_point(|other| other.view < view);
         self.subscriptions.insert(at, subscription);
         self.show(view);
@@ -211,6 +213,11 @@ impl Session {
         }
         let node = self.caller.node.clone();
         node.ok_or_else(|| Status::permission_denied("the token is not bound to a node"))
+    }
+
+    fn waypoint(&self) -> Result<Arc<str>, Status> {
+        let reason = "only waypoints are told what is done with requests";
+        self.caller.waypoint.clone().ok_or_else(|| Status::permission_denied(reason))
     }
 
     /// The next response of the first type that is due.

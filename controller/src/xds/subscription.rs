@@ -12,7 +12,7 @@ use super::clients::Refusal;
 use super::codec::PreparedResponse;
 use super::entry::parse_version;
 use super::log::{Snapshot, TypeLog};
-use super::named::Named;
+use super::named::{Named, Scope};
 use super::read::{Batch, Behind, Progress, View};
 use super::wildcard::Wildcard;
 use crate::serving_limits::{
@@ -27,6 +27,8 @@ const EVERYTHING: &str = "*";
 pub(super) struct Subscription {
     pub(super) view: View,
     reader: Reader,
+    /// What is asked for doesn't count.
+    is_confined: bool,
     in_flight: VecDeque<InFlight>,
     /// When there may be something to send. A client's own node is served at once. Other changes are sent at once
     /// too if nothing was sent for a while, else together when that while is over: no delay for what is rare, a
@@ -71,12 +73,12 @@ pub(super) enum Answer {
 }
 
 impl Subscription {
-    /// Starts with a stream's first request of a type. `node` is the client's own.
+    /// Starts with a stream's first request of a type. `scope` is what the client may see of it.
     pub(super) fn new(
         view: View,
         request: &DeltaDiscoveryRequest,
         snapshot: &Snapshot,
-        node: Option<Arc<str>>,
+        scope: Scope,
     ) -> Result<Self, Status> {
         let known: HashMap<_, _> = request
             .initial_resource_versions
@@ -86,20 +88,22 @@ impl Subscription {
         let start = snapshot.sequence();
         let empty = TypeLog::default();
         let log = snapshot.type_log(view.log_type()).unwrap_or(&empty);
-        let reader = if view == View::EnrolledPod {
-            Reader::Named(Named::new(log, start, node, true, known))
+        let is_confined = scope.is_confined();
+        let reader = if is_confined {
+            Reader::Named(Named::new(log, start, scope, known))
         } else if wants_everything(request) {
             Reader::Wildcard(Wildcard::new(start, known))
         } else {
             // Policies by name would leave out those of a namespace or of the mesh: they always go whole.
             match view {
                 View::Authorization => Reader::Wildcard(Wildcard::new(start, known)),
-                _ => Reader::Named(Named::new(log, start, node, false, known)),
+                _ => Reader::Named(Named::new(log, start, scope, known)),
             }
         };
         let mut subscription = Self {
             view,
             reader,
+            is_confined,
             in_flight: VecDeque::new(),
             due: Some(Instant::now()),
             last_sent: None,
@@ -137,7 +141,7 @@ impl Subscription {
         let Reader::Named(reader) = &mut self.reader else {
             return Ok(());
         };
-        if self.view == View::EnrolledPod {
+        if self.is_confined {
             return Ok(());
         }
         for name in &request.resource_names_subscribe {
@@ -245,6 +249,7 @@ impl Subscription {
     pub(super) fn mode(&self) -> &'static str {
         match (&self.reader, self.view) {
             (_, View::EnrolledPod) => "own node",
+            (Reader::Named(_), view) if view.is_for_waypoints() => "own services",
             (Reader::Wildcard(_), _) => "all",
             (Reader::Named(_), _) => "by name",
         }

@@ -48,6 +48,7 @@ impl Client {
             stop: stop.clone(),
         };
         let caller = Caller {
+            waypoint: None,
             namespace: "istio-system".into(),
             service_account: "ztunnel".into(),
             node: Some("node1".into()),
@@ -117,7 +118,7 @@ fn workload(name: &str, node: &str, revision: &str) -> ResourceChange {
 }
 
 fn change(type_url: &'static str, name: &str, resource: Option<Bytes>) -> ResourceChange {
-    ResourceChange { type_url, name: name.into(), resource }
+    ResourceChange { type_url, name: name.into(), resource, audience: Default::default() }
 }
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 
-use prost::Message as _;
 use tempfile::tempdir;
 use tonic::Code;
 use weft_controller::tokens::Component::{Agent, Ztunnel};
 use weft_controller::xds::TypeStatus;
 use weft_proto::contract::type_url;
 use weft_proto::discovery::DeltaDiscoveryRequest;
-use weft_proto::route::{RouteSet, RouteTable};
 
 use crate::mesh::{Mesh, change, pod, policy, removal, service, until, workload, workload_name};
 use crate::stream::{ADDRESS, Load, Stream, load_all};
@@ -290,27 +288,4 @@ async fn client_that_claims_another_node_is_refused() {
     };
     stream.send_raw(DeltaDiscoveryRequest { node: Some(node), ..Default::default() }).await;
     assert_eq!(stream.try_next().await.unwrap_err().code(), Code::PermissionDenied);
-}
-
-#[tokio::test]
-async fn route_tables_go_to_who_asks_for_them_by_name() {
-    let folder = tempdir().unwrap();
-    let table = |host: &str, port: u32| {
-        let set = RouteSet { ports: vec![port], ..RouteSet::default() };
-        let table = RouteTable { namespace: "shop".into(), hostname: host.into(), sets: vec![set] };
-        change(type_url::ROUTE_TABLE, &format!("shop/{host}"), Some(table.encode_to_vec()))
-    };
-    let mesh =
-        Mesh::start(folder.path(), vec![table("a.example", 80), table("b.example", 80)]).await;
-    let mut stream = Stream::open(&mesh, Ztunnel, "node1").await;
-    let names = ["shop/a.example", "shop/later.example"];
-    stream.subscribe_names(type_url::ROUTE_TABLE, &names).await;
-    let before = stream.take_load().await;
-    assert_eq!(before.names(), ["shop/a.example"]);
-    assert_eq!(before.removed, ["shop/later.example"]);
-
-    mesh.feed(vec![table("b.example", 81), table("later.example", 80)]).await;
-    let mut after = Load::default();
-    stream.take_until(&mut after, |load| !load.resources.is_empty()).await;
-    assert_eq!(after.names(), ["shop/later.example"]);
 }

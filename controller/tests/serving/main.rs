@@ -15,3 +15,4 @@ mod figures;
 mod joining;
 mod mesh;
 mod stream;
+mod waypoints;

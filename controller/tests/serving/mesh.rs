@@ -19,12 +19,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
-use weft_controller::admin::NoModel;
+use weft_controller::admin::{ModelStatus, NoModel};
 use weft_controller::ca::LivePods;
 use weft_controller::config::{Cli, Config};
 use weft_controller::run::{ChangeSender, Controller, Inputs};
 use weft_controller::tokens::Component;
-use weft_controller::xds::ResourceChange;
+use weft_controller::xds::{Audience, ResourceChange};
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
 use weft_proto::security::Authorization;
@@ -78,6 +78,11 @@ impl Mesh {
 
     /// A controller that has been told nothing yet.
     pub async fn start_unfed(state: &Path, more: &[&str]) -> Self {
+        Self::start_with(state, more, Arc::new(NoModel)).await
+    }
+
+    /// The same with something to show.
+    pub async fn start_with(state: &Path, more: &[&str], model: Arc<dyn ModelStatus>) -> Self {
         let state = state.join("state");
         let mut args = vec!["weft-controller", "--listen", "127.0.0.1:0"];
         args.extend(["--admin", "127.0.0.1:0", "--trust-domain", "cluster", "--state"]);
@@ -85,7 +90,7 @@ impl Mesh {
         args.extend(more);
         let config = Config::try_from(Cli::try_parse_from(args).unwrap().run).unwrap();
         let pods = Arc::new(Pods::default());
-        let (feed, inputs) = Inputs::channel(pods.clone(), Arc::new(NoModel));
+        let (feed, inputs) = Inputs::channel(pods.clone(), model);
         let controller = Controller::start(&config, inputs).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let (controller_address, admin_address) =
@@ -261,5 +266,6 @@ pub fn removal(change: &ResourceChange) -> ResourceChange {
 }
 
 pub fn change(type_url: &'static str, name: &str, content: Option<Vec<u8>>) -> ResourceChange {
-    ResourceChange { type_url, name: name.into(), resource: content.map(Bytes::from) }
+    let resource = content.map(Bytes::from);
+    ResourceChange { type_url, name: name.into(), resource, audience: Audience::default() }
 }

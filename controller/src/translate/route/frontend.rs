@@ -7,7 +7,7 @@ use crate::objects::{Meta, ObjectKey, ParentKind, ParentRef, Route, Service, Ser
 use crate::translate::names;
 use crate::translate::settings::EntryVisibility;
 use crate::translate::view::View;
-use crate::translate::waypoint::{self, Binding, User};
+use crate::translate::waypoint::{self, GatewayName, User};
 
 /// One host of a service or a service entry.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Frontend<'a> {
     /// Name and number of each.
     pub(super) ports: Vec<(&'a str, u16)>,
     /// Namespace and name of its waypoint's gateway.
-    pub(super) waypoint: Option<(Arc<str>, Arc<str>)>,
+    pub(super) waypoint: Option<GatewayName>,
 }
 
 impl<'a> Frontend<'a> {
@@ -73,14 +73,11 @@ pub(super) fn frontends_of_host<'a>(view: &View<'a>, host: &Arc<str>) -> Vec<Fro
     claims.collect()
 }
 
-fn waypoint(view: &View<'_>, user: User<'_>) -> Option<(Arc<str>, Arc<str>)> {
-    match waypoint::resolve(view, user) {
-        Binding::Bound { name, .. } => {
-            let (namespace, name) = name.split_once('/')?;
-            Some((namespace.into(), name.into()))
-        }
-        _ => None,
-    }
+/// One that isn't ready counts, too: it needs its routes to become ready.
+fn waypoint(view: &View<'_>, user: User<'_>) -> Option<GatewayName> {
+    let binding = waypoint::resolve(view, user);
+    let asked = binding.asked().filter(|asked| asked.verdict.is_admitted())?;
+    Some(asked.gateway.clone())
 }
 
 /// Keys of the services and entries that a route is attached to.

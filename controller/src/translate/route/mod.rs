@@ -33,10 +33,11 @@ use frontend::Frontend;
 
 pub(super) use super::waypoint::USE as USE_WAYPOINT;
 pub(super) use frontend::parents_of;
-pub(super) use status::route_status;
+pub(super) use status::{is_attached, route_status};
 pub(super) use virtual_service::{rule_status, virtual_status};
 
-/// The table of a service; nothing if no route counts for it.
+/// The table of a service; nothing if no route counts for it and no waypoint takes it. By an empty one a waypoint learns
+/// that it stands before the service.
 pub fn service_routes(view: &View<'_>, service: &Service) -> Option<RouteTable> {
     table(view, &Frontend::of_service(view, service)?)
 }
@@ -51,7 +52,7 @@ pub fn service_entry_routes(view: &View<'_>, entry: &ServiceEntry) -> Vec<RouteT
 fn table(view: &View<'_>, frontend: &Frontend<'_>) -> Option<RouteTable> {
     let plan = attach::plan(view, frontend);
     let sets = sets::build(view, frontend, &plan);
-    (!sets.is_empty()).then(|| RouteTable {
+    (!sets.is_empty() || frontend.waypoint.is_some()).then(|| RouteTable {
         namespace: frontend.meta.namespace.to_string(),
         hostname: frontend.host.to_string(),
         sets,

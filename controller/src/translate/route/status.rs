@@ -3,7 +3,7 @@
 use crate::objects::{ParentKind, ParentRef, Route, RouteFilter};
 use crate::translate::status::ConditionStatus;
 use crate::translate::view::View;
-use crate::translate::waypoint::Admission;
+use crate::translate::waypoint::is_admitted;
 
 use super::attach;
 use super::backend;
@@ -65,8 +65,7 @@ fn verdict(
     let frontends = match parent.kind {
         ParentKind::Other => return None,
         ParentKind::Gateway => {
-            let key = (parent.namespace.clone(), parent.name.clone());
-            let is_waypoint = view.waypoints.0.contains_key(&key);
+            let is_waypoint = view.waypoints.get(&parent.namespace, &parent.name).is_some();
             return is_waypoint.then(|| gateway_refusal(view, route, parent).map_or(Ok(()), Err));
         }
         ParentKind::Service => {
@@ -102,28 +101,38 @@ pub(super) fn gateway_refusal(
     route: &Route,
     parent: &ParentRef,
 ) -> Option<Refusal> {
-    let key = (parent.namespace.clone(), parent.name.clone());
-    let waypoint = view.waypoints.0.get(&key)?;
+    let waypoint = view.waypoints.get(&parent.namespace, &parent.name)?;
     let is_listener = parent.port.is_none_or(|port| port == weft_proto::contract::port::HBONE)
-        && parent.section.as_ref().is_none_or(|section| **section == *"mesh");
+        && parent.section.as_ref().is_none_or(|section| *section == waypoint.listener);
     if !is_listener {
-        let message = "a waypoint has one listener, mesh on port 15008".to_owned();
+        let message = format!("a waypoint has one listener, {} on port 15008", waypoint.listener);
         return Some(("NoMatchingParent", message));
     }
-    let is_admitted = match &waypoint.admission {
-        Admission::All => true,
-        Admission::Same => parent.namespace == route.meta.namespace,
-        Admission::Selected(selector) => {
-            let namespace = view.namespace(&route.meta.namespace);
-            let namespace = namespace.and_then(|objects| objects.namespace.as_ref());
-            namespace.is_some_and(|namespace| selector.select(&namespace.meta.labels))
-        }
-    };
-    (!is_admitted).then(|| {
-        let message =
-            format!("the waypoint admits no routes of namespace {}", route.meta.namespace);
-        ("NotAllowedByListeners", message)
+    let kind = route.kind.kind().to_string();
+    if !waypoint.kinds.is_empty() && waypoint.kinds.iter().all(|own| **own != *kind) {
+        let message = format!("the waypoint admits no {kind}s");
+        return Some(("NotAllowedByListeners", message));
+    }
+    let (home, own) = (&parent.namespace, &route.meta.namespace);
+    (!is_admitted(view, &waypoint.admission, home, own)).then(|| {
+        ("NotAllowedByListeners", format!("the waypoint admits no routes of namespace {own}"))
     })
+}
+
+/// Whether a route is attached to a waypoint.
+pub(in crate::translate) fn is_attached(
+    view: &View<'_>,
+    route: &Route,
+    namespace: &str,
+    name: &str,
+) -> bool {
+    let is_it = |parent: &&ParentRef| {
+        parent.kind == ParentKind::Gateway
+            && *parent.namespace == *namespace
+            && *parent.name == *name
+    };
+    let mut parents = route.parents.iter().filter(is_it);
+    parents.any(|parent| gateway_refusal(view, route, parent).is_none())
 }
 
 fn accepted(route: &Route, verdict: Result<(), Refusal>) -> ConditionStatus {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::objects::{Object, ObjectChange, ObjectKey};
-use crate::translate::{
-    Admission, Settings, Traffic, Translator, Waypoint, WaypointHost, Waypoints,
-};
+use crate::translate::{Settings, Translator};
 
 use super::{added, objects};
+
+/// Kinds of documents in the small world.
+const KINDS: usize = 18;
 
 /// A small world in which nearly every object touches every other: two namespaces and the root one, few names and
 /// few labels.
@@ -24,14 +25,16 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             "apiVersion: {group}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {ns}, creationTimestamp: '{date}', {meta}}}\n"
         )
     };
-    match kind % 15 {
+    match kind % KINDS {
         0 => {
             let labels = [
                 "",
                 "istio.io/dataplane-mode: ambient",
                 "topology.istio.io/network: n1",
-                "istio.io/use-waypoint: wp",
-            ][variant % 4];
+                "istio.io/use-waypoint: b",
+                "istio.io/use-waypoint: b, weft.io/waypoint-enforcement: enforced",
+                "istio.io/use-waypoint: b, istio.io/use-waypoint-namespace: shop",
+            ][variant % 6];
             format!(
                 "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}, labels: {{{labels}}}}}\n"
             )
@@ -42,7 +45,10 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
         ),
         2 => {
             let uid = ["", "uid: u1,", "uid: u2,"][variant % 3];
-            let meta = format!("{uid} labels: {{app: {app}}}");
+            let more =
+                ["", ", gateway.networking.k8s.io/gateway-name: b", ", istio.io/use-waypoint: c"]
+                    [variant / 3 % 3];
+            let meta = format!("{uid} labels: {{app: {app}{more}}}");
             let phase = ["Running", "Succeeded"][usize::from(variant % 7 == 6)];
             head("v1", "Pod", &meta)
                 + &format!(
@@ -52,10 +58,16 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 )
         }
         3 => {
+            let meta = [
+                "",
+                "labels: {istio.io/use-waypoint: b, istio.io/use-waypoint-canary: c}, annotations: {istio.io/use-waypoint-canary-weight: '20'}",
+                "labels: {istio.io/use-waypoint: none}",
+                "labels: {gateway.networking.k8s.io/gateway-name: c, weft.io/waypoint-enforcement: permissive}",
+            ][variant / 2 % 4];
             let selector = ["selector: {app: x},", "selector: {app: y},", ""][variant % 3];
             let target = ["web", "8080"][variant % 2];
             let kind = ["ClusterIP", "ExternalName"][usize::from(variant % 6 == 5)];
-            head("v1", "Service", "")
+            head("v1", "Service", meta)
                 + &format!(
                     "spec: {{type: {kind}, {selector} ports: [{{name: p, port: 80, targetPort: {target}}}]}}\n"
                 )
@@ -87,7 +99,8 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 "resolution: STATIC, endpoints: [{address: 10.3.0.1, labels: {app: y}}]",
                 "resolution: NONE, addresses: [240.240.7.7]",
             ][variant % 4];
-            head("networking.istio.io/v1", "ServiceEntry", "")
+            let meta = ["", "labels: {istio.io/use-waypoint: b}"][variant / 4 % 2];
+            head("networking.istio.io/v1", "ServiceEntry", meta)
                 + &format!(
                     "spec: {{hosts: [{host}, three.example.com], ports: [{{number: 80, name: web}}], {more}}}\n"
                 )
@@ -118,7 +131,7 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 format!("group: '', kind: Service, name: {service}, namespace: {to}"),
                 format!("group: '', kind: Service, name: {service}, namespace: {to}, port: 80"),
                 "group: networking.istio.io, kind: ServiceEntry, name: a".to_owned(),
-                "name: wp, namespace: shop".to_owned(),
+                "name: b, namespace: shop".to_owned(),
             ][variant % 4]
                 .clone();
             let backend = [
@@ -178,13 +191,56 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                     "spec: {{host: {host}, subsets: [{{name: {subset}, labels: {{app: {app}}}}}]}}\n"
                 )
         }
-        _ => head("v1", "ServiceAccount", ""),
+        14 => head("v1", "ServiceAccount", ""),
+        _ => waypoint_document(kind % KINDS, &head, name, variant),
+    }
+}
+
+/// Waypoints, what asks for them, and what is attached to them.
+fn waypoint_document(
+    kind: usize,
+    head: &impl Fn(&str, &str, &str) -> String,
+    name: &str,
+    variant: usize,
+) -> String {
+    match kind {
+        15 => {
+            let labels = ["", "labels: {istio.io/waypoint-for: all}"][variant % 2];
+            let class = ["weft-waypoint", "special", "other"][variant % 3];
+            let from = ["Same", "All", "None"][variant / 2 % 3];
+            head("gateway.networking.k8s.io/v1", "Gateway", labels)
+                + &format!(
+                    "spec: {{gatewayClassName: {class}, listeners: [{{name: mesh, port: 15008, protocol: HBONE, allowedRoutes: {{namespaces: {{from: {from}}}}}}}]}}\n"
+                )
+        }
+        16 => {
+            let labels = ["", ", labels: {istio.io/waypoint-for: all}"][variant % 2];
+            let controller = ["weft.io/waypoint-controller", "example.com/other"][variant / 2 % 2];
+            let class = ["special", "weft-waypoint"][variant / 4 % 2];
+            format!(
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {{name: {class}{labels}}}\nspec: {{controllerName: {controller}}}\n"
+            )
+        }
+        _ => {
+            let targets = [
+                "group: '', kind: Service, name: a",
+                "group: networking.istio.io, kind: ServiceEntry, name: a",
+                "group: gateway.networking.k8s.io, kind: Gateway, name: b",
+                "group: gateway.networking.k8s.io, kind: GatewayClass, name: weft-waypoint",
+            ][variant % 4];
+            let action = ["ALLOW", "AUDIT"][usize::from(variant % 5 == 4)];
+            let head = head("security.istio.io/v1", "AuthorizationPolicy", "");
+            head.replace(&format!("name: {name},"), &format!("name: t{name},"))
+                + &format!(
+                    "spec: {{targetRefs: [{{{targets}}}], action: {action}, rules: [{{}}]}}\n"
+                )
+        }
     }
 }
 
 /// One edit: an object is written, or goes away.
 fn edit() -> impl Strategy<Value = ObjectChange> {
-    (0_usize..15, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
+    (0_usize..KINDS, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
         |(kind, namespace, name, variant, fate)| {
             let object = objects(&document(kind, namespace, name, variant)).remove(0);
             ObjectChange { key: object.key(), object: (fate > 0).then_some(object) }
@@ -194,14 +250,7 @@ fn edit() -> impl Strategy<Value = ObjectChange> {
 
 /// Applies batches as they come, and compares with a translator that sees only the outcome.
 fn converges(settings: &Settings, batches: Vec<Vec<ObjectChange>>) {
-    let waypoint = Waypoint {
-        host: WaypointHost::Name("wp.shop.svc.cluster.local".into()),
-        traffic: Traffic::All,
-        admission: Admission::Same,
-    };
-    let waypoints = || Waypoints([(("shop".into(), "wp".into()), waypoint.clone())].into());
     let mut incremental = Translator::new(settings.clone());
-    incremental.set_waypoints(waypoints());
     let mut heard = BTreeMap::new();
     let mut world: BTreeMap<ObjectKey, Object> = BTreeMap::new();
     for batch in batches {
@@ -213,17 +262,17 @@ fn converges(settings: &Settings, batches: Vec<Vec<ObjectChange>>) {
         }
         for change in incremental.apply(batch) {
             let name = (change.type_url, change.name);
-            let old = match change.resource.clone() {
-                Some(bytes) => heard.insert(name.clone(), bytes),
+            let new = change.resource.map(|bytes| (bytes, change.audience));
+            let old = match new.clone() {
+                Some(new) => heard.insert(name.clone(), new),
                 None => heard.remove(&name),
             };
-            assert_ne!(old, change.resource, "{name:?} was sent without need");
+            assert_ne!(old, new, "{name:?} was sent without need");
         }
         let mut fresh = Translator::new(settings.clone());
-        fresh.set_waypoints(waypoints());
         fresh.apply(added(world.values().cloned()));
         assert_eq!(incremental.resources(), fresh.resources());
-        assert_eq!(heard, fresh.resources());
+        assert_eq!(heard, fresh.audiences());
         assert_eq!(incremental.statuses(), fresh.statuses());
     }
 }

@@ -7,12 +7,10 @@ use weft_proto::route::http_action::Outcome;
 use weft_proto::route::path_condition::Kind as Path;
 use weft_proto::route::weighted_backend::Target;
 
-use crate::translate::{
-    Admission, Settings, Traffic, Translator, Waypoint, WaypointHost, Waypoints,
-};
+use crate::translate::{Settings, Translator};
 
 use super::policies::refused;
-use super::{decoded, message, translated};
+use super::{decoded, message, translated, waypoint};
 
 const WEB: &str = "shop/web.shop.svc.cluster.local";
 
@@ -336,7 +334,8 @@ fn waypoints_routes_count_where_the_service_has_none() {
     let bound = "istio.io/use-waypoint: wp";
     let of_gateway = "{parentRefs: [{name: wp}], hostnames: [web.shop], rules: [{backendRefs: [{name: v1, port: 80}]}]}";
     let of_service = "{parentRefs: [{group: '', kind: Service, name: web, port: 90}], rules: [{backendRefs: [{name: v2, port: 80}]}]}";
-    let yaml = service("shop", "web", bound)
+    let yaml = waypoint("shop", "wp", "", "Same")
+        + &service("shop", "web", bound)
         + &service("shop", "v1", "")
         + &service("shop", "v2", "")
         + &route("HTTPRoute", "g", 1, of_gateway)
@@ -348,13 +347,7 @@ fn waypoints_routes_count_where_the_service_has_none() {
             1,
             "{parentRefs: [{name: wp, namespace: shop}]}",
         );
-    let mut translator = translated(Settings::standalone(), &yaml);
-    let waypoint = Waypoint {
-        host: WaypointHost::Name("wp.shop.svc.cluster.local".into()),
-        traffic: Traffic::Service,
-        admission: Admission::Same,
-    };
-    translator.set_waypoints(Waypoints([(("shop".into(), "wp".into()), waypoint)].into()));
+    let translator = translated(Settings::standalone(), &yaml);
     let table = decoded(&translator).routes.remove(WEB).unwrap();
     let ports: Vec<_> = table.sets.iter().map(|set| set.ports.clone()).collect();
     assert_eq!(ports, [vec![90], vec![]]);

@@ -1,0 +1,102 @@
+//! What a policy is attached to (`targetRef`, `targetRefs`).
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::Pool;
+use super::fields::{self, FieldError, Given};
+use super::meta::Meta;
+
+/// What kind of object a policy is attached to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TargetKind {
+    /// A Kubernetes service.
+    Service,
+    /// Istio's.
+    ServiceEntry,
+    /// A waypoint.
+    Gateway,
+    /// All waypoints of a class; only in the root namespace.
+    GatewayClass,
+    /// Something else: nothing is covered.
+    Other,
+}
+
+/// An object that a policy is attached to. It is in the policy's own namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyTarget {
+    /// Its kind.
+    pub kind: TargetKind,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RawTarget {
+    group: Option<String>,
+    kind: String,
+    name: String,
+    namespace: Option<String>,
+}
+
+/// Istio's bound of `targetRefs`.
+const TARGETS_MAX: usize = 16;
+
+/// The targets of a policy, each once. An explicit empty list is no target, as in Istio.
+pub(super) fn targets(
+    single: Option<&RawTarget>,
+    list: Option<&Vec<Given<RawTarget>>>,
+    meta: &Meta,
+    pool: &mut Pool,
+) -> Result<Box<[PolicyTarget]>, FieldError> {
+    let list = list.map_or(&[][..], Vec::as_slice);
+    if single.is_some() && !list.is_empty() {
+        return Err(FieldError::new("spec.targetRef", "can't be given together with targetRefs"));
+    }
+    if list.len() > TARGETS_MAX {
+        let reason = format!("has {} entries; at most {TARGETS_MAX} are allowed", list.len());
+        return Err(FieldError::new("spec.targetRefs", reason));
+    }
+    let single = single.map(|raw| ("spec.targetRef".to_owned(), raw));
+    let list = list.iter().enumerate().map(|(at, raw)| (format!("spec.targetRefs[{at}]"), &raw.0));
+    let mut built: Vec<PolicyTarget> = Vec::new();
+    for (field, raw) in single.into_iter().chain(list) {
+        let target = raw.build(&field, meta, pool)?;
+        if !built.contains(&target) {
+            built.push(target);
+        }
+    }
+    Ok(built.into())
+}
+
+impl RawTarget {
+    fn build(&self, field: &str, meta: &Meta, pool: &mut Pool) -> Result<PolicyTarget, FieldError> {
+        if !fields::is_dns_subdomain(&self.name) {
+            let reason = format!("{:?} is no object's name", self.name);
+            return Err(FieldError::new(format!("{field}.name"), reason));
+        }
+        let namespace = self.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        if namespace.is_some_and(|namespace| *namespace != *meta.namespace) {
+            let reason = "a policy can't be attached to an object of another namespace";
+            return Err(FieldError::new(format!("{field}.namespace"), reason));
+        }
+        Ok(PolicyTarget { kind: self.kind(), name: pool.text(&self.name) })
+    }
+
+    fn kind(&self) -> TargetKind {
+        match (self.group.as_deref().unwrap_or_default(), self.kind.as_str()) {
+            ("" | "core", "Service") => TargetKind::Service,
+            ("networking.istio.io", "ServiceEntry") => TargetKind::ServiceEntry,
+            ("gateway.networking.k8s.io", "Gateway") => TargetKind::Gateway,
+            ("gateway.networking.k8s.io", "GatewayClass") => TargetKind::GatewayClass,
+            _ => TargetKind::Other,
+        }
+    }
+
+    /// Of a policy that can't be read as a whole: as much as can be told.
+    pub(super) fn guess(&self, pool: &mut Pool) -> PolicyTarget {
+        PolicyTarget { kind: self.kind(), name: pool.text(&self.name) }
+    }
+}
