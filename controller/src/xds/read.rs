@@ -20,6 +20,8 @@ pub(super) enum View {
     Authorization,
     /// What waypoints do with a service's requests.
     RouteTable,
+    /// Who may do what with a service, asked by waypoints.
+    AccessPolicy,
     /// Pods of the caller's node.
     EnrolledPod,
 }
@@ -32,6 +34,7 @@ impl View {
             type_url::WORKLOAD => Some(Self::Workload),
             type_url::AUTHORIZATION => Some(Self::Authorization),
             type_url::ROUTE_TABLE => Some(Self::RouteTable),
+            type_url::ACCESS_POLICY => Some(Self::AccessPolicy),
             type_url::ENROLLED_POD => Some(Self::EnrolledPod),
             _ => None,
         }
@@ -44,6 +47,7 @@ impl View {
             Self::Workload => type_url::WORKLOAD,
             Self::Authorization => type_url::AUTHORIZATION,
             Self::RouteTable => type_url::ROUTE_TABLE,
+            Self::AccessPolicy => type_url::ACCESS_POLICY,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -59,7 +63,7 @@ impl View {
     /// Whether it is served to waypoints alone, each what concerns the services that it stands before.
     pub(super) fn is_for_waypoints(self) -> bool {
         match self {
-            Self::RouteTable => true,
+            Self::RouteTable | Self::AccessPolicy => true,
             Self::Address | Self::Workload | Self::Authorization | Self::EnrolledPod => false,
         }
     }
@@ -71,6 +75,7 @@ impl View {
             Self::Workload => "workload",
             Self::Authorization => "authorization",
             Self::RouteTable => "route_table",
+            Self::AccessPolicy => "access_policy",
             Self::EnrolledPod => "enrolled_pod",
         }
     }
