@@ -8,6 +8,7 @@ use crate::objects::{
     ObjectKey, PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount,
     ServiceEntry, VirtualService, WorkloadEntry,
 };
+use crate::objects::{MeshConfig, RequestAuthentication};
 
 type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
 
@@ -48,6 +49,10 @@ pub struct NamespaceObjects {
     pub authorization_policies: ByName<AuthorizationPolicy>,
     /// Peer authentications.
     pub peer_authentications: ByName<PeerAuthentication>,
+    /// Issuers of tokens.
+    pub request_authentications: ByName<RequestAuthentication>,
+    /// ConfigMaps.
+    pub mesh_configs: ByName<MeshConfig>,
     selectors: Selectors,
     slices_of_pod: SlicesOfPod,
 }
@@ -125,6 +130,8 @@ impl NamespaceObjects {
             && self.destination_rules.is_empty()
             && self.authorization_policies.is_empty()
             && self.peer_authentications.is_empty()
+            && self.request_authentications.is_empty()
+            && self.mesh_configs.is_empty()
     }
 
     /// The keys of its objects, kind by kind.
@@ -154,6 +161,8 @@ impl NamespaceObjects {
             .chain(of(Kind::DestinationRule, name, &self.destination_rules))
             .chain(of(Kind::AuthorizationPolicy, name, &self.authorization_policies))
             .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
+            .chain(of(Kind::RequestAuthentication, name, &self.request_authentications))
+            .chain(of(Kind::ConfigMap, name, &self.mesh_configs))
     }
 
     pub(super) fn object(&self, key: &ObjectKey) -> Option<Object> {
@@ -191,6 +200,10 @@ impl NamespaceObjects {
             Kind::PeerAuthentication => {
                 self.peer_authentications.get(name).cloned().map(Object::PeerAuthentication)
             }
+            Kind::RequestAuthentication => {
+                self.request_authentications.get(name).cloned().map(Object::RequestAuthentication)
+            }
+            Kind::ConfigMap => self.mesh_configs.get(name).cloned().map(Object::MeshConfig),
         }
     }
 
@@ -246,6 +259,8 @@ impl NamespaceObjects {
             Kind::DestinationRule => put!(destination_rules, DestinationRule),
             Kind::AuthorizationPolicy => put!(authorization_policies, AuthorizationPolicy),
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
+            Kind::RequestAuthentication => put!(request_authentications, RequestAuthentication),
+            Kind::ConfigMap => put!(mesh_configs, MeshConfig),
         }
     }
 }

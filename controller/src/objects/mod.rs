@@ -11,13 +11,16 @@ mod duration;
 mod fields;
 mod gateway;
 mod istio;
+pub mod key_set;
 mod locate;
+mod mesh_config;
 mod meta;
 mod peer;
 mod policy;
 mod policy_rules;
 mod pool;
 mod read;
+mod request_authentication;
 mod route;
 mod selector;
 mod service;
@@ -38,14 +41,18 @@ pub use gateway::{Admission, Gateway, GatewayClass, Listener};
 pub use istio::{
     EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
 };
+pub use mesh_config::{
+    CheckedBody, ExtensionChecker, HttpChecker, MESH_CONFIG, MeshConfig, Normalisation,
+};
 pub use meta::{Labels, Meta, Owner, Timestamp};
 pub use peer::{MtlsMode, PeerAuthentication};
 pub use policy::{
-    Action, AuthorizationPolicy, Block, Both, Condition, Operation, Pattern, PolicyBody, Rule,
-    ServiceAccountName, Source, WhenKey,
+    Action, AuthorizationPolicy, Block, Both, Condition, L7When, Operation, PathPattern, Pattern,
+    PolicyBody, Rule, ServiceAccountName, Source, WhenKey,
 };
 pub use pool::Pool;
 pub use read::{Header, ReadError, header, items, read, read_item, sniff, unreadable};
+pub use request_authentication::{ClaimPath, JwtRule, KeySource, RequestAuthentication};
 pub use route::{
     BackendRef, CorsRule, GrantFrom, GrantTo, HeaderEdit, MirrorRule, NamedMatch, ParentKind,
     ParentRef, PathChange, RedirectRule, ReferenceGrant, RetryRule, RewriteRule, Route,
@@ -103,6 +110,10 @@ pub enum Kind {
     AuthorizationPolicy,
     /// `security.istio.io`
     PeerAuthentication,
+    /// `security.istio.io`
+    RequestAuthentication,
+    /// `v1`; only the mesh's own has content.
+    ConfigMap,
 }
 
 impl Kind {
@@ -130,6 +141,8 @@ impl Kind {
             ("networking.istio.io", "DestinationRule") => Self::DestinationRule,
             ("security.istio.io", "AuthorizationPolicy") => Self::AuthorizationPolicy,
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
+            ("security.istio.io", "RequestAuthentication") => Self::RequestAuthentication,
+            ("", "ConfigMap") => Self::ConfigMap,
             _ => return None,
         })
     }
@@ -155,7 +168,10 @@ impl Kind {
     /// Whether a field that isn't understood makes the whole object unreadable. Elsewhere such a field costs a
     /// feature; in a policy it may be the matcher that keeps it narrow.
     pub fn is_security(self) -> bool {
-        matches!(self, Self::AuthorizationPolicy | Self::PeerAuthentication)
+        matches!(
+            self,
+            Self::AuthorizationPolicy | Self::PeerAuthentication | Self::RequestAuthentication
+        )
     }
 }
 
@@ -228,6 +244,10 @@ pub enum Object {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     /// Whether plaintext is taken.
     PeerAuthentication(Arc<PeerAuthentication>),
+    /// Which issuers' tokens are taken.
+    RequestAuthentication(Arc<RequestAuthentication>),
+    /// The mesh's configuration.
+    MeshConfig(Arc<MeshConfig>),
 }
 
 impl Object {
@@ -250,6 +270,8 @@ impl Object {
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::RequestAuthentication(_) => Kind::RequestAuthentication,
+            Self::MeshConfig(_) => Kind::ConfigMap,
         }
     }
 
@@ -272,6 +294,8 @@ impl Object {
             Self::DestinationRule(object) => &object.meta,
             Self::AuthorizationPolicy(object) => &object.meta,
             Self::PeerAuthentication(object) => &object.meta,
+            Self::RequestAuthentication(object) => &object.meta,
+            Self::MeshConfig(object) => &object.meta,
         }
     }
 

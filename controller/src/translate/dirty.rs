@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::model::{Model, NamespaceObjects, Referent, full_host};
 use crate::objects::{
-    AuthorizationPolicy, EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route,
-    Service, VirtualService,
+    AuthorizationPolicy, EndpointSlice, Kind, Labels, MESH_CONFIG, Object, ObjectKey, ParentKind,
+    Route, Service, VirtualService,
 };
 
 use super::names;
@@ -134,6 +134,12 @@ impl Dirty {
             }
             Object::WorkloadEntry(entry) => {
                 self.instances.push((key.namespace.clone(), entry.spec.labels.clone()));
+            }
+            Object::RequestAuthentication(it) => self.targets(&key.namespace, &it.targets),
+            Object::MeshConfig(_) => {
+                if key.namespace == settings.root_namespace && *key.name == *MESH_CONFIG.0 {
+                    self.everything();
+                }
             }
             Object::ServiceAccount(_) => {}
         }

@@ -10,6 +10,7 @@
 //!
 //! Names of resources are Istio's, to the byte: tools and logs show them.
 
+mod access;
 mod addresses;
 mod audience;
 mod authorization;
@@ -36,6 +37,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub use access::{FetchedKeys, KeySets};
 pub use addresses::Addresses;
 pub use authorization::{Conversion, authorization};
 pub use enrolment::{NotEnrolled, enrolled_pod, enrolment};

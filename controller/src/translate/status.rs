@@ -7,6 +7,7 @@ use crate::objects::{
     ServiceEntry,
 };
 
+use super::access::{authentication_status, mesh_status, policy_status};
 use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::peer;
@@ -75,6 +76,11 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::Route(route) => route_status(view, route),
         Object::VirtualService(object) => virtual_status(view, object),
         Object::DestinationRule(rule) => rule_status(view, rule),
+@@@@
+        Object::DestinationRule(rule) => rule_status(rule),
+        Object::AuthorizationPolicy(policy) if policy.has_targets() => policy_status(view, policy),
+        Object::RequestAuthentication(object) => authentication_status(view, object),
+        Object::MeshConfig(mesh) => mesh_status(view, mesh),
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
         Object::Namespace(_)
@@ -151,10 +157,6 @@ fn authorization_policy(view: &View<'_>, policy: &AuthorizationPolicy) -> Condit
         }
         PolicyBody::Rules { action, .. } => *action,
     };
-    if policy.has_targets() {
-        let message = "bound to waypoints; node proxies don't enforce it";
-        return ConditionStatus::new(KIND, (false, "NotForZtunnel"), message);
-    }
     let left_out = authorization(policy, view.settings).left_out;
     let fields: Vec<_> = left_out.iter().map(|(path, _)| path.clone()).collect();
     let mut names: Vec<_> = left_out.into_iter().map(|(_, name)| name).collect();

@@ -1,5 +1,6 @@
 //! From YAML to messages.
 
+mod access;
 mod guards;
 @@@@
 mod destination_rules;
@@ -79,6 +80,7 @@ fn decoded(translator: &Translator) -> Decoded {
             type_url::AUTHORIZATION => {
                 found.policies.insert(name, Authorization::decode(bytes).unwrap());
             }
+            type_url::ACCESS_POLICY => {}
             type_url::ROUTE_TABLE => {
                 found.routes.insert(name, RouteTable::decode(bytes).unwrap());
             }

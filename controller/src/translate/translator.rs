@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -10,11 +11,12 @@ use weft_proto::route::{BackendPolicy, RouteTable};
 use weft_proto::workload::{Address, Service, Workload, address};
 
 use crate::model::Model;
-use crate::objects::{Kind, Object, ObjectChange, ObjectKey};
+use crate::objects::{KeySource, Kind, Object, ObjectChange, ObjectKey};
 
 use super::addresses::Addresses;
 use crate::xds::{Audience, ResourceChange};
 
+use super::access::{self, FetchedKeys, KeySets};
 use super::authorization::authorization;
 use super::dirty::Dirty;
 use super::settings::Settings;
@@ -26,6 +28,7 @@ use super::{audience, enrolment, entries, guard, names, peer, pod, ports, route,
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Type {
     Authorization,
+    AccessPolicy,
     Address,
     BackendPolicy,
     RouteTable,
@@ -36,6 +39,7 @@ impl Type {
     fn url(self) -> &'static str {
         match self {
             Self::Authorization => type_url::AUTHORIZATION,
+            Self::AccessPolicy => type_url::ACCESS_POLICY,
             Self::Address => type_url::ADDRESS,
             Self::BackendPolicy => type_url::BACKEND_POLICY,
             Self::RouteTable => type_url::ROUTE_TABLE,
@@ -46,7 +50,7 @@ impl Type {
     /// Whether it is for the waypoints of its object alone.
     fn is_for_waypoints(self) -> bool {
         match self {
-            Self::RouteTable => true,
+            Self::RouteTable | Self::AccessPolicy => true,
             Self::Authorization | Self::Address | Self::EnrolledPod => false,
         }
     }
@@ -61,6 +65,7 @@ pub struct Translator {
     model: Model,
     addresses: Addresses,
     waypoints: Waypoints,
+    keys: KeySets,
     /// Which resources each object gave.
     given: HashMap<ObjectKey, Box<[Name]>>,
     current: HashMap<Name, Resource>,
@@ -86,6 +91,7 @@ impl Translator {
             model: Model::default(),
             addresses: Addresses::default(),
             waypoints: Waypoints::default(),
+            keys: KeySets::default(),
             given: HashMap::new(),
             current: HashMap::new(),
         }
@@ -107,6 +113,9 @@ impl Translator {
             }
             for object in old.iter().chain(&new) {
                 dirty.note(&key, object, &self.settings);
+            }
+            if key.kind == Kind::RequestAuthentication {
+                self.forget_keys();
             }
         }
         self.translate(dirty)
@@ -138,7 +147,35 @@ impl Translator {
             model: &self.model,
             addresses: &self.addresses,
             waypoints: &self.waypoints,
+            keys: &self.keys,
         }
+    }
+
+    /// Where keys of issuers have to be fetched, and the longest time that each may take.
+    pub fn key_sources(&self) -> BTreeMap<KeySource, Option<Duration>> {
+        let objects =
+            self.model.namespaces().flat_map(|(_, it)| it.request_authentications.values());
+        let rules = objects.filter(|it| !it.targets.is_empty()).flat_map(|it| &it.rules);
+        let remote = rules.filter(|rule| !matches!(rule.keys, KeySource::Inline(_)));
+        remote.map(|rule| (rule.keys.clone(), rule.timeout)).collect()
+    }
+
+    /// Takes in what fetching the keys of a source gave.
+    pub fn set_keys(&mut self, source: KeySource, fetched: FetchedKeys) -> Vec<ResourceChange> {
+        let mut dirty = Dirty::default();
+        for (_, objects) in self.model.namespaces() {
+            let users = objects.request_authentications.values();
+            let users = users.filter(|it| it.rules.iter().any(|rule| rule.keys == source));
+            users.for_each(|it| dirty.targets(&it.meta.namespace, &it.targets));
+        }
+        self.keys.0.insert(source, fetched);
+        self.translate(dirty)
+    }
+
+    /// Keys that nobody asks for any more would come back as they were when somebody does.
+    fn forget_keys(&mut self) {
+        let wanted = self.key_sources();
+        self.keys.0.retain(|source, _| wanted.contains_key(source));
     }
 
     /// What became of each object that there is something to say about, in order.
@@ -248,6 +285,8 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
                 .map(service_resource)
                 .chain(routes)
                 .chain(backend)
+@@@@
+                .chain(access::service_access(view, &service).map(access_resource))
                 .collect()
         }
         Some(Object::ServiceEntry(entry)) => {
@@ -259,6 +298,10 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             let backends = backends.into_iter().map(backend_resource);
             let services = services.into_iter().map(service_resource);
             services.chain(workloads).chain(routes).chain(backends).collect()
+@@@@
+            let access = access::service_entry_access(view, &entry).into_iter();
+            let services = services.into_iter().map(service_resource).chain(workloads);
+            services.chain(routes).chain(access.map(access_resource)).collect()
         }
         Some(Object::WorkloadEntry(entry)) => {
             let guard = guard::guard(view, &entry.meta, ports::Target::Entry(&entry.spec));
@@ -274,6 +317,9 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             let converted = authorization(&policy, view.settings);
             converted.authorization.into_iter().map(policy_resource).collect()
         }
+        Some(Object::Gateway(gateway)) => {
+            access::gateway_access(view, &gateway).into_iter().map(access_resource).collect()
+        }
         Some(Object::PeerAuthentication(peer)) => {
             peer::peer_authorization(view, &peer).into_iter().map(policy_resource).collect()
         }
@@ -282,7 +328,8 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             | Object::Node(_)
             | Object::ServiceAccount(_)
             | Object::GatewayClass(_)
-            | Object::Gateway(_)
+            | Object::RequestAuthentication(_)
+            | Object::MeshConfig(_)
             | Object::Route(_)
             | Object::ReferenceGrant(_)
             | Object::VirtualService(_)
@@ -312,6 +359,9 @@ fn route_resource(table: RouteTable) -> (Name, Bytes) {
 fn backend_resource(policy: BackendPolicy) -> (Name, Bytes) {
     let name = names::resource_name(&policy.namespace, &policy.hostname);
     ((Type::BackendPolicy, name.into()), policy.encode_to_vec().into())
+@@@@
+fn access_resource((name, bytes): access::Sealed) -> (Name, Bytes) {
+    ((Type::AccessPolicy, name.into()), bytes.into())
 }
 
 fn policy_resource(policy: weft_proto::security::Authorization) -> (Name, Bytes) {

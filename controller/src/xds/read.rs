@@ -22,6 +22,9 @@ pub(super) enum View {
     RouteTable,
     /// How waypoints treat a service's endpoints.
     BackendPolicy,
+@@@@
+    /// Who may do what with a service, asked by waypoints.
+    AccessPolicy,
     /// Pods of the caller's node.
     EnrolledPod,
 }
@@ -35,6 +38,8 @@ impl View {
             type_url::AUTHORIZATION => Some(Self::Authorization),
             type_url::ROUTE_TABLE => Some(Self::RouteTable),
             type_url::BACKEND_POLICY => Some(Self::BackendPolicy),
+@@@@
+            type_url::ACCESS_POLICY => Some(Self::AccessPolicy),
             type_url::ENROLLED_POD => Some(Self::EnrolledPod),
             _ => None,
         }
@@ -48,6 +53,8 @@ impl View {
             Self::Authorization => type_url::AUTHORIZATION,
             Self::RouteTable => type_url::ROUTE_TABLE,
             Self::BackendPolicy => type_url::BACKEND_POLICY,
+@@@@
+            Self::AccessPolicy => type_url::ACCESS_POLICY,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -63,7 +70,7 @@ impl View {
     /// Whether it is served to waypoints alone, each what concerns the services that it stands before.
     pub(super) fn is_for_waypoints(self) -> bool {
         match self {
-            Self::RouteTable => true,
+            Self::RouteTable | Self::AccessPolicy => true,
             Self::Address | Self::Workload | Self::Authorization | Self::EnrolledPod => false,
         }
     }
@@ -76,6 +83,8 @@ impl View {
             Self::Authorization => "authorization",
             Self::RouteTable => "route_table",
             Self::BackendPolicy => "backend_policy",
+@@@@
+            Self::AccessPolicy => "access_policy",
             Self::EnrolledPod => "enrolled_pod",
         }
     }

@@ -217,6 +217,8 @@ impl Subscription {
             View::Authorization | View::EnrolledPod => true,
             View::Address | View::Workload => node.is_some_and(is_own),
             View::RouteTable | View::BackendPolicy => false,
+@@@@
+            View::RouteTable | View::AccessPolicy => false,
         };
         self.seen = head;
         let now = Instant::now();

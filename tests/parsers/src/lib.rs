@@ -10,6 +10,8 @@
 //! it says to the next input, and needs neither root nor a network beyond loopback.
 
 mod backend;
+@@@@
+mod access;
 mod dns;
 mod headers;
 mod identity;
@@ -23,6 +25,8 @@ mod tunnel;
 mod zds;
 
 pub use backend::{affinity, backend_policy};
+@@@@
+pub use access::access_policy;
 pub use dns::{dns_query, dns_response};
 pub use headers::{authority, baggage, forwarded, traceparent};
 pub use identity::{leaf_certificate, spiffe_id};
@@ -51,6 +55,7 @@ macro_rules! targets {
 
 /// Every target.
 pub const TARGETS: &[Target] = targets![
+    access_policy,
     address,
     affinity,
     authority,

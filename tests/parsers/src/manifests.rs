@@ -11,7 +11,7 @@ use weft_core::mesh::{Store, StoreSettings, Update};
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
 
-use crate::route;
+use crate::{access, route};
 
 /// A file's limit; the fuzzer finds nothing in longer ones.
 const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -99,6 +99,10 @@ fn check_taken(resources: &BTreeMap<(&'static str, Arc<str>), Bytes>) {
         match *type_url {
             type_url::ADDRESS => Some(Update::Address { name, resource }),
             type_url::AUTHORIZATION => Some(Update::Authorization { name, resource }),
+            type_url::ACCESS_POLICY => {
+                access::check_sent(&name, &resource.unwrap_or_default());
+                None
+            }
             type_url::ROUTE_TABLE => {
                 route::check_sent(&name, &resource.unwrap_or_default());
                 None
