@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::objects::{
     AuthorizationPolicy, DestinationRule, EndpointSlice, Kind, Labels, Namespace, Object,
     ObjectKey, PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount,
-    ServiceEntry, VirtualService, WorkloadEntry,
+    ServiceEntry, Telemetry, VirtualService, WorkloadEntry,
 };
 
 type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
@@ -46,6 +46,8 @@ pub struct NamespaceObjects {
     pub authorization_policies: ByName<AuthorizationPolicy>,
     /// Peer authentications.
     pub peer_authentications: ByName<PeerAuthentication>,
+    /// What is told of requests.
+    pub telemetries: ByName<Telemetry>,
     selectors: Selectors,
     slices_of_pod: SlicesOfPod,
 }
@@ -122,6 +124,7 @@ impl NamespaceObjects {
             && self.destination_rules.is_empty()
             && self.authorization_policies.is_empty()
             && self.peer_authentications.is_empty()
+            && self.telemetries.is_empty()
     }
 
     /// The keys of its objects, kind by kind.
@@ -150,6 +153,7 @@ impl NamespaceObjects {
             .chain(of(Kind::DestinationRule, name, &self.destination_rules))
             .chain(of(Kind::AuthorizationPolicy, name, &self.authorization_policies))
             .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
+            .chain(of(Kind::Telemetry, name, &self.telemetries))
     }
 
     pub(super) fn object(&self, key: &ObjectKey) -> Option<Object> {
@@ -186,6 +190,7 @@ impl NamespaceObjects {
             Kind::PeerAuthentication => {
                 self.peer_authentications.get(name).cloned().map(Object::PeerAuthentication)
             }
+            Kind::Telemetry => self.telemetries.get(name).cloned().map(Object::Telemetry),
         }
     }
 
@@ -240,6 +245,7 @@ impl NamespaceObjects {
             Kind::DestinationRule => put!(destination_rules, DestinationRule),
             Kind::AuthorizationPolicy => put!(authorization_policies, AuthorizationPolicy),
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
+            Kind::Telemetry => put!(telemetries, Telemetry),
         }
     }
 }

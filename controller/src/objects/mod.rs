@@ -11,6 +11,7 @@ mod duration;
 mod fields;
 mod istio;
 mod locate;
+mod mesh_providers;
 mod meta;
 mod peer;
 mod policy;
@@ -20,6 +21,7 @@ mod read;
 mod route;
 mod service;
 mod slice;
+mod telemetry;
 mod virtual_service;
 
 use std::fmt;
@@ -33,6 +35,7 @@ pub use fields::FieldError;
 pub use istio::{
     EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
 };
+pub use mesh_providers::{MeshTelemetry, OtlpProvider, Provider};
 pub use meta::{Labels, Meta, Owner, Timestamp};
 pub use peer::{MtlsMode, PeerAuthentication};
 pub use policy::{
@@ -48,6 +51,10 @@ pub use route::{
 };
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
+pub use telemetry::{
+    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, TargetKind, Telemetry,
+    TelemetryScope, TelemetryTarget, TracingChange, WaypointAttribute,
+};
 pub use virtual_service::{
     AbortAnswer, ClaimMatch, ConnectionMatch, LabelPair, RedirectPort, RetryCondition, Share,
     VirtualConnection, VirtualCors, VirtualDestination, VirtualFault, VirtualHeaders, VirtualHttp,
@@ -92,6 +99,8 @@ pub enum Kind {
     AuthorizationPolicy,
     /// `security.istio.io`
     PeerAuthentication,
+    /// `telemetry.istio.io`
+    Telemetry,
 }
 
 impl Kind {
@@ -117,6 +126,7 @@ impl Kind {
             ("networking.istio.io", "DestinationRule") => Self::DestinationRule,
             ("security.istio.io", "AuthorizationPolicy") => Self::AuthorizationPolicy,
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
+            ("telemetry.istio.io", "Telemetry") => Self::Telemetry,
             _ => return None,
         })
     }
@@ -131,6 +141,7 @@ impl Kind {
                 | "gateway.networking.k8s.io"
                 | "networking.istio.io"
                 | "security.istio.io"
+                | "telemetry.istio.io"
         )
     }
 
@@ -211,6 +222,8 @@ pub enum Object {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     /// Whether plaintext is taken.
     PeerAuthentication(Arc<PeerAuthentication>),
+    /// What is told of requests.
+    Telemetry(Arc<Telemetry>),
 }
 
 impl Object {
@@ -231,6 +244,7 @@ impl Object {
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::Telemetry(_) => Kind::Telemetry,
         }
     }
 
@@ -251,6 +265,7 @@ impl Object {
             Self::DestinationRule(object) => &object.meta,
             Self::AuthorizationPolicy(object) => &object.meta,
             Self::PeerAuthentication(object) => &object.meta,
+            Self::Telemetry(object) => &object.meta,
         }
     }
 

@@ -16,6 +16,7 @@ use super::policy::{self, RawAuthorizationPolicy, RawReach};
 use super::route::{self, RawGrant, RawGrpcRoute, RawHttpRoute, RawStreamRoute};
 use super::service::{self, RawServiceSpec};
 use super::slice::{self, RawSlice};
+use super::telemetry::{self, RawTelemetry};
 use super::virtual_service::{self, RawVirtualService};
 use super::{
     AuthorizationPolicy, Kind, Meta, MtlsMode, Namespace, Node, Object, ObjectKey,
@@ -296,6 +297,12 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
             let meta = raw.metadata.build(kind, pool)?;
             let spec = raw.spec.unwrap_or_default();
             Object::PeerAuthentication(Arc::new(peer::peer_authentication(meta, &spec, pool)?))
+        }
+        Kind::Telemetry => {
+            let raw: StrictDocument<RawTelemetry> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.unwrap_or_default();
+            Object::Telemetry(Arc::new(telemetry::telemetry(meta, &spec, pool)?))
         }
     })
 }

@@ -12,6 +12,7 @@ use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::peer;
 use super::route::{route_status, rule_status, virtual_status};
 use super::settings::EntryVisibility;
+use super::telemetry::telemetry_status;
 use super::view::View;
 use super::waypoint::{self, Binding, User};
 
@@ -71,6 +72,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::DestinationRule(rule) => rule_status(rule),
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
+        Object::Telemetry(telemetry) => telemetry_status(view, telemetry),
         Object::Namespace(_)
         | Object::Node(_)
         | Object::ServiceAccount(_)

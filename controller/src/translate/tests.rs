@@ -6,6 +6,7 @@ mod policies;
 mod routes;
 mod scale;
 mod services;
+mod telemetry;
 mod virtual_services;
 mod waypoints;
 
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
-use weft_proto::route::RouteTable;
+use weft_proto::route::{RouteTable, TelemetryPolicy};
 use weft_proto::security::Authorization;
 use weft_proto::workload::{Address, Port, Service, Workload, address};
 
@@ -55,6 +56,7 @@ struct Decoded {
     policies: BTreeMap<String, Authorization>,
     enrolled: BTreeMap<String, EnrolledPod>,
     routes: BTreeMap<String, RouteTable>,
+    telemetry: BTreeMap<String, TelemetryPolicy>,
 }
 
 fn decoded(translator: &Translator) -> Decoded {
@@ -77,6 +79,9 @@ fn decoded(translator: &Translator) -> Decoded {
             }
             type_url::ROUTE_TABLE => {
                 found.routes.insert(name, RouteTable::decode(bytes).unwrap());
+            }
+            type_url::TELEMETRY_POLICY => {
+                found.telemetry.insert(name, TelemetryPolicy::decode(bytes).unwrap());
             }
             _ => {
                 found.enrolled.insert(name, EnrolledPod::decode(bytes).unwrap());

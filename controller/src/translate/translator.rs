@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use weft_proto::contract::type_url;
-use weft_proto::route::RouteTable;
+use weft_proto::route::{RouteTable, TelemetryPolicy};
 use weft_proto::workload::{Address, Service, Workload, address};
 
 use crate::model::Model;
@@ -20,7 +20,7 @@ use super::dirty::Dirty;
 use super::settings::Settings;
 use super::view::View;
 use super::waypoint::Waypoints;
-use super::{enrolment, entries, names, peer, pod, route, service, status};
+use super::{enrolment, entries, names, peer, pod, route, service, status, telemetry};
 
 /// In the order in which additions are sent: a workload should not name a policy that is still on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +28,7 @@ enum Type {
     Authorization,
     Address,
     RouteTable,
+    Telemetry,
     EnrolledPod,
 }
 
@@ -37,6 +38,7 @@ impl Type {
             Self::Authorization => type_url::AUTHORIZATION,
             Self::Address => type_url::ADDRESS,
             Self::RouteTable => type_url::ROUTE_TABLE,
+            Self::Telemetry => type_url::TELEMETRY_POLICY,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -197,6 +199,7 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
                 .into_iter()
                 .map(service_resource)
                 .chain(routes)
+                .chain(telemetry::service_telemetry(view, &service).map(telemetry_resource))
                 .collect()
         }
         Some(Object::ServiceEntry(entry)) => {
@@ -204,7 +207,10 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             let workloads = entries::service_entry_workloads(view, &entry);
             let workloads = workloads.into_iter().map(workload_resource);
             let routes = route::service_entry_routes(view, &entry).into_iter().map(route_resource);
-            services.into_iter().map(service_resource).chain(workloads).chain(routes).collect()
+            let telemetry = telemetry::service_entry_telemetry(view, &entry);
+            let telemetry = telemetry.into_iter().map(telemetry_resource);
+            let services = services.into_iter().map(service_resource);
+            services.chain(workloads).chain(routes).chain(telemetry).collect()
         }
         Some(Object::WorkloadEntry(entry)) => {
             vec![workload_resource(entries::workload_entry(view, &entry))]
@@ -227,7 +233,8 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             | Object::Route(_)
             | Object::ReferenceGrant(_)
             | Object::VirtualService(_)
-            | Object::DestinationRule(_),
+            | Object::DestinationRule(_)
+            | Object::Telemetry(_),
         )
         | None => Vec::new(),
     }
@@ -248,6 +255,11 @@ fn service_resource(service: Service) -> (Name, Bytes) {
 fn route_resource(table: RouteTable) -> (Name, Bytes) {
     let name = names::resource_name(&table.namespace, &table.hostname);
     ((Type::RouteTable, name.into()), table.encode_to_vec().into())
+}
+
+fn telemetry_resource(policy: TelemetryPolicy) -> (Name, Bytes) {
+    let name = names::resource_name(&policy.namespace, &policy.hostname);
+    ((Type::Telemetry, name.into()), policy.encode_to_vec().into())
 }
 
 fn policy_resource(policy: weft_proto::security::Authorization) -> (Name, Bytes) {

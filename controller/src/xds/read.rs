@@ -20,6 +20,8 @@ pub(super) enum View {
     Authorization,
     /// What waypoints do with a service's requests.
     RouteTable,
+    /// What waypoints tell of a service's requests.
+    TelemetryPolicy,
     /// Pods of the caller's node.
     EnrolledPod,
 }
@@ -32,6 +34,7 @@ impl View {
             type_url::WORKLOAD => Some(Self::Workload),
             type_url::AUTHORIZATION => Some(Self::Authorization),
             type_url::ROUTE_TABLE => Some(Self::RouteTable),
+            type_url::TELEMETRY_POLICY => Some(Self::TelemetryPolicy),
             type_url::ENROLLED_POD => Some(Self::EnrolledPod),
             _ => None,
         }
@@ -44,6 +47,7 @@ impl View {
             Self::Workload => type_url::WORKLOAD,
             Self::Authorization => type_url::AUTHORIZATION,
             Self::RouteTable => type_url::ROUTE_TABLE,
+            Self::TelemetryPolicy => type_url::TELEMETRY_POLICY,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -63,6 +67,7 @@ impl View {
             Self::Workload => "workload",
             Self::Authorization => "authorization",
             Self::RouteTable => "route_table",
+            Self::TelemetryPolicy => "telemetry_policy",
             Self::EnrolledPod => "enrolled_pod",
         }
     }

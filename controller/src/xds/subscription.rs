@@ -212,7 +212,7 @@ impl Subscription {
         let is_urgent = match self.view {
             View::Authorization | View::EnrolledPod => true,
             View::Address | View::Workload => node.is_some_and(is_own),
-            View::RouteTable => false,
+            View::RouteTable | View::TelemetryPolicy => false,
         };
         self.seen = head;
         let now = Instant::now();

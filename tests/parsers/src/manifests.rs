@@ -10,6 +10,7 @@ use weft_controller::translate::{Settings, Translator};
 use weft_core::mesh::{Store, StoreSettings, Update};
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
+use weft_waypoint::telemetry::policy;
 
 use crate::route;
 
@@ -101,6 +102,11 @@ fn check_taken(resources: &BTreeMap<(&'static str, Arc<str>), Bytes>) {
             type_url::AUTHORIZATION => Some(Update::Authorization { name, resource }),
             type_url::ROUTE_TABLE => {
                 route::check_sent(&name, &resource.unwrap_or_default());
+                None
+            }
+            type_url::TELEMETRY_POLICY => {
+                let bytes = resource.unwrap_or_default();
+                policy::decode(&bytes, &|_| None).expect("a waypoint takes what is sent");
                 None
             }
             _ => {
