@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::objects::{
     AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Kind, Labels, Namespace, Object,
     ObjectKey, PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount,
-    ServiceEntry, VirtualService, WorkloadEntry,
+    ServiceEntry, Telemetry, VirtualService, WorkloadEntry,
 };
 use crate::objects::{MeshConfig, RequestAuthentication};
 
@@ -53,6 +53,9 @@ pub struct NamespaceObjects {
     pub request_authentications: ByName<RequestAuthentication>,
     /// ConfigMaps.
     pub mesh_configs: ByName<MeshConfig>,
+@@@@
+    /// What is told of requests.
+    pub telemetries: ByName<Telemetry>,
     selectors: Selectors,
     slices_of_pod: SlicesOfPod,
 }
@@ -132,6 +135,8 @@ impl NamespaceObjects {
             && self.peer_authentications.is_empty()
             && self.request_authentications.is_empty()
             && self.mesh_configs.is_empty()
+@@@@
+            && self.telemetries.is_empty()
     }
 
     /// The keys of its objects, kind by kind.
@@ -163,6 +168,8 @@ impl NamespaceObjects {
             .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
             .chain(of(Kind::RequestAuthentication, name, &self.request_authentications))
             .chain(of(Kind::ConfigMap, name, &self.mesh_configs))
+@@@@
+            .chain(of(Kind::Telemetry, name, &self.telemetries))
     }
 
     pub(super) fn object(&self, key: &ObjectKey) -> Option<Object> {
@@ -204,6 +211,8 @@ impl NamespaceObjects {
                 self.request_authentications.get(name).cloned().map(Object::RequestAuthentication)
             }
             Kind::ConfigMap => self.mesh_configs.get(name).cloned().map(Object::MeshConfig),
+@@@@
+            Kind::Telemetry => self.telemetries.get(name).cloned().map(Object::Telemetry),
         }
     }
 
@@ -261,6 +270,8 @@ impl NamespaceObjects {
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
             Kind::RequestAuthentication => put!(request_authentications, RequestAuthentication),
             Kind::ConfigMap => put!(mesh_configs, MeshConfig),
+@@@@
+            Kind::Telemetry => put!(telemetries, Telemetry),
         }
     }
 }

@@ -14,6 +14,8 @@ mod istio;
 pub mod key_set;
 mod locate;
 mod mesh_config;
+@@@@
+mod mesh_providers;
 mod meta;
 mod peer;
 mod policy;
@@ -26,6 +28,8 @@ mod selector;
 mod service;
 mod slice;
 mod target;
+@@@@
+mod telemetry;
 mod virtual_service;
 
 use std::fmt;
@@ -44,6 +48,8 @@ pub use istio::{
 pub use mesh_config::{
     CheckedBody, ExtensionChecker, HttpChecker, MESH_CONFIG, MeshConfig, Normalisation,
 };
+@@@@
+pub use mesh_providers::{MeshTelemetry, OtlpProvider, Provider};
 pub use meta::{Labels, Meta, Owner, Timestamp};
 pub use peer::{MtlsMode, PeerAuthentication};
 pub use policy::{
@@ -62,6 +68,11 @@ pub use selector::LabelSelector;
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
 pub use target::{PolicyTarget, TargetKind};
+@@@@
+pub use telemetry::{
+    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, TargetKind, Telemetry,
+    TelemetryScope, TelemetryTarget, TracingChange, WaypointAttribute,
+};
 pub use virtual_service::{
     AbortAnswer, ClaimMatch, ConnectionMatch, LabelPair, RedirectPort, RetryCondition, Share,
     VirtualConnection, VirtualCors, VirtualDestination, VirtualFault, VirtualHeaders, VirtualHttp,
@@ -114,6 +125,9 @@ pub enum Kind {
     RequestAuthentication,
     /// `v1`; only the mesh's own has content.
     ConfigMap,
+@@@@
+    /// `telemetry.istio.io`
+    Telemetry,
 }
 
 impl Kind {
@@ -143,6 +157,8 @@ impl Kind {
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
             ("security.istio.io", "RequestAuthentication") => Self::RequestAuthentication,
             ("", "ConfigMap") => Self::ConfigMap,
+@@@@
+            ("telemetry.istio.io", "Telemetry") => Self::Telemetry,
             _ => return None,
         })
     }
@@ -157,6 +173,7 @@ impl Kind {
                 | "gateway.networking.k8s.io"
                 | "networking.istio.io"
                 | "security.istio.io"
+                | "telemetry.istio.io"
         )
     }
 
@@ -248,6 +265,9 @@ pub enum Object {
     RequestAuthentication(Arc<RequestAuthentication>),
     /// The mesh's configuration.
     MeshConfig(Arc<MeshConfig>),
+@@@@
+    /// What is told of requests.
+    Telemetry(Arc<Telemetry>),
 }
 
 impl Object {
@@ -272,6 +292,8 @@ impl Object {
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::RequestAuthentication(_) => Kind::RequestAuthentication,
             Self::MeshConfig(_) => Kind::ConfigMap,
+@@@@
+            Self::Telemetry(_) => Kind::Telemetry,
         }
     }
 
@@ -296,6 +318,8 @@ impl Object {
             Self::PeerAuthentication(object) => &object.meta,
             Self::RequestAuthentication(object) => &object.meta,
             Self::MeshConfig(object) => &object.meta,
+@@@@
+            Self::Telemetry(object) => &object.meta,
         }
     }
 

@@ -19,6 +19,7 @@ use super::request_authentication::{self, RawRequestAuthentication};
 use super::route::{self, RawGrant, RawGrpcRoute, RawHttpRoute, RawStreamRoute};
 use super::service::{self, RawServiceSpec};
 use super::slice::{self, RawSlice};
+use super::telemetry::{self, RawTelemetry};
 use super::virtual_service::{self, RawVirtualService};
 use super::{
     AuthorizationPolicy, Kind, MeshConfig, Meta, MtlsMode, Namespace, Node, Object, ObjectKey,
@@ -349,6 +350,12 @@ fn security_object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Obje
             let meta = raw.metadata.build(kind, pool)?;
             let spec = raw.spec.unwrap_or_default();
             Object::PeerAuthentication(Arc::new(peer::peer_authentication(meta, &spec, pool)?))
+        }
+        Kind::Telemetry => {
+            let raw: StrictDocument<RawTelemetry> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.unwrap_or_default();
+            Object::Telemetry(Arc::new(telemetry::telemetry(meta, &spec, pool)?))
         }
     })
 }

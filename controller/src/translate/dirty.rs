@@ -11,6 +11,9 @@ use crate::model::{Model, NamespaceObjects, Referent, full_host};
 use crate::objects::{
     AuthorizationPolicy, EndpointSlice, Kind, Labels, MESH_CONFIG, Object, ObjectKey, ParentKind,
     Route, Service, VirtualService,
+@@@@
+    EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route, TargetKind, Telemetry,
+    TelemetryScope, VirtualService,
 };
 
 use super::names;
@@ -58,6 +61,8 @@ pub(super) struct Dirty {
     /// Every waypoint has to be looked at.
     is_every_waypoint: bool,
     is_everything: bool,
+    /// All services and entries, and nothing that follows from them.
+    concerns_services: bool,
     /// Addresses may have to be given out anew.
     pub(super) concerns_addresses: bool,
     /// Peer authentications came or went.
@@ -142,6 +147,31 @@ impl Dirty {
                 }
             }
             Object::ServiceAccount(_) => {}
+@@@@
+            Object::Telemetry(telemetry) => self.telemetry(telemetry),
+            Object::WorkloadEntry(_) | Object::ServiceAccount(_) => {}
+        }
+    }
+
+    /// Services that a Telemetry object may be for. One for a namespace counts for all that its waypoints stand before,
+    /// wherever that is; there are few such objects and they seldom change.
+    fn telemetry(&mut self, changed: &Telemetry) {
+        let TelemetryScope::Targets(targets) = &changed.scope else {
+            self.concerns_services |= changed.scope == TelemetryScope::Namespace;
+            return;
+        };
+        for target in targets {
+            let kind = match target.kind {
+                TargetKind::Service => Kind::Service,
+                TargetKind::ServiceEntry => Kind::ServiceEntry,
+                TargetKind::Gateway => {
+                    self.gateways.insert(target.name.clone());
+                    continue;
+                }
+                TargetKind::Other => continue,
+            };
+            let (namespace, name) = (changed.meta.namespace.clone(), target.name.clone());
+            self.objects.insert(ObjectKey::new(kind, namespace, name));
         }
     }
 
@@ -153,6 +183,11 @@ impl Dirty {
         }
         self.routes(model, dns_domain);
         self.waypoints(model);
+@@@@
+        if self.concerns_services {
+            let is_one = |key: &ObjectKey| matches!(key.kind, Kind::Service | Kind::ServiceEntry);
+            self.objects.extend(model.keys().filter(is_one));
+        }
         for host in std::mem::take(&mut self.hosts) {
             self.claimants(&host, model);
         }

@@ -27,6 +27,7 @@ mod route;
 mod service;
 mod settings;
 mod status;
+mod telemetry;
 mod translator;
 mod view;
 mod waypoint;
@@ -50,6 +51,7 @@ pub use route::{service_entry_policies, service_entry_routes, service_policy, se
 pub use service::{service, service_entry_services};
 pub use settings::{DefaultMtls, EntryVisibility, Settings, WaypointEnforcement};
 pub use status::{ConditionStatus, ObjectStatus, object_status};
+pub use telemetry::{service_entry_telemetry, service_telemetry};
 pub use translator::Translator;
 pub use view::View;
 pub use waypoint::resolve as resolve_waypoint;

@@ -13,6 +13,7 @@ use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::peer;
 use super::route::{rate_limit_status, route_status, rule_status, virtual_status};
 use super::settings::EntryVisibility;
+use super::telemetry::telemetry_status;
 use super::view::View;
 use super::waypoint::User;
 use super::waypoint_status::{bound, class_status, gateway_status};
@@ -83,6 +84,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::MeshConfig(mesh) => mesh_status(view, mesh),
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
+        Object::Telemetry(telemetry) => telemetry_status(view, telemetry),
         Object::Namespace(_)
         | Object::Node(_)
         | Object::ServiceAccount(_)

@@ -10,6 +10,7 @@ mod policies;
 mod routes;
 mod scale;
 mod services;
+mod telemetry;
 mod virtual_services;
 mod waypoints;
 
@@ -19,6 +20,8 @@ use prost::Message;
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
 use weft_proto::route::{BackendPolicy, RouteTable};
+@@@@
+use weft_proto::route::{RouteTable, TelemetryPolicy};
 use weft_proto::security::Authorization;
 use weft_proto::workload::{Address, Port, Service, Workload, address};
 
@@ -60,6 +63,8 @@ struct Decoded {
     enrolled: BTreeMap<String, EnrolledPod>,
     routes: BTreeMap<String, RouteTable>,
     backends: BTreeMap<String, BackendPolicy>,
+@@@@
+    telemetry: BTreeMap<String, TelemetryPolicy>,
 }
 
 fn decoded(translator: &Translator) -> Decoded {
@@ -86,6 +91,9 @@ fn decoded(translator: &Translator) -> Decoded {
             }
             type_url::BACKEND_POLICY => {
                 found.backends.insert(name, BackendPolicy::decode(bytes).unwrap());
+@@@@
+            type_url::TELEMETRY_POLICY => {
+                found.telemetry.insert(name, TelemetryPolicy::decode(bytes).unwrap());
             }
             _ => {
                 found.enrolled.insert(name, EnrolledPod::decode(bytes).unwrap());

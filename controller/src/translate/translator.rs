@@ -8,6 +8,8 @@ use bytes::Bytes;
 use prost::Message;
 use weft_proto::contract::type_url;
 use weft_proto::route::{BackendPolicy, RouteTable};
+@@@@
+use weft_proto::route::{RouteTable, TelemetryPolicy};
 use weft_proto::workload::{Address, Service, Workload, address};
 
 use crate::model::Model;
@@ -23,6 +25,8 @@ use super::settings::Settings;
 use super::view::View;
 use super::waypoint::Waypoints;
 use super::{audience, enrolment, entries, guard, names, peer, pod, ports, route, service, status};
+@@@@
+use super::{enrolment, entries, names, peer, pod, route, service, status, telemetry};
 
 /// In the order in which additions are sent: a workload should not name a policy that is still on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +36,7 @@ enum Type {
     Address,
     BackendPolicy,
     RouteTable,
+    Telemetry,
     EnrolledPod,
 }
 
@@ -43,6 +48,7 @@ impl Type {
             Self::Address => type_url::ADDRESS,
             Self::BackendPolicy => type_url::BACKEND_POLICY,
             Self::RouteTable => type_url::ROUTE_TABLE,
+            Self::Telemetry => type_url::TELEMETRY_POLICY,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -287,6 +293,8 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
                 .chain(backend)
 @@@@
                 .chain(access::service_access(view, &service).map(access_resource))
+@@@@
+                .chain(telemetry::service_telemetry(view, &service).map(telemetry_resource))
                 .collect()
         }
         Some(Object::ServiceEntry(entry)) => {
@@ -302,6 +310,11 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             let access = access::service_entry_access(view, &entry).into_iter();
             let services = services.into_iter().map(service_resource).chain(workloads);
             services.chain(routes).chain(access.map(access_resource)).collect()
+@@@@
+            let telemetry = telemetry::service_entry_telemetry(view, &entry);
+            let telemetry = telemetry.into_iter().map(telemetry_resource);
+            let services = services.into_iter().map(service_resource);
+            services.chain(workloads).chain(routes).chain(telemetry).collect()
         }
         Some(Object::WorkloadEntry(entry)) => {
             let guard = guard::guard(view, &entry.meta, ports::Target::Entry(&entry.spec));
@@ -333,7 +346,8 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             | Object::Route(_)
             | Object::ReferenceGrant(_)
             | Object::VirtualService(_)
-            | Object::DestinationRule(_),
+            | Object::DestinationRule(_)
+            | Object::Telemetry(_),
         )
         | None => Vec::new(),
     }
@@ -362,6 +376,10 @@ fn backend_resource(policy: BackendPolicy) -> (Name, Bytes) {
 @@@@
 fn access_resource((name, bytes): access::Sealed) -> (Name, Bytes) {
     ((Type::AccessPolicy, name.into()), bytes.into())
+@@@@
+fn telemetry_resource(policy: TelemetryPolicy) -> (Name, Bytes) {
+    let name = names::resource_name(&policy.namespace, &policy.hostname);
+    ((Type::Telemetry, name.into()), policy.encode_to_vec().into())
 }
 
 fn policy_resource(policy: weft_proto::security::Authorization) -> (Name, Bytes) {

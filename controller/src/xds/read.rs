@@ -25,6 +25,9 @@ pub(super) enum View {
 @@@@
     /// Who may do what with a service, asked by waypoints.
     AccessPolicy,
+@@@@
+    /// What waypoints tell of a service's requests.
+    TelemetryPolicy,
     /// Pods of the caller's node.
     EnrolledPod,
 }
@@ -40,6 +43,8 @@ impl View {
             type_url::BACKEND_POLICY => Some(Self::BackendPolicy),
 @@@@
             type_url::ACCESS_POLICY => Some(Self::AccessPolicy),
+@@@@
+            type_url::TELEMETRY_POLICY => Some(Self::TelemetryPolicy),
             type_url::ENROLLED_POD => Some(Self::EnrolledPod),
             _ => None,
         }
@@ -55,6 +60,8 @@ impl View {
             Self::BackendPolicy => type_url::BACKEND_POLICY,
 @@@@
             Self::AccessPolicy => type_url::ACCESS_POLICY,
+@@@@
+            Self::TelemetryPolicy => type_url::TELEMETRY_POLICY,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -85,6 +92,8 @@ impl View {
             Self::BackendPolicy => "backend_policy",
 @@@@
             Self::AccessPolicy => "access_policy",
+@@@@
+            Self::TelemetryPolicy => "telemetry_policy",
             Self::EnrolledPod => "enrolled_pod",
         }
     }

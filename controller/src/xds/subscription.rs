@@ -219,6 +219,8 @@ impl Subscription {
             View::RouteTable | View::BackendPolicy => false,
 @@@@
             View::RouteTable | View::AccessPolicy => false,
+@@@@
+            View::RouteTable | View::TelemetryPolicy => false,
         };
         self.seen = head;
         let now = Instant::now();

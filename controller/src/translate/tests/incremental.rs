@@ -26,6 +26,8 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
         )
     };
     match kind % KINDS {
+@@@@
+    match kind % 16 {
         0 => {
             let labels = [
                 "",
@@ -288,12 +290,31 @@ fn fetched(variant: usize) -> FetchedKeys {
         0 => FetchedKeys { keys: Some("{}".into()), error: None },
         1 => FetchedKeys { keys: Some("{}".into()), error: error() },
         _ => FetchedKeys { keys: None, error: error() },
+@@@@
+        14 => {
+            let spec = [
+                "",
+                "targetRefs: [{group: '', kind: Service, name: a}],",
+                "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}],",
+                "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wp}],",
+                "selector: {matchLabels: {app: x}},",
+            ][variant % 5];
+            let more = [
+                "accessLogging: [{providers: [{name: envoy}]}]",
+                "tracing: [{randomSamplingPercentage: 5}]",
+                "accessLogging: [{disabled: true}], metrics: [{overrides: [{disabled: true}]}]",
+            ][variant / 2 % 3];
+            head("telemetry.istio.io/v1", "Telemetry", "") + &format!("spec: {{{spec} {more}}}\n")
+        }
+        _ => head("v1", "ServiceAccount", ""),
     }
 }
 
 /// One edit: an object is written, or goes away.
 fn edit() -> impl Strategy<Value = ObjectChange> {
     (0_usize..KINDS, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
+@@@@
+    (0_usize..16, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
         |(kind, namespace, name, variant, fate)| {
             let object = objects(&document(kind, namespace, name, variant)).remove(0);
             ObjectChange { key: object.key(), object: (fate > 0).then_some(object) }
@@ -348,7 +369,8 @@ proptest! {
         batches in prop::collection::vec((prop::collection::vec(edit(), 1..6), 0..3_usize), 1..12),
         is_standalone: bool,
     ) {
-        converges(&Settings { is_standalone, ..Settings::standalone() }, batches);
+        let telemetry = super::telemetry::mesh();
+        converges(&Settings { is_standalone, telemetry, ..Settings::standalone() }, batches);
     }
 }
 
