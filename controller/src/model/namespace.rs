@@ -53,7 +53,6 @@ pub struct NamespaceObjects {
     pub request_authentications: ByName<RequestAuthentication>,
     /// ConfigMaps.
     pub mesh_configs: ByName<MeshConfig>,
-@@@@
     /// What is told of requests.
     pub telemetries: ByName<Telemetry>,
     selectors: Selectors,
@@ -135,7 +134,6 @@ impl NamespaceObjects {
             && self.peer_authentications.is_empty()
             && self.request_authentications.is_empty()
             && self.mesh_configs.is_empty()
-@@@@
             && self.telemetries.is_empty()
     }
 
@@ -168,7 +166,6 @@ impl NamespaceObjects {
             .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
             .chain(of(Kind::RequestAuthentication, name, &self.request_authentications))
             .chain(of(Kind::ConfigMap, name, &self.mesh_configs))
-@@@@
             .chain(of(Kind::Telemetry, name, &self.telemetries))
     }
 
@@ -211,7 +208,6 @@ impl NamespaceObjects {
                 self.request_authentications.get(name).cloned().map(Object::RequestAuthentication)
             }
             Kind::ConfigMap => self.mesh_configs.get(name).cloned().map(Object::MeshConfig),
-@@@@
             Kind::Telemetry => self.telemetries.get(name).cloned().map(Object::Telemetry),
         }
     }
@@ -270,7 +266,6 @@ impl NamespaceObjects {
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
             Kind::RequestAuthentication => put!(request_authentications, RequestAuthentication),
             Kind::ConfigMap => put!(mesh_configs, MeshConfig),
-@@@@
             Kind::Telemetry => put!(telemetries, Telemetry),
         }
     }

@@ -14,7 +14,6 @@ mod istio;
 pub mod key_set;
 mod locate;
 mod mesh_config;
-@@@@
 mod mesh_providers;
 mod meta;
 mod peer;
@@ -28,7 +27,6 @@ mod selector;
 mod service;
 mod slice;
 mod target;
-@@@@
 mod telemetry;
 mod virtual_service;
 
@@ -48,7 +46,6 @@ pub use istio::{
 pub use mesh_config::{
     CheckedBody, ExtensionChecker, HttpChecker, MESH_CONFIG, MeshConfig, Normalisation,
 };
-@@@@
 pub use mesh_providers::{MeshTelemetry, OtlpProvider, Provider};
 pub use meta::{Labels, Meta, Owner, Timestamp};
 pub use peer::{MtlsMode, PeerAuthentication};
@@ -68,10 +65,9 @@ pub use selector::LabelSelector;
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
 pub use target::{PolicyTarget, TargetKind};
-@@@@
 pub use telemetry::{
-    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, TargetKind, Telemetry,
-    TelemetryScope, TelemetryTarget, TracingChange, WaypointAttribute,
+    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, Telemetry,
+    TelemetryScope, TracingChange, WaypointAttribute,
 };
 pub use virtual_service::{
     AbortAnswer, ClaimMatch, ConnectionMatch, LabelPair, RedirectPort, RetryCondition, Share,
@@ -125,7 +121,6 @@ pub enum Kind {
     RequestAuthentication,
     /// `v1`; only the mesh's own has content.
     ConfigMap,
-@@@@
     /// `telemetry.istio.io`
     Telemetry,
 }
@@ -157,7 +152,6 @@ impl Kind {
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
             ("security.istio.io", "RequestAuthentication") => Self::RequestAuthentication,
             ("", "ConfigMap") => Self::ConfigMap,
-@@@@
             ("telemetry.istio.io", "Telemetry") => Self::Telemetry,
             _ => return None,
         })
@@ -265,7 +259,6 @@ pub enum Object {
     RequestAuthentication(Arc<RequestAuthentication>),
     /// The mesh's configuration.
     MeshConfig(Arc<MeshConfig>),
-@@@@
     /// What is told of requests.
     Telemetry(Arc<Telemetry>),
 }
@@ -292,7 +285,6 @@ impl Object {
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::RequestAuthentication(_) => Kind::RequestAuthentication,
             Self::MeshConfig(_) => Kind::ConfigMap,
-@@@@
             Self::Telemetry(_) => Kind::Telemetry,
         }
     }
@@ -318,7 +310,6 @@ impl Object {
             Self::PeerAuthentication(object) => &object.meta,
             Self::RequestAuthentication(object) => &object.meta,
             Self::MeshConfig(object) => &object.meta,
-@@@@
             Self::Telemetry(object) => &object.meta,
         }
     }

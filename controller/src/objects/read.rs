@@ -317,6 +317,12 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
         | Kind::DestinationRule
         | Kind::Gateway
         | Kind::GatewayClass => routing_object(kind, input, pool)?,
+        Kind::Telemetry => {
+            let raw: StrictDocument<RawTelemetry> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.unwrap_or_default();
+            Object::Telemetry(Arc::new(telemetry::telemetry(meta, &spec, pool)?))
+        }
         Kind::AuthorizationPolicy
         | Kind::PeerAuthentication
         | Kind::RequestAuthentication
@@ -350,12 +356,6 @@ fn security_object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Obje
             let meta = raw.metadata.build(kind, pool)?;
             let spec = raw.spec.unwrap_or_default();
             Object::PeerAuthentication(Arc::new(peer::peer_authentication(meta, &spec, pool)?))
-        }
-        Kind::Telemetry => {
-            let raw: StrictDocument<RawTelemetry> = typed(input)?;
-            let meta = raw.metadata.build(kind, pool)?;
-            let spec = raw.spec.unwrap_or_default();
-            Object::Telemetry(Arc::new(telemetry::telemetry(meta, &spec, pool)?))
         }
     })
 }

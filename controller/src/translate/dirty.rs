@@ -10,10 +10,7 @@ use std::sync::Arc;
 use crate::model::{Model, NamespaceObjects, Referent, full_host};
 use crate::objects::{
     AuthorizationPolicy, EndpointSlice, Kind, Labels, MESH_CONFIG, Object, ObjectKey, ParentKind,
-    Route, Service, VirtualService,
-@@@@
-    EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route, TargetKind, Telemetry,
-    TelemetryScope, VirtualService,
+    Route, Service, TargetKind, Telemetry, TelemetryScope, VirtualService,
 };
 
 use super::names;
@@ -147,9 +144,7 @@ impl Dirty {
                 }
             }
             Object::ServiceAccount(_) => {}
-@@@@
             Object::Telemetry(telemetry) => self.telemetry(telemetry),
-            Object::WorkloadEntry(_) | Object::ServiceAccount(_) => {}
         }
     }
 
@@ -168,7 +163,7 @@ impl Dirty {
                     self.gateways.insert(target.name.clone());
                     continue;
                 }
-                TargetKind::Other => continue,
+                TargetKind::GatewayClass | TargetKind::Other => continue,
             };
             let (namespace, name) = (changed.meta.namespace.clone(), target.name.clone());
             self.objects.insert(ObjectKey::new(kind, namespace, name));
@@ -183,7 +178,6 @@ impl Dirty {
         }
         self.routes(model, dns_domain);
         self.waypoints(model);
-@@@@
         if self.concerns_services {
             let is_one = |key: &ObjectKey| matches!(key.kind, Kind::Service | Kind::ServiceEntry);
             self.objects.extend(model.keys().filter(is_one));

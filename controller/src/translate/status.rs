@@ -77,8 +77,6 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::Route(route) => route_status(view, route),
         Object::VirtualService(object) => virtual_status(view, object),
         Object::DestinationRule(rule) => rule_status(view, rule),
-@@@@
-        Object::DestinationRule(rule) => rule_status(rule),
         Object::AuthorizationPolicy(policy) if policy.has_targets() => policy_status(view, policy),
         Object::RequestAuthentication(object) => authentication_status(view, object),
         Object::MeshConfig(mesh) => mesh_status(view, mesh),

@@ -2,7 +2,6 @@
 
 mod access;
 mod guards;
-@@@@
 mod destination_rules;
 mod incremental;
 mod pods;
@@ -19,9 +18,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
-use weft_proto::route::{BackendPolicy, RouteTable};
-@@@@
-use weft_proto::route::{RouteTable, TelemetryPolicy};
+use weft_proto::route::{BackendPolicy, RouteTable, TelemetryPolicy};
 use weft_proto::security::Authorization;
 use weft_proto::workload::{Address, Port, Service, Workload, address};
 
@@ -63,7 +60,6 @@ struct Decoded {
     enrolled: BTreeMap<String, EnrolledPod>,
     routes: BTreeMap<String, RouteTable>,
     backends: BTreeMap<String, BackendPolicy>,
-@@@@
     telemetry: BTreeMap<String, TelemetryPolicy>,
 }
 
@@ -91,7 +87,7 @@ fn decoded(translator: &Translator) -> Decoded {
             }
             type_url::BACKEND_POLICY => {
                 found.backends.insert(name, BackendPolicy::decode(bytes).unwrap());
-@@@@
+            }
             type_url::TELEMETRY_POLICY => {
                 found.telemetry.insert(name, TelemetryPolicy::decode(bytes).unwrap());
             }

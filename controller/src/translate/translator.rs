@@ -7,9 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use weft_proto::contract::type_url;
-use weft_proto::route::{BackendPolicy, RouteTable};
-@@@@
-use weft_proto::route::{RouteTable, TelemetryPolicy};
+use weft_proto::route::{BackendPolicy, RouteTable, TelemetryPolicy};
 use weft_proto::workload::{Address, Service, Workload, address};
 
 use crate::model::Model;
@@ -24,9 +22,9 @@ use super::dirty::Dirty;
 use super::settings::Settings;
 use super::view::View;
 use super::waypoint::Waypoints;
-use super::{audience, enrolment, entries, guard, names, peer, pod, ports, route, service, status};
-@@@@
-use super::{enrolment, entries, names, peer, pod, route, service, status, telemetry};
+use super::{
+    audience, enrolment, entries, guard, names, peer, pod, ports, route, service, status, telemetry,
+};
 
 /// In the order in which additions are sent: a workload should not name a policy that is still on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,7 +54,9 @@ impl Type {
     /// Whether it is for the waypoints of its object alone.
     fn is_for_waypoints(self) -> bool {
         match self {
-            Self::RouteTable | Self::AccessPolicy => true,
+            Self::RouteTable | Self::AccessPolicy | Self::Telemetry => true,
+            // Routes lead to services that aren't bound themselves.
+            Self::BackendPolicy => false,
             Self::Authorization | Self::Address | Self::EnrolledPod => false,
         }
     }
@@ -291,9 +291,7 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
                 .map(service_resource)
                 .chain(routes)
                 .chain(backend)
-@@@@
                 .chain(access::service_access(view, &service).map(access_resource))
-@@@@
                 .chain(telemetry::service_telemetry(view, &service).map(telemetry_resource))
                 .collect()
         }
@@ -305,16 +303,12 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             let backends = route::service_entry_policies(view, &entry);
             let backends = backends.into_iter().map(backend_resource);
             let services = services.into_iter().map(service_resource);
-            services.chain(workloads).chain(routes).chain(backends).collect()
-@@@@
             let access = access::service_entry_access(view, &entry).into_iter();
-            let services = services.into_iter().map(service_resource).chain(workloads);
-            services.chain(routes).chain(access.map(access_resource)).collect()
-@@@@
+            let access = access.map(access_resource);
             let telemetry = telemetry::service_entry_telemetry(view, &entry);
             let telemetry = telemetry.into_iter().map(telemetry_resource);
-            let services = services.into_iter().map(service_resource);
-            services.chain(workloads).chain(routes).chain(telemetry).collect()
+            let resources = services.chain(workloads).chain(routes).chain(backends);
+            resources.chain(access).chain(telemetry).collect()
         }
         Some(Object::WorkloadEntry(entry)) => {
             let guard = guard::guard(view, &entry.meta, ports::Target::Entry(&entry.spec));
@@ -373,10 +367,12 @@ fn route_resource(table: RouteTable) -> (Name, Bytes) {
 fn backend_resource(policy: BackendPolicy) -> (Name, Bytes) {
     let name = names::resource_name(&policy.namespace, &policy.hostname);
     ((Type::BackendPolicy, name.into()), policy.encode_to_vec().into())
-@@@@
+}
+
 fn access_resource((name, bytes): access::Sealed) -> (Name, Bytes) {
     ((Type::AccessPolicy, name.into()), bytes.into())
-@@@@
+}
+
 fn telemetry_resource(policy: TelemetryPolicy) -> (Name, Bytes) {
     let name = names::resource_name(&policy.namespace, &policy.hostname);
     ((Type::Telemetry, name.into()), policy.encode_to_vec().into())

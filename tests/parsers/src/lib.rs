@@ -10,7 +10,6 @@
 //! it says to the next input, and needs neither root nor a network beyond loopback.
 
 mod backend;
-@@@@
 mod access;
 mod dns;
 mod headers;
@@ -25,7 +24,6 @@ mod tunnel;
 mod zds;
 
 pub use backend::{affinity, backend_policy};
-@@@@
 pub use access::access_policy;
 pub use dns::{dns_query, dns_response};
 pub use headers::{authority, baggage, forwarded, traceparent};

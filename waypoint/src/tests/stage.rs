@@ -27,6 +27,7 @@ use weft_core::testing::{TestAuthority, TestCa, identity};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
 use weft_core::xds::{Change, Handler};
+use weft_core::seal;
 use weft_proto::contract::type_url;
 use weft_proto::{route, workload as proto};
 

@@ -5,6 +5,7 @@ mod raw;
 
 use std::sync::Arc;
 
+use super::target::{self, PolicyTarget};
 use super::Pool;
 use super::fields::FieldError;
 use super::meta::Meta;
@@ -48,27 +49,7 @@ pub enum TelemetryScope {
     /// Pods, which have no such telemetry.
     Selector,
     /// These.
-    Targets(Box<[TelemetryTarget]>),
-}
-
-/// What a Telemetry object is attached to, in its own namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TelemetryTarget {
-    /// Of what kind.
-    pub kind: TargetKind,
-    /// Its name.
-    pub name: Arc<str>,
-}
-
-/// What it may be attached to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "Kubernetes' own kinds")]
-pub enum TargetKind {
-    Service,
-    ServiceEntry,
-    Gateway,
-    /// A kind that means nothing here.
-    Other,
+    Targets(Box<[PolicyTarget]>),
 }
 
 /// What changes of access logs.
@@ -129,7 +110,7 @@ pub(super) fn telemetry(
         ("spec.accessLogging", raw.access_logging.len()),
         ("spec.tracing", raw.tracing.len()),
         ("spec.metrics", raw.metrics.len()),
-        ("spec.targetRefs", raw.target_refs.len()),
+        ("spec.targetRefs", raw.target_refs.as_ref().map_or(0, Vec::len)),
     ];
     if let Some((field, _)) = lists.into_iter().find(|(_, length)| *length > LIST_MAX) {
         return Err(FieldError::new(field, format!("has more than {LIST_MAX} entries")));
@@ -186,33 +167,18 @@ pub(super) fn millionths(percent: f64) -> Option<u32> {
 
 fn scope(meta: &Meta, raw: &RawTelemetry, pool: &mut Pool) -> Result<TelemetryScope, FieldError> {
     let has_selector = raw.selector.as_ref().is_some_and(|it| !it.match_labels.is_empty());
-    let given: Vec<_> = raw.target_ref.iter().chain(&raw.target_refs).collect();
-    if has_selector && !given.is_empty() {
+    let targets = target::targets(raw.target_ref.as_ref(), raw.target_refs.as_ref(), meta, pool)?;
+    if has_selector && !targets.is_empty() {
         let reason = "can't be given together with spec.targetRefs";
         return Err(FieldError::new("spec.selector", reason));
     }
     if has_selector {
         return Ok(TelemetryScope::Selector);
     }
-    let mut targets = Vec::with_capacity(given.len());
-    for (at, target) in given.iter().enumerate() {
-        let namespace = target.namespace.as_deref().unwrap_or_default();
-        if !namespace.is_empty() && namespace != &*meta.namespace {
-            let field = format!("spec.targetRefs[{at}].namespace");
-            return Err(FieldError::new(field, "has to be the object's own namespace"));
-        }
-        let kind = match (target.group.as_deref().unwrap_or_default(), target.kind.as_str()) {
-            ("" | "core", "Service") => TargetKind::Service,
-            ("networking.istio.io", "ServiceEntry") => TargetKind::ServiceEntry,
-            ("gateway.networking.k8s.io", "Gateway") => TargetKind::Gateway,
-            _ => TargetKind::Other,
-        };
-        targets.push(TelemetryTarget { kind, name: pool.text(&target.name) });
-    }
     Ok(if targets.is_empty() {
         TelemetryScope::Namespace
     } else {
-        TelemetryScope::Targets(targets.into())
+        TelemetryScope::Targets(targets)
     })
 }
 

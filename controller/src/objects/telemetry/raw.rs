@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::objects::fields;
+use crate::objects::fields::{self, Given};
+use crate::objects::target::RawTarget;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -13,7 +14,7 @@ pub(in crate::objects) struct RawTelemetry {
     pub(super) selector: Option<RawSelector>,
     pub(super) target_ref: Option<RawTarget>,
     #[serde(default, deserialize_with = "fields::or_default")]
-    pub(super) target_refs: Vec<RawTarget>,
+    pub(super) target_refs: Option<Vec<Given<RawTarget>>>,
     #[serde(default, deserialize_with = "fields::or_default")]
     pub(super) access_logging: Vec<RawLog>,
     #[serde(default, deserialize_with = "fields::or_default")]
@@ -27,15 +28,6 @@ pub(in crate::objects) struct RawTelemetry {
 pub(super) struct RawSelector {
     #[serde(default, deserialize_with = "fields::or_default")]
     pub(super) match_labels: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawTarget {
-    pub(super) group: Option<String>,
-    pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) namespace: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

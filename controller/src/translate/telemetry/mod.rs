@@ -17,14 +17,14 @@ use std::sync::Arc;
 use weft_proto::route::TelemetryPolicy;
 
 use crate::objects::{
-    MeshTelemetry, Meta, Service, ServiceEntry, TargetKind, Telemetry, TelemetryScope,
-    TelemetryTarget,
+    MeshTelemetry, Meta, PolicyTarget, Service, ServiceEntry, TargetKind, Telemetry,
+    TelemetryScope,
 };
 
 use super::names;
 use super::settings::EntryVisibility;
 use super::view::View;
-use super::waypoint::{self, Binding, User};
+use super::waypoint::{self, GatewayName, User};
 use merge::Merged;
 pub(super) use status::telemetry_status;
 
@@ -58,14 +58,9 @@ fn mesh<'a>(view: &View<'a>) -> &'a MeshTelemetry {
 }
 
 /// Namespace and name of the waypoint's Gateway.
-fn bound(view: &View<'_>, user: User<'_>) -> Option<(Arc<str>, Arc<str>)> {
-    match waypoint::resolve(view, user) {
-        Binding::Bound { name, .. } => {
-            let (namespace, name) = name.split_once('/')?;
-            Some((namespace.into(), name.into()))
-        }
-        Binding::None | Binding::Refused { .. } => None,
-    }
+fn bound(view: &View<'_>, user: User<'_>) -> Option<GatewayName> {
+    // One that is starting up too. A canary's service is told of as the waypoint's own.
+    waypoint::resolve(view, user).asked()?.waypoints().into_iter().next()
 }
 
 fn merged(
@@ -75,7 +70,7 @@ fn merged(
     kind: TargetKind,
 ) -> Merged {
     let root = &view.settings.root_namespace;
-    let target = |kind, name: &Arc<str>| Some(TelemetryTarget { kind, name: name.clone() });
+    let target = |kind, name: &Arc<str>| Some(PolicyTarget { kind, name: name.clone() });
     let layers = [
         speaking(view, root, None),
         speaking(view, home, None).filter(|_| home != root),
@@ -92,7 +87,7 @@ fn merged(
 fn speaking<'a>(
     view: &View<'a>,
     namespace: &str,
-    target: Option<&TelemetryTarget>,
+    target: Option<&PolicyTarget>,
 ) -> Option<&'a Arc<Telemetry>> {
     let is_meant = |it: &&Arc<Telemetry>| match (&it.scope, target) {
         (TelemetryScope::Namespace, None) => true,

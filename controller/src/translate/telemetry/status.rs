@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::objects::{Provider, TargetKind, Telemetry, TelemetryScope, TelemetryTarget};
+use crate::objects::{Provider, TargetKind, Telemetry, TelemetryScope, PolicyTarget};
 use crate::translate::settings::EntryVisibility;
 use crate::translate::status::ConditionStatus;
 use crate::translate::view::View;
@@ -58,7 +58,7 @@ pub(in crate::translate) fn telemetry_status(
 fn counts(
     view: &View<'_>,
     telemetry: &Telemetry,
-    target: Option<&TelemetryTarget>,
+    target: Option<&PolicyTarget>,
     of: &str,
 ) -> ConditionStatus {
     let first = speaking(view, &telemetry.meta.namespace, target);
@@ -78,21 +78,21 @@ fn counts(
 fn missing(
     view: &View<'_>,
     telemetry: &Telemetry,
-    target: &TelemetryTarget,
+    target: &PolicyTarget,
     name: &str,
 ) -> Option<(&'static str, String)> {
     let namespace = &telemetry.meta.namespace;
     let absent = || Some(("TargetNotFound", format!("{name} doesn't exist")));
     let waypoint = match target.kind {
-        TargetKind::Other => {
+        TargetKind::Other | TargetKind::GatewayClass => {
             let message = "a target is a Service, a ServiceEntry or a waypoint's Gateway";
             return Some(("TargetNotFound", message.to_owned()));
         }
         TargetKind::Gateway => {
             let key = (namespace.clone(), target.name.clone());
-            return match view.waypoints.0.contains_key(&key) {
-                true => None,
-                false => Some(("TargetNotFound", format!("{name} is no waypoint that is ready"))),
+            return match view.waypoints.get(&key.0, &key.1) {
+                Some(_) => None,
+                None => Some(("TargetNotFound", format!("{name} is no waypoint that is ready"))),
             };
         }
         TargetKind::Service => match view.model.service(namespace, &target.name) {

@@ -1,18 +1,17 @@
 //! Destination rules, and rate limits of services.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use weft_proto::route as proto;
 use weft_proto::route::consistent_hash::{Algorithm, Key};
 use weft_proto::route::load_balancer::Kind;
 
 use crate::translate::{
-    Admission, Settings, Traffic, Translator, Waypoint, WaypointHost, Waypoints,
+    Settings, Translator,
 };
 
 use super::policies::refused;
-use super::{decoded, message, translated};
+use super::{decoded, message, translated, waypoint};
 
 const WEB: &str = "shop/web.shop.svc.cluster.local";
 
@@ -255,15 +254,8 @@ fn bound(objects: &[String]) -> Translator {
     let labels = "labels: {istio.io/use-waypoint: wp, istio.io/use-waypoint-namespace: edge}";
     let services =
         SERVICES.replacen("namespace: shop}", &format!("namespace: shop, {labels}}}"), 1);
-    let mut translator = translated(Settings::standalone(), &(services + &objects.concat()));
-    let waypoint = Waypoint {
-        host: WaypointHost::Name("wp.edge.svc.cluster.local".into()),
-        traffic: Traffic::All,
-        admission: Admission::All,
-    };
-    let name: (Arc<str>, Arc<str>) = ("edge".into(), "wp".into());
-    translator.set_waypoints(Waypoints([(name, waypoint)].into()));
-    translator
+    let gateway = waypoint("edge", "wp", "istio.io/waypoint-for: all", "All");
+    translated(Settings::standalone(), &(services + &objects.concat() + "---\n" + &gateway))
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::translate::{FetchedKeys, Settings, Translator};
 use super::{added, objects};
 
 /// Kinds of documents in the small world.
-const KINDS: usize = 20;
+const KINDS: usize = 21;
 
 /// A small world in which nearly every object touches every other: two namespaces and the root one, few names and
 /// few labels.
@@ -26,8 +26,6 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
         )
     };
     match kind % KINDS {
-@@@@
-    match kind % 16 {
         0 => {
             let labels = [
                 "",
@@ -63,17 +61,14 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             let meta = [
                 "",
                 "labels: {istio.io/use-waypoint: b, istio.io/use-waypoint-canary: c}, annotations: {istio.io/use-waypoint-canary-weight: '20'}",
-                "labels: {istio.io/use-waypoint: none}",
+                "labels: {istio.io/use-waypoint: b}, annotations: {weft.io/local-rate-limit: 5/1s}",
+                "labels: {istio.io/use-waypoint: none}, annotations: {weft.io/local-rate-limit: 5/1s}",
                 "labels: {gateway.networking.k8s.io/gateway-name: c, weft.io/waypoint-enforcement: permissive}",
-            ][variant / 2 % 4];
+            ][variant / 2 % 5];
             let selector = ["selector: {app: x},", "selector: {app: y},", ""][variant % 3];
             let target = ["web", "8080"][variant % 2];
             let kind = ["ClusterIP", "ExternalName"][usize::from(variant % 6 == 5)];
             head("v1", "Service", meta)
-@@@@
-            let limit = ["", "annotations: {weft.io/local-rate-limit: 5/1s}"][variant / 4 % 2];
-            let meta = format!("labels: {{{}}}, {limit}", ["", USE_WP][variant / 2 % 2]);
-            head("v1", "Service", &meta)
                 + &format!(
                     "spec: {{type: {kind}, {selector} ports: [{{name: p, port: 80, targetPort: {target}}}]}}\n"
                 )
@@ -251,6 +246,21 @@ fn waypoint_document(
                 "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {home}}}\ndata: {{mesh: '{mesh}'}}\n"
             )
         }
+        20 => {
+            let spec = [
+                "",
+                "targetRefs: [{group: '', kind: Service, name: a}],",
+                "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}],",
+                "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: b}],",
+                "selector: {matchLabels: {app: x}},",
+            ][variant % 5];
+            let more = [
+                "accessLogging: [{providers: [{name: envoy}]}]",
+                "tracing: [{randomSamplingPercentage: 5}]",
+                "accessLogging: [{disabled: true}], metrics: [{overrides: [{disabled: true}]}]",
+            ][variant / 2 % 3];
+            head("telemetry.istio.io/v1", "Telemetry", "") + &format!("spec: {{{spec} {more}}}\n")
+        }
         19 => {
             let targets = targets(variant);
             let keys = ["jwksUri: 'http://a.example/'", "jwks: '{\"keys\": []}'"][variant / 4 % 2];
@@ -272,8 +282,6 @@ fn waypoint_document(
     }
 }
 
-const USE_WP: &str = "istio.io/use-waypoint: wp, istio.io/use-waypoint-namespace: shop";
-@@@@
 fn targets(variant: usize) -> &'static str {
     [
         "group: '', kind: Service, name: a",
@@ -290,31 +298,12 @@ fn fetched(variant: usize) -> FetchedKeys {
         0 => FetchedKeys { keys: Some("{}".into()), error: None },
         1 => FetchedKeys { keys: Some("{}".into()), error: error() },
         _ => FetchedKeys { keys: None, error: error() },
-@@@@
-        14 => {
-            let spec = [
-                "",
-                "targetRefs: [{group: '', kind: Service, name: a}],",
-                "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}],",
-                "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wp}],",
-                "selector: {matchLabels: {app: x}},",
-            ][variant % 5];
-            let more = [
-                "accessLogging: [{providers: [{name: envoy}]}]",
-                "tracing: [{randomSamplingPercentage: 5}]",
-                "accessLogging: [{disabled: true}], metrics: [{overrides: [{disabled: true}]}]",
-            ][variant / 2 % 3];
-            head("telemetry.istio.io/v1", "Telemetry", "") + &format!("spec: {{{spec} {more}}}\n")
-        }
-        _ => head("v1", "ServiceAccount", ""),
     }
 }
 
 /// One edit: an object is written, or goes away.
 fn edit() -> impl Strategy<Value = ObjectChange> {
     (0_usize..KINDS, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
-@@@@
-    (0_usize..16, 0_usize..3, 0_usize..3, 0_usize..12, 0_usize..4).prop_map(
         |(kind, namespace, name, variant, fate)| {
             let object = objects(&document(kind, namespace, name, variant)).remove(0);
             ObjectChange { key: object.key(), object: (fate > 0).then_some(object) }

@@ -9,10 +9,10 @@ use weft_proto::route::{AccessLogRule, TelemetryPolicy};
 
 use crate::objects::MeshTelemetry;
 use crate::translate::{
-    Admission, Settings, Traffic, Translator, Waypoint, WaypointHost, Waypoints,
+    Settings, Translator,
 };
 
-use super::{decoded, message, translated};
+use super::{decoded, message, translated, waypoint};
 
 const SERVICES: &str = "
 apiVersion: v1
@@ -61,14 +61,8 @@ extensionProviders:
 
 fn of(mesh: Arc<MeshTelemetry>, objects: &str) -> Translator {
     let settings = Settings { telemetry: mesh, ..Settings::standalone() };
-    let mut translator = translated(settings, &format!("{SERVICES}{objects}"));
-    let waypoint = Waypoint {
-        host: WaypointHost::Name("wp.shop.svc.cluster.local".into()),
-        traffic: Traffic::All,
-        admission: Admission::All,
-    };
-    translator.set_waypoints(Waypoints([(("shop".into(), "wp".into()), waypoint)].into()));
-    translator
+    let gateway = waypoint("shop", "wp", "istio.io/waypoint-for: all", "All");
+    translated(settings, &format!("{SERVICES}{objects}---\n{gateway}"))
 }
 
 fn object(namespace: &str, name: &str, spec: &str) -> String {
