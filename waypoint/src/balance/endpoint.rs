@@ -35,6 +35,7 @@ impl Place {
             Scope::Node => &self.node,
             Scope::Network => &self.network,
             Scope::Cluster => &self.cluster,
+            Scope::Unknown => "",
         }
     }
 }

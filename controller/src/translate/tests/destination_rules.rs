@@ -285,6 +285,14 @@ fn waypoints_namespace_speaks_before_the_services_and_that_before_the_root() {
 }
 
 #[test]
+fn rule_for_a_service_without_a_waypoint_says_so() {
+    let rules = [rule("shop", "a", "{host: web, trafficPolicy: {}}")];
+    let status = |translator: &Translator| message(translator, "DestinationRule shop/a");
+    assert!(status(&world(&rules)).contains("none stands before it"));
+    assert!(!status(&bound(&rules)).contains("none stands before it"));
+}
+
+#[test]
 fn nearest_host_of_a_namespace_speaks() {
     let of = |name: &str, host: &str, mark| {
         rule("shop", name, &format!("{{host: '{host}', trafficPolicy: {{{}}}}}", marked(mark)))

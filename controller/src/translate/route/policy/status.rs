@@ -79,7 +79,14 @@ fn verdict(view: &View<'_>, rule: &DestinationRule) -> (Outcome, String, Vec<Str
             let message = "an older rule of the same host has them; the rest of the rule counts";
             ((true, "PartiallyConflicted"), message.into(), overruled)
         }
-        (true, true) => ((true, "Accepted"), format!("it counts for {host}"), Vec::new()),
+        (true, true) => {
+            let is_bound = is_wide || first.waypoint.is_some();
+            let where_from = match is_bound {
+                true => "",
+                false => ", where a waypoint sends requests there; none stands before it",
+            };
+            ((true, "Accepted"), format!("it counts for {host}{where_from}"), Vec::new())
+        }
         (true, false) => {
             let message = format!(
                 "it counts for {} of {all} services below {host}; nearer rules or those of their namespaces for the others",
