@@ -229,6 +229,22 @@ fn policy_that_cant_be_read_enforces_what_it_is_attached_to() {
     let service = decoded(&translator).services.remove("app/web.app.svc.cluster.local").unwrap();
     assert_eq!(service.waypoint, bound());
     assert!(decoded(&translator).policies.is_empty());
+    // A target that no policy can have makes it unreadable, and is guessed as it was meant.
+    let odd = broken
+        .replace("ruls", "rules")
+        .replace("kind: Service, group: ''", "kind: Service, group: apps");
+    assert!(refused(&odd).to_string().contains("spec.targetRefs[0].group"));
+    translator.apply(added(unreadable(&key, &odd, &mut Pool::default())));
+    let service = decoded(&translator).services.remove("app/web.app.svc.cluster.local").unwrap();
+    assert_eq!(service.waypoint, bound());
+    for (target, field) in [
+        ("kind: Deployment, group: apps, name: web", "targetRefs[0].kind"),
+        ("kind: Service, group: '', name: web, namespace: shop", "targetRefs[0].namespace"),
+        ("kind: Service, group: '', name: Web", "targetRefs[0].name"),
+    ] {
+        let text = policy("app", target);
+        assert!(refused(text.trim_end_matches("---\n")).to_string().contains(field), "{target}");
+    }
     // What can't be told to be attached to anything stands for its whole namespace, at node proxies.
     let none = broken.replace(&format!("targetRefs: [{{{OF_SERVICE}}}]"), "targetRefs: []");
     assert_ne!(none, broken);
@@ -300,6 +316,20 @@ fn explanation_goes_step_by_step_to_what_becomes_of_a_call() {
     assert!(
         told(&(app("", WP) + &waypoint("shop", "wp", "", "Same"))).0[2].contains("admits no users")
     );
+}
+
+#[test]
+fn yaml_of_the_waypoints_page_is_what_the_page_says() {
+    let page = include_str!("../../../../docs/waypoints.md");
+    let (_, yaml) = page.split_once("```yaml\n").unwrap();
+    let (yaml, _) = yaml.split_once("```").unwrap();
+    let translator = translated(Settings::standalone(), yaml);
+    let waypoints = waypoint_statuses(&translator.view());
+    let [waypoint] = waypoints.as_slice() else { panic!("{waypoints:?}") };
+    assert!(waypoint.is_ready);
+    let [bound] = waypoint.bound.as_slice() else { panic!("{waypoint:?}") };
+    assert!(bound.object == "Service shop/stock" && bound.is_enforced);
+    assert!(message(&translator, "Service shop/stock").contains("WaypointBound=true"));
 }
 
 #[test]
