@@ -310,7 +310,7 @@ impl RawReach {
         };
         let all: Vec<&Value> = self.target_ref.iter().chain(list).collect();
         let raw = all.iter().filter_map(|it| RawTarget::deserialize(*it).ok());
-        (!all.is_empty()).then(|| raw.map(|raw| raw.guess(pool)).collect())
+        (!all.is_empty()).then(|| raw.filter_map(|raw| raw.guess(pool)).collect())
     }
 
     /// The selector; nothing, that is the whole namespace, where it can't be told.

@@ -87,7 +87,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
     (!conditions.is_empty()).then(|| ObjectStatus { object: key.clone(), conditions })
 }
 
-/// A pod that nobody asked to join has nothing to report.
+/// A pod that nobody asked to join has nothing to report, and a waypoint's is none to ask.
 fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
     const KIND: &str = "weft.io/Enrolled";
     match enrolment(view, pod) {
@@ -103,7 +103,7 @@ fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
         Ok(()) => {
             Some(ConditionStatus::new(KIND, (true, "Enrolled"), "the pod belongs to the mesh"))
         }
-        Err(NotEnrolled::NotLabelled) => None,
+        Err(NotEnrolled::NotLabelled | NotEnrolled::Waypoint) => None,
         Err(reason) => Some(ConditionStatus::new(KIND, (false, "NotEnrolled"), reason.to_string())),
     }
 }

@@ -189,8 +189,8 @@ impl Translator {
             self.addresses = addresses;
         }
         let namespaces = dirty.waypoint_namespaces(&self.model);
-        let changed = self.waypoints.update(&self.model, &self.settings, namespaces.as_ref());
-        changed.into_iter().for_each(|(_, name)| dirty.waypoint(name));
+        let changed = self.waypoints.update(&self.model, &self.settings, namespaces);
+        changed.into_iter().for_each(|name| dirty.waypoint(name));
         let concerns_strict = dirty.concerns_strict;
         let mut objects = dirty.expand(&self.model, &self.settings.dns_domain);
         if concerns_strict {
@@ -266,12 +266,12 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
     }
     match view.model.object(key) {
         Some(Object::Pod(pod)) => {
-            let workload = pod::pod(view, &pod).map(workload_resource);
+            let guard = guard::guard(view, &pod.meta, ports::Target::Pod(&pod));
+            let workload = pod::pod(view, &pod, guard.as_ref()).map(workload_resource);
             let enrolled = enrolment::enrolled_pod(view, &pod).map(|enrolled| {
                 let name = (Type::EnrolledPod, pod.uid.clone());
                 (name, Bytes::from(enrolled.encode_to_vec()))
             });
-            let guard = guard::guard(view, &pod.meta, ports::Target::Pod(&pod));
             let guard = guard.filter(|_| workload.is_some()).map(policy_resource);
             workload.into_iter().chain(enrolled).chain(guard).collect()
         }
@@ -295,7 +295,8 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
         }
         Some(Object::WorkloadEntry(entry)) => {
             let guard = guard::guard(view, &entry.meta, ports::Target::Entry(&entry.spec));
-            let workload = workload_resource(entries::workload_entry(view, &entry));
+            let workload = entries::workload_entry(view, &entry, guard.as_ref());
+            let workload = workload_resource(workload);
             guard.map(policy_resource).into_iter().chain([workload]).collect()
         }
         Some(Object::EndpointSlice(slice)) => {

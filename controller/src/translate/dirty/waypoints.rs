@@ -49,7 +49,6 @@ impl Dirty {
                 TargetKind::GatewayClass => {
                     self.classes.insert(name);
                 }
-                TargetKind::Other => {}
             }
         }
     }
