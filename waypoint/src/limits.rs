@@ -126,6 +126,8 @@ pub mod access {
     pub const CHECK_ANSWER_BYTES_MAX: usize = 64 << 10;
     /// A checker's answer over gRPC, bytes: the body and 64 KiB of headers for each direction.
     pub const CHECK_MESSAGE_BYTES_MAX: usize = 256 << 10;
+    /// Headers of a checker's answer, bytes decoded: as of any answer.
+    pub const CHECK_HEADER_BYTES_MAX: u32 = 64 << 10;
     /// Idle connections to a checker over HTTP/1.1: beyond them a burst's connections are closed after it.
     pub const CHECK_IDLE_MAX: usize = 16;
 }
