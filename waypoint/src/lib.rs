@@ -6,6 +6,8 @@
 //!                                                          request + span ────────┘        └ forward, redirect, answer
 //! ```
 //!
+//! [`telemetry`] takes one record a request and makes metrics, log lines and spans of it.
+//!
 //! So far this is the routing core alone: what is matched, chosen, rewritten and answered, free of sockets, clocks and
 //! the HTTP engine, so that every rule of it is tested as a function.
 //!
