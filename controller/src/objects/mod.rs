@@ -52,8 +52,8 @@ pub use route::{
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
 pub use telemetry::{
-    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, TargetKind, Telemetry,
-    TelemetryScope, TelemetryTarget, TracingChange, WaypointAttribute,
+    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, Tags, TargetKind,
+    Telemetry, TelemetryScope, TelemetryTarget, TracingChange, WaypointAttribute,
 };
 pub use virtual_service::{
     AbortAnswer, ClaimMatch, ConnectionMatch, LabelPair, RedirectPort, RetryCondition, Share,

@@ -41,10 +41,15 @@ pub struct HubParts {
     /// Where exporters run: not among the workers.
     pub runtime: Handle,
     /// How a collector is reached.
-    pub dialler: Box<dyn Fn(&CollectorAddress) -> Arc<dyn Dial> + Send + Sync>,
+    pub dialler: Dialler,
     /// Looks a variable of this process up, for tags of spans.
-    pub environment: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub environment: Environment,
 }
+
+/// Gives what opens connections to a collector.
+pub type Dialler = Box<dyn Fn(&CollectorAddress) -> Arc<dyn Dial> + Send + Sync>;
+/// Looks a variable up.
+pub type Environment = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What is told of one service's requests. The default: metrics as usual, no log, no traces.
 #[derive(Debug, Default)]
