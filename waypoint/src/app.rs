@@ -29,9 +29,10 @@ use crate::limits;
 use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
-use crate::observe::{Observers, Reach};
-use crate::telemetry::trace::Origin;
-use crate::upstream::{ByName, Dialer};
+use crate::telemetry::metrics::RequestMetrics;
+use crate::telemetry::trace::{Origin, SpanMetrics};
+use crate::telemetry::{Hub, HubParts};
+use crate::upstream::{ByName, Dialer, ToCollector};
 
 /// What this proxy is to the controller.
 const ROLE: Role = Role {
@@ -53,13 +54,25 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     log.register(&mut registry);
     let store = Store::new(&StoreSettings::default());
     let mesh = store.reader();
-    let observers = Observers::new(&mut registry, log.lines(), origin(&config, &own));
-    let (feed, rules) = Feed::new(store, observers.clone());
     let certs = CertStore::spawn(
         control_plane::authority(&config, ROLE)?,
         control_plane::cert_settings(&config),
     );
     certs.prefetch(&own.identity);
+    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone());
+    let by_name = ByName::new(mesh.clone(), own.clone(), Arc::new(dialer));
+    let hub = Arc::new(Hub::new(HubParts {
+        metrics: RequestMetrics::new(&mut registry),
+        lines: log.lines(),
+        spans: SpanMetrics::new(&mut registry),
+        origin: Arc::new(origin(&config, &own)),
+        runtime: Handle::current(),
+        dialler: Box::new(move |to| {
+            Arc::new(ToCollector { by_name: by_name.clone(), authority: to.authority.clone() })
+        }),
+        environment: Box::new(|key| std::env::var(key).ok()),
+    }));
+    let (feed, rules) = Feed::new(store, hub.clone());
     let (discovery, state) =
         control_plane::discovery(&config, ROLE, feed, XdsMetrics::new(&mut registry))?;
     let shared = Arc::new(Shared {
@@ -68,15 +81,11 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         mesh,
         rules,
         certs: certs.clone(),
-        observers,
+        hub,
         tunnels: Default::default(),
         backends: Default::default(),
         server_first: Default::default(),
     });
-    let own = &shared.own;
-    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone());
-    let by_name = Arc::new(ByName::new(shared.clone(), Arc::new(dialer)));
-    shared.observers.start(Reach { by_name, runtime: Handle::current() });
     let (quit, mut quitting) = mpsc::channel(1);
     let mut parts = JoinSet::new();
     let servers = Servers { shared: &shared, registry: Arc::new(registry), state: state.clone(), log, quit };

@@ -18,7 +18,6 @@ mod app;
 pub mod balance;
 mod http;
 pub mod limits;
-mod observe;
 mod record;
 mod resources;
 pub mod retry;

@@ -10,12 +10,11 @@ use weft_core::clock;
 use weft_core::mesh::{Service, party, service_labels};
 use weft_core::telemetry::{Security, ServiceLabels, SharedParty};
 
-use crate::observe::Told;
 use crate::route::Origin;
 use crate::serve::{Target, Tunnel};
 use crate::telemetry::trace::{Attempt, AttemptEnd, ServerSpan};
 use crate::telemetry::{
-    Downstream, Http, Parties, RequestProtocol, RequestRecord, ResponseFlags, Sizes, Stream,
+    Told, Downstream, Http, Parties, RequestProtocol, RequestRecord, ResponseFlags, Sizes, Stream,
     Upstream,
 };
 use crate::upstream::Endpoint;
@@ -63,8 +62,9 @@ impl Record {
             Target::Service { service, .. } => Some(service_labels(service)),
             Target::Workload { .. } => None,
         };
-        let detailed = told.as_ref().filter(|told| told.is_detailed()).map(|told| {
-            let span = told.tracer.as_ref().map(|tracer| tracer.begin(&head.headers));
+        let span = told.as_ref().and_then(|told| told.begin(&head.headers));
+        let has_logs = told.as_ref().is_some_and(|told| told.has_logs());
+        let detailed = (has_logs || span.is_some()).then(|| {
             let path = head.uri.path_and_query().map_or("", |it| it.as_str());
             Box::new(Detailed {
                 request: head.headers.clone(),
@@ -209,8 +209,7 @@ impl Record {
 
     /// Tells it.
     pub(crate) fn close(mut self, tunnel: &Tunnel) {
-        let observers = &tunnel.worker.shared.observers;
-        let told = self.told.take();
+        let told = self.told.take().unwrap_or_default();
         let mut detailed = self.details_of.take();
         let span = detailed.as_mut().and_then(|it| it.span.take());
         let nothing = Detailed::default();
@@ -218,14 +217,7 @@ impl Record {
         let trace = span.as_ref().map(|span| span.trace().to_string()).unwrap_or_default();
         let nobody = SharedParty::default();
         let telling = self.telling(tunnel, detailed, &nobody, &trace);
-        let view = told.as_ref().and_then(|told| told.telemetry.view.as_ref());
-        observers.requests.record(&telling, view);
-        for log in told.iter().flat_map(|told| &told.telemetry.logs) {
-            log.request(&telling, &observers.lines);
-        }
-        if let Some(span) = span {
-            span.finish(&telling);
-        }
+        tunnel.worker.shared.hub.request(&told, &telling, span);
     }
 
     fn telling<'a>(

@@ -11,9 +11,8 @@ use weft_proto::contract::type_url;
 
 use crate::access::Access;
 use crate::balance::{self, Policy};
-use crate::observe::{Observers, Told};
 use crate::route::{self, Table};
-use crate::telemetry::policy::{self as telemetry, ServiceTelemetry};
+use crate::telemetry::{Hub, Told};
 
 /// All that is set for one service. Immutable; a request keeps the one that it began with.
 #[derive(Debug, Clone, Default)]
@@ -135,14 +134,14 @@ impl Rules {
 pub struct Feed {
     mesh: Store,
     rules: Rules,
-    observers: Observers,
+    hub: Arc<Hub>,
 }
 
 impl Feed {
     /// Feeds `mesh`, and what is returned.
-    pub fn new(mesh: Store, observers: Observers) -> (Self, Rules) {
+    pub fn new(mesh: Store, hub: Arc<Hub>) -> (Self, Rules) {
         let rules = Rules::default();
-        (Self { mesh, rules: rules.clone(), observers }, rules)
+        (Self { mesh, rules: rules.clone(), hub }, rules)
     }
 
     fn change(
@@ -166,7 +165,7 @@ impl Feed {
 
 impl Handler for Feed {
     fn apply(&mut self, type_url: &str, changes: Vec<Change>) -> Vec<Rejected> {
-        let observers = self.observers.clone();
+        let hub = self.hub.clone();
         match type_url {
             type_url::ROUTE_TABLE => self.change(changes, |rules, name, bytes| {
                 rules.table.take(bytes.map(|bytes| table(name, &bytes)))
@@ -179,8 +178,8 @@ impl Handler for Feed {
                 Ok(())
             }),
             type_url::TELEMETRY_POLICY => self.change(changes, |rules, name, bytes| {
-                let read = bytes.map(|bytes| told(name, &bytes)).transpose()?;
-                rules.told = read.map(|telemetry| Arc::new(observers.told(telemetry)));
+                let read = bytes.map(|bytes| told(&hub, name, &bytes)).transpose()?;
+                rules.told = read.map(Arc::new);
                 Ok(())
             }),
             _ => Handler::apply(&mut self.mesh, type_url, changes),
@@ -216,11 +215,10 @@ fn access(name: &str, bytes: &[u8]) -> Access {
     access
 }
 
-fn told(name: &str, bytes: &[u8]) -> Result<ServiceTelemetry, String> {
-    let environment = |key: &str| std::env::var(key).ok();
-    let decoded = telemetry::decode(bytes, &environment).map_err(|error| error.to_string())?;
-    for problem in &decoded.problems {
+fn told(hub: &Hub, name: &str, bytes: &[u8]) -> Result<Told, String> {
+    let (told, problems) = hub.understand(bytes).map_err(|error| error.to_string())?;
+    for problem in &problems {
         tracing::warn!(service = name, problem, "not all of a telemetry policy is understood");
     }
-    Ok(decoded.telemetry)
+    Ok(told)
 }

@@ -10,9 +10,9 @@ use weft_core::config::Config;
 use weft_core::mesh::{SnapshotReader, Workload};
 
 use crate::limits;
-use crate::observe::Observers;
 use crate::resources::Rules;
 use crate::serve::Own;
+use crate::telemetry::Hub;
 use crate::upstream::Backends;
 
 /// Capabilities and configuration of the process. Nothing here is written to but through its own owner.
@@ -28,7 +28,7 @@ pub struct Shared {
     /// Certificates.
     pub certs: CertStore,
     /// Where what is told of requests goes.
-    pub observers: Observers,
+    pub hub: Arc<Hub>,
     /// What requests go to.
     pub backends: Backends,
     /// Tunnels so far.

@@ -64,6 +64,7 @@ const DEFAULT_SHARE: u32 = 10_000;
 /// The provider of access logs that is always there.
 const BUILT_IN_LOG: &str = "envoy";
 const STDOUT: &str = "/dev/stdout";
+const UNKNOWN_COMMAND: &str = "its format has a command that isn't known, or that doesn't end: docs/telemetry.md names those that are";
 
 impl Default for MeshTelemetry {
     fn default() -> Self {
@@ -252,6 +253,11 @@ impl MeshTelemetry {
     fn built_in_log(&mut self, raw: &RawMesh, ignored: &mut Vec<Ignored>) {
         let format = raw.access_log_format.as_deref().unwrap_or_default();
         let log = match raw.access_log_encoding {
+            _ if !has_known_commands(format) => {
+                let field = "accessLogFormat".to_owned();
+                ignored.push(Ignored { field, reason: UNKNOWN_COMMAND });
+                Provider::Unsupported(UNKNOWN_COMMAND)
+            }
             Some(Encoding::Json) => Provider::JsonLog(format.into()),
             Some(Encoding::Text) | None => Provider::TextLog(format.into()),
         };
@@ -322,8 +328,43 @@ fn file_log(
             let reason = format!("is longer than {FORMAT_BYTES_MAX} bytes");
             Err(FieldError::new(format!("{field}.logFormat"), reason))
         }
+        Provider::TextLog(text) | Provider::JsonLog(text) if !has_known_commands(text) => {
+            ignored.push(Ignored { field: format!("{field}.logFormat"), reason: UNKNOWN_COMMAND });
+            Ok(Provider::Unsupported(UNKNOWN_COMMAND))
+        }
         _ => Ok(provider),
     }
+}
+
+/// Whether a format, or an object of formats as JSON, has Envoy's commands alone that a waypoint knows. What is within
+/// parentheses is the waypoint's to judge.
+fn has_known_commands(format: &str) -> bool {
+    let mut rest = format;
+    while let Some((_, after)) = rest.split_once('%') {
+        if let Some(after) = after.strip_prefix('%') {
+            rest = after;
+            continue;
+        }
+        let Some((name, mut behind)) =
+            after.find(['(', ':', '%']).and_then(|end| after.split_at_checked(end))
+        else {
+            return false;
+        };
+        if let Some(inside) = behind.strip_prefix('(') {
+            let Some((_, outside)) = inside.split_once(')') else {
+                return false;
+            };
+            behind = outside;
+        }
+        let Some((_, next)) = behind.split_once('%') else {
+            return false;
+        };
+        if !weft_proto::contract::telemetry::COMMANDS.contains(&name) {
+            return false;
+        }
+        rest = next;
+    }
+    true
 }
 
 fn otlp_provider(
@@ -452,6 +493,32 @@ extensionProviders:
         let ignored = MeshTelemetry::read(text).unwrap().ignored;
         let fields: Vec<_> = ignored.iter().map(|it| it.field.as_str()).collect();
         assert_eq!(fields, ["defaultProviders.accessLogging", "defaultProviders.tracing"]);
+    }
+
+    #[test]
+    fn format_with_an_unknown_command_is_told_and_not_sent() {
+        for (format, is_known) in [
+            ("[%START_TIME(%Y)%] %REQ(:PATH):9% 100%% %PROTOCOL%", true),
+            ("%DYNAMIC_METADATA(a)%", false),
+            ("100%", false),
+            ("%REQ(A", false),
+        ] {
+            assert_eq!(has_known_commands(format), is_known, "{format}");
+        }
+        let text = "accessLogFile: /dev/stdout\naccessLogFormat: '%NONE%'\nextensionProviders: [{name: a, envoyFileAccessLog: {logFormat: {labels: {x: '%NONE%'}}}}]";
+        let read = MeshTelemetry::read(text).unwrap();
+        for name in ["envoy", "a"] {
+            assert_eq!(read.providers[name], Provider::Unsupported(UNKNOWN_COMMAND));
+        }
+        let fields: Vec<_> = read.ignored.iter().map(|it| it.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "accessLogFormat",
+                "extensionProviders[0].envoyFileAccessLog.logFormat",
+                "defaultProviders.accessLogging"
+            ]
+        );
     }
 
     #[test]

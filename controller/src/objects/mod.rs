@@ -66,7 +66,7 @@ pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, T
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
 pub use target::{PolicyTarget, TargetKind};
 pub use telemetry::{
-    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, Telemetry,
+    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, Tags, Telemetry,
     TelemetryScope, TracingChange, WaypointAttribute,
 };
 pub use virtual_service::{

@@ -34,8 +34,9 @@ use weft_proto::{route, workload as proto};
 use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
-use crate::observe::Observers;
-use crate::telemetry::trace::Origin;
+use crate::telemetry::metrics::RequestMetrics;
+use crate::telemetry::trace::SpanMetrics;
+use crate::telemetry::{Hub, HubParts};
 
 pub(super) const WEB: &str = "web.shop.svc.cluster.local";
 pub(super) const WEB_VIP: &str = "10.96.0.1";
@@ -79,15 +80,23 @@ impl Stage {
         let mesh = store.reader();
         let mut registry = Registry::new(&Build { component: "test".into(), tag: "0".into() });
         let (lines, _guard) = LogLines::start(std::io::sink()).unwrap();
-        let observers = Observers::new(&mut registry, lines, Origin::default());
-        let (feed, rules) = Feed::new(store, observers.clone());
+        let hub = Arc::new(Hub::new(HubParts {
+            metrics: RequestMetrics::new(&mut registry),
+            lines,
+            spans: SpanMetrics::new(&mut registry),
+            origin: Arc::default(),
+            runtime: Handle::current(),
+            dialler: Box::new(|_| panic!("no test has a collector")),
+            environment: Box::new(|_| None),
+        }));
+        let (feed, rules) = Feed::new(store, hub.clone());
         let own = Own {
             identity: identity("shop", "waypoint"),
             address: OWN.parse().unwrap(),
             network: "".into(),
         };
         let shared = Arc::new(Shared {
-            observers,
+            hub,
             tunnels: Default::default(),
             server_first: Default::default(),
             backends: Default::default(),
@@ -203,7 +212,7 @@ impl Stage {
             ..policy
         };
         let name = format!("shop/{hostname}");
-        self.tell(type_url::ACCESS_POLICY, &name, Some(seal::close(policy.encode_to_vec())));
+        self.tell(type_url::ACCESS_POLICY, &name, Some(seal::seal(policy.encode_to_vec())));
     }
 
     /// How the endpoints of a service are treated.

@@ -16,7 +16,7 @@ mod endpoint;
 mod shelf;
 
 pub use backends::{Backend, Backends, Wanted};
-pub use checking::ByName;
+pub use checking::{ByName, ToCollector};
 pub use connection::{Exchange, One, Piece, RequestBody, SendError};
 pub use dial::{DialError, Dialer, Io};
 pub use endpoint::{Endpoint, EndpointError, endpoint};

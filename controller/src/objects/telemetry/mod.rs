@@ -79,8 +79,11 @@ pub struct TracingChange {
     /// Whether Istio's own tags are there.
     pub has_istio_tags: Option<bool>,
     /// All tags besides those.
-    pub tags: Option<Box<[(Arc<str>, TagSource)]>>,
+    pub tags: Option<Tags>,
 }
+
+/// Tags of spans by name, in order.
+pub type Tags = Box<[(Arc<str>, TagSource)]>;
 
 /// What a tag of spans says.
 #[derive(Debug, Clone, PartialEq, Eq)]
