@@ -123,7 +123,6 @@ fn target_name(meta: &Meta, target: &PolicyTarget) -> String {
     let (kind, namespace, name) = (target.kind, &meta.namespace, &target.name);
     match kind {
         TargetKind::GatewayClass => format!("GatewayClass {name}"),
-        TargetKind::Other => format!("unknown {namespace}/{name}"),
         kind => format!("{kind:?} {namespace}/{name}"),
     }
 }
@@ -168,9 +167,6 @@ fn target_fault(
             let is_known = waypoint::is_waypoint_class(view.model, name);
             let message = || format!("{named} is no class of waypoints");
             (!is_known).then(|| ("TargetNotFound", message()))
-        }
-        TargetKind::Other => {
-            Some(("Invalid", "policies can't be attached to objects of this kind".to_owned()))
         }
     }
 }

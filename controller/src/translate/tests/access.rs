@@ -228,7 +228,6 @@ fn status_says_for_each_target_whether_anybody_enforces_the_policy() {
         ("{group: '', kind: Service, name: stock}".to_owned(), "true/Accepted"),
         ("{group: '', kind: Service, name: absent}".to_owned(), "false/TargetNotFound"),
         ("{group: '', kind: Service, name: plain}".to_owned(), "false/AncestorNotBound"),
-        ("{group: apps, kind: Deployment, name: stock}".to_owned(), "false/Invalid"),
         (gateway("wp"), "true/Accepted"),
         (gateway("edge"), "false/AncestorNotBound"),
         (gateway("absent"), "false/TargetNotFound"),

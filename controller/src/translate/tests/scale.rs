@@ -100,8 +100,8 @@ fn policy_at_a_waypoint_reaches_a_thousand_services_and_a_pod_still_costs_little
     let start = Instant::now();
     let changes = translator.apply(added(objects(policy)));
     let of_policy = start.elapsed();
-    // All pods refuse the same on the same port, so they share one policy.
-    assert_eq!(changes.len(), PODS + 1);
+    // All pods refuse the same on the same port, so they share one policy; each service has it in its access policy.
+    assert_eq!(changes.len(), PODS + 1 + SERVICES);
 
     let moved = objects(&pod(5, 8080).replace("10.1.0.5", "10.200.0.5")).remove(0);
     let start = Instant::now();
