@@ -53,7 +53,7 @@ pub fn pod(view: &View<'_>, pod: &Pod, guard: Option<&Authorization>) -> Option<
 
 /// Whether the pod's node proxy takes its traffic. In Kubernetes the node agent says so when it is done; elsewhere
 /// the same objects decide both, so that it is known beforehand.
-fn is_redirected(view: &View<'_>, pod: &Pod) -> bool {
+pub(super) fn is_redirected(view: &View<'_>, pod: &Pod) -> bool {
     if view.settings.is_standalone {
         return enrolment(view, pod).is_ok();
     }

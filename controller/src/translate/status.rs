@@ -16,7 +16,7 @@ use super::settings::EntryVisibility;
 use super::telemetry::telemetry_status;
 use super::view::View;
 use super::waypoint::User;
-use super::waypoint_status::{bound, class_status, gateway_status};
+use super::waypoint_status::{bound, class_status, gateway_status, unguarded};
 
 /// One statement about an object, with Istio's types and reasons where it has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,7 +62,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
     let conditions = match &object {
         Object::Pod(pod) => {
             let waypoint = bound(view, User::Workload(&pod.meta));
-            enrolled(view, pod).into_iter().chain(waypoint).collect()
+            enrolled(view, pod).into_iter().chain(waypoint).chain(unguarded(view, pod)).collect()
         }
         Object::Service(service) => {
             let limit = rate_limit_status(&service.meta);

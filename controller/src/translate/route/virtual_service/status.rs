@@ -29,10 +29,29 @@ pub(in crate::translate) fn virtual_status(
             parent: Some(host.to_string()),
             ..ConditionStatus::new(ACCEPTED, outcome, message)
         });
+        conditions.extend(without_waypoint(view, object, (at, host)));
     }
     conditions.push(resolved(view, object));
     conditions.extend(ignored(&object.ignored));
     conditions
+}
+
+/// Rules for a host that no waypoint stands before are carried out by nobody.
+fn without_waypoint(
+    view: &View<'_>,
+    object: &VirtualService,
+    (at, host): (usize, &Arc<str>),
+) -> Option<ConditionStatus> {
+    let full = full_host(host, &object.meta.namespace, &view.settings.dns_domain);
+    let frontends = frontends_of_host(view, &full);
+    let is_bare = !frontends.is_empty() && frontends.iter().all(|it| it.waypoint.is_none());
+    let outcome = (false, "MissingUseWaypointLabel");
+    let message = format!("no waypoint stands before {full}, so nobody carries the rules out");
+    is_bare.then(|| ConditionStatus {
+        fields: vec![format!("spec.hosts[{at}]")],
+        parent: Some(host.to_string()),
+        ..ConditionStatus::new("ResolvedWaypoints", outcome, message)
+    })
 }
 
 type Outcome = (bool, &'static str);
