@@ -37,7 +37,10 @@ use crate::upstream::{ByName, Dialer, ToCollector};
 /// What this proxy is to the controller.
 const ROLE: Role = Role {
     kind: "waypoint",
-    type_urls: &[type_url::ADDRESS, type_url::AUTHORIZATION, type_url::ROUTE_TABLE,
+    type_urls: &[
+        type_url::ADDRESS,
+        type_url::AUTHORIZATION,
+        type_url::ROUTE_TABLE,
         type_url::BACKEND_POLICY,
         type_url::ACCESS_POLICY,
         type_url::TELEMETRY_POLICY,
@@ -88,7 +91,8 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     });
     let (quit, mut quitting) = mpsc::channel(1);
     let mut parts = JoinSet::new();
-    let servers = Servers { shared: &shared, registry: Arc::new(registry), state: state.clone(), log, quit };
+    let servers =
+        Servers { shared: &shared, registry: Arc::new(registry), state: state.clone(), log, quit };
     servers.spawn(&mut parts)?;
     parts.spawn(async move { match discovery.run().await {} });
     parts.spawn(async move {
@@ -121,7 +125,8 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
 /// Who this waypoint is: the environment says it, as it does to a pod of a Gateway's Deployment.
 fn own(config: &Config) -> anyhow::Result<Own> {
     let pod = config.own_pod.as_ref();
-    let pod = pod.context("POD_NAME, POD_NAMESPACE and SERVICE_ACCOUNT say who this waypoint is")?;
+    let pod =
+        pod.context("POD_NAME, POD_NAMESPACE and SERVICE_ACCOUNT say who this waypoint is")?;
     let domain = config.mesh.trust_domains.own().clone();
     let identity = SpiffeId::new(domain, &pod.namespace, &pod.service_account)?;
     let address = config.mesh.instance_ip;

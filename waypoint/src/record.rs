@@ -14,7 +14,7 @@ use crate::route::Origin;
 use crate::serve::{Target, Tunnel};
 use crate::telemetry::trace::{Attempt, AttemptEnd, ServerSpan};
 use crate::telemetry::{
-    Told, Downstream, Http, Parties, RequestProtocol, RequestRecord, ResponseFlags, Sizes, Stream,
+    Downstream, Http, Parties, RequestProtocol, RequestRecord, ResponseFlags, Sizes, Stream, Told,
     Upstream,
 };
 use crate::upstream::Endpoint;
@@ -241,7 +241,11 @@ impl Record {
                 flags: self.flags,
                 details: &self.details,
                 termination_details: "",
-                sizes: Sizes { received: self.read_bytes, sent: self.sent_bytes, ..Sizes::default() },
+                sizes: Sizes {
+                    received: self.read_bytes,
+                    sent: self.sent_bytes,
+                    ..Sizes::default()
+                },
                 downstream: Downstream {
                     remote: Some(caller.address),
                     local: tunnel.target.address(),

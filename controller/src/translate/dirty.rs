@@ -163,7 +163,7 @@ impl Dirty {
                     self.gateways.insert(target.name.clone());
                     continue;
                 }
-                TargetKind::GatewayClass | TargetKind::Other => continue,
+                TargetKind::GatewayClass => continue,
             };
             let (namespace, name) = (changed.meta.namespace.clone(), target.name.clone());
             self.objects.insert(ObjectKey::new(kind, namespace, name));

@@ -1,8 +1,8 @@
 //! From YAML to messages.
 
 mod access;
-mod guards;
 mod destination_rules;
+mod guards;
 mod incremental;
 mod pods;
 mod policies;

@@ -71,10 +71,9 @@ impl View {
     /// Whether it is served to waypoints alone, each what concerns the services that it stands before.
     pub(super) fn is_for_waypoints(self) -> bool {
         match self {
-            Self::RouteTable
-            | Self::AccessPolicy
-            | Self::BackendPolicy
-            | Self::TelemetryPolicy => true,
+            Self::RouteTable | Self::AccessPolicy | Self::BackendPolicy | Self::TelemetryPolicy => {
+                true
+            }
             Self::Address | Self::Workload | Self::Authorization | Self::EnrolledPod => false,
         }
     }

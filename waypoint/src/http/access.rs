@@ -12,8 +12,8 @@ use super::exchange::Seen;
 use super::feed::Feed;
 use crate::access::check::{BodyRule, HeaderChange, ReadBody};
 use crate::access::{
-    Access, AccessRequest, Authenticated, CheckOutcome, CheckedRequest, Checker,
-    Reported, Step, Verdict, sanitise,
+    Access, AccessRequest, Authenticated, CheckOutcome, CheckedRequest, Checker, Reported, Step,
+    Verdict, sanitise,
 };
 use crate::record::Record;
 use crate::serve::Tunnel;
@@ -63,7 +63,7 @@ pub(super) async fn admit(
                     record.flag(ResponseFlags::NONE, denial.to_string());
                     return Err(forbidden());
                 }
-                Verdict::Check { checker, next, .. } => (checker.clone(), next)
+                Verdict::Check { checker, next, .. } => (checker.clone(), next),
             }
         };
         let (checker, next) = asking;
@@ -150,7 +150,10 @@ fn asked<'a>(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one request, each used and some changed")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one request, each used and some changed"
+)]
 async fn check(
     tunnel: &Arc<Tunnel>,
     checker: &Checker,
@@ -219,7 +222,8 @@ async fn read_body(
 ) -> Result<ReadBody, Refusal> {
     let is_whole = feed.read_ahead(downstream, rule.bytes_max).await.map_err(Refusal::Gone)?;
     if !is_whole && !rule.allows_partial {
-        let large = Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large to be checked");
+        let large =
+            Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large to be checked");
         return Err(Refusal::Answer(Box::new(large)));
     }
     let bytes: Bytes = feed.ahead(rule.bytes_max);

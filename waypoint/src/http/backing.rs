@@ -50,7 +50,12 @@ pub(super) struct Spoke {
 }
 
 impl Spoke {
-    fn on(self, declared: AppProtocol, asked: route::Protocol, backend: Option<&Backend>) -> Spoken {
+    fn on(
+        self,
+        declared: AppProtocol,
+        asked: route::Protocol,
+        backend: Option<&Backend>,
+    ) -> Spoken {
         let upgrade = backend.map(|it| {
             let settings = it.cluster().settings();
             (settings.pool.h2_upgrade, settings.pool.uses_client_protocol)
@@ -91,11 +96,7 @@ pub(super) fn choose<'a>(
     Ok(Backed { rule: Some(rule), place: Place::Backend(backend), spoken, service: Some(service) })
 }
 
-fn direct<'a>(
-    tunnel: &Tunnel,
-    snapshot: &Snapshot,
-    spoke: Spoke,
-) -> Result<Backed<'a>, NoBackend> {
+fn direct<'a>(tunnel: &Tunnel, snapshot: &Snapshot, spoke: Spoke) -> Result<Backed<'a>, NoBackend> {
     match &tunnel.target {
         Target::Service { service, port, .. } => {
             // The service as it is now: the tunnel may be older.
@@ -103,7 +104,12 @@ fn direct<'a>(
             let backend = backend(tunnel, snapshot, &service, *port, None)?;
             let declared = tunnel.target.declared();
             let spoken = spoke.on(declared, route::Protocol::Auto, Some(&backend));
-            Ok(Backed { rule: None, place: Place::Backend(backend), spoken, service: Some(service) })
+            Ok(Backed {
+                rule: None,
+                place: Place::Backend(backend),
+                spoken,
+                service: Some(service),
+            })
         }
         Target::Workload { workload, address } => {
             let workload = snapshot.workload(&workload.uid).unwrap_or(workload).clone();

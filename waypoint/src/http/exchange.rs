@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{EXPECT, HOST};
 use http::header::CONTENT_LENGTH;
+use http::header::{EXPECT, HOST};
 use http::{Method, StatusCode, request};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use serde_json::{Map, Value};
@@ -161,8 +161,7 @@ async fn handle(
     record.asked(&seen.authority);
     let declared = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
     let mut feed = Feed::new(downstream, declared, expects_invitation(&head));
-    let admitting =
-        admit(tunnel, rules, downstream, &mut head, &mut seen, &mut feed, record);
+    let admitting = admit(tunnel, rules, downstream, &mut head, &mut seen, &mut feed, record);
     let changes = match Box::pin(admitting).await {
         Ok(admitted) => {
             seen.claims = admitted.authenticated.map(|it| it.claims().clone());
@@ -241,11 +240,14 @@ fn decide<'a>(
         Target::Service { port, .. } => {
             if rules.is_unusable() {
                 let broken = Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "unusable routes");
-                return answer(broken, Some((ResponseFlags::NO_ROUTE_FOUND, "route_table_unusable")));
+                return answer(
+                    broken,
+                    Some((ResponseFlags::NO_ROUTE_FOUND, "route_table_unusable")),
+                );
             }
-            let set = rules.table().and_then(|table| {
-                table.select(*port, Some(tunnel.caller.identity.namespace()))
-            });
+            let set = rules
+                .table()
+                .and_then(|table| table.select(*port, Some(tunnel.caller.identity.namespace())));
             set.and_then(|set| set.http.as_ref())
         }
     };

@@ -6,8 +6,8 @@ use http::{Request, request};
 use rand::Rng;
 use tokio::time::{Instant, timeout};
 
-use super::feed::Feed;
 use super::backing::{backend, find};
+use super::feed::Feed;
 use crate::balance::PickContext;
 use crate::limits;
 use crate::route::{Action, Destination, Protocol};
@@ -67,9 +67,10 @@ fn send_all(
 async fn send(tunnel: &Tunnel, to: &Destination, head: request::Parts, body: Vec<bytes::Bytes>) {
     let snapshot = tunnel.mesh().load();
     let Some((service, port)) = find(&snapshot, tunnel, to) else { return };
-    let Ok(backend) = backend(tunnel, &snapshot, &service, port, to.subset.as_ref()) else { return };
-    let context =
-        PickContext { hash: None, tried: &[], is_anywhere: false, now: Instant::now() };
+    let Ok(backend) = backend(tunnel, &snapshot, &service, port, to.subset.as_ref()) else {
+        return;
+    };
+    let context = PickContext { hash: None, tried: &[], is_anywhere: false, now: Instant::now() };
     let picked = backend.pick(&context, &mut rand::rng());
     let Ok((_picked, to_endpoint)) = picked else { return };
     let is_two = to.protocol == Protocol::Http2 || head.version == http::Version::HTTP_2;

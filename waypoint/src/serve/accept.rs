@@ -39,7 +39,8 @@ pub struct Worker {
 impl Worker {
     fn new(shared: Arc<Shared>, shelf: Arc<Shelf>, shelves: Arc<[Arc<Shelf>]>) -> Self {
         let own = &shared.own;
-        let checks = CheckClient::new(ByName::new(shared.mesh.clone(), own.clone(), shelf.dialer().clone()));
+        let checks =
+            CheckClient::new(ByName::new(shared.mesh.clone(), own.clone(), shelf.dialer().clone()));
         let snapshot = shared.mesh.load();
         let workload = snapshot.workload_at(&own.network, own.address);
         let baggage = workload.map(|it| baggage(it)).unwrap_or_default();

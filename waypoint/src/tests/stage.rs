@@ -22,12 +22,12 @@ use weft_core::hbone::{
 };
 use weft_core::identity::{ExpectedPeers, SpiffeId};
 use weft_core::mesh::{Store, StoreSettings};
+use weft_core::seal;
 use weft_core::telemetry::{Build, LogLines, Registry};
 use weft_core::testing::{TestAuthority, TestCa, identity};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
 use weft_core::xds::{Change, Handler};
-use weft_core::seal;
 use weft_proto::contract::type_url;
 use weft_proto::{route, workload as proto};
 
@@ -118,7 +118,12 @@ impl Stage {
         let clients = Pool::new(PoolSettings::default(), Client { ca: ca.clone() });
         let stage = Self { feed: parking_lot::Mutex::new(feed), shared, at, ca, drain, clients };
         stage.workload("waypoint", OWN, &[("waypoint.shop.svc.cluster.local", 15008, 15008)]);
-        stage.service("waypoint", "10.96.0.2", &[(15008, 15008, proto::AppProtocol::Unknown)], false);
+        stage.service(
+            "waypoint",
+            "10.96.0.2",
+            &[(15008, 15008, proto::AppProtocol::Unknown)],
+            false,
+        );
         stage
     }
 
@@ -242,8 +247,11 @@ impl Stage {
     }
 
     pub(super) fn tell(&self, type_url: &str, name: &str, resource: Option<Vec<u8>>) {
-        let change =
-            Change { name: name.into(), version: String::new(), resource: resource.map(Into::into) };
+        let change = Change {
+            name: name.into(),
+            version: String::new(),
+            resource: resource.map(Into::into),
+        };
         let rejected = self.feed.lock().apply(type_url, vec![change]);
         assert_eq!(rejected, []);
     }

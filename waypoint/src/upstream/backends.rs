@@ -9,14 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use rand::Rng;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use weft_core::mesh::{
-    LoadBalancingMode, LoadBalancingScope, Service, Snapshot, Workload,
-};
+use weft_core::mesh::{Service, Snapshot, Workload};
 
 use super::endpoint::{Endpoint, EndpointError};
 use crate::balance::{
-    Cluster, ConnectionPermit, EndpointSpec, Localities, Overflow, PickContext, Picked, Place,
-    Policy, Scope, Settings,
+    Cluster, ConnectionPermit, EndpointSpec, Overflow, PickContext, Picked, Place, Policy, Settings,
 };
 use crate::limits;
 
@@ -204,7 +201,8 @@ impl Backend {
         };
         if !is_same || (self.seen.load(Ordering::Acquire) == u64::MAX) {
             let base = settings.cloned().unwrap_or_default();
-            self.cluster.set_settings(with_locality(base, wanted.service));
+            let preference = wanted.service.load_balancing.as_deref();
+            self.cluster.set_settings(Settings::for_service(&base, preference));
             updated.settings = settings.cloned();
         }
         if is_current {
@@ -231,52 +229,12 @@ impl Backend {
     }
 }
 
-/// Where the service's own traffic distribution (or `internalTrafficPolicy`) says something, it comes before what holds
-/// for all.
-fn with_locality(settings: Arc<Settings>, service: &Service) -> Arc<Settings> {
-    let Some(balancing) = &service.load_balancing else { return settings };
-    if balancing.mode != LoadBalancingMode::Failover || settings.localities != Localities::default() {
-        return settings;
-    }
-    let localities = Localities::Nearest {
-        scopes: balancing.scopes.iter().filter_map(scope).collect(),
-        failover: Box::default(),
-        needs_outlier: false,
-    };
-    Arc::new(Settings { localities, ..Settings::clone(&settings) })
-}
-
-fn scope(scope: &LoadBalancingScope) -> Option<Scope> {
-    Some(match scope {
-        LoadBalancingScope::Region => Scope::Region,
-        LoadBalancingScope::Zone => Scope::Zone,
-        LoadBalancingScope::Subzone => Scope::Subzone,
-        LoadBalancingScope::Node => Scope::Node,
-        LoadBalancingScope::Cluster => Scope::Cluster,
-        LoadBalancingScope::Network => Scope::Network,
-        LoadBalancingScope::Unknown => return None,
-    })
-}
-
-/// Whether `internalTrafficPolicy: Local` and its like leave an endpoint out.
-fn is_near_enough(service: &Service, workload: &Workload, home: &Workload) -> bool {
-    let strict = service.load_balancing.as_ref();
-    let Some(strict) = strict.filter(|it| it.mode == LoadBalancingMode::Strict) else {
-        return true;
-    };
-    let (own, other) = (place(home), place(workload));
-    strict.scopes.iter().all(|it| scope(it).is_some_and(|it| own.shares(it, &other)))
-}
-
 fn endpoints(wanted: &Wanted<'_>, snapshot: &Snapshot, home: &Workload) -> Vec<Endpoint> {
     let Wanted { service, port, subset } = wanted;
-    let is_reachable = |workload: &Workload| {
-        workload.network == home.network
-    };
+    let is_reachable = |workload: &Workload| workload.network == home.network;
     let mut endpoints: Vec<_> = snapshot
         .endpoints(service)
         .filter(|endpoint| is_reachable(endpoint.workload))
-        .filter(|endpoint| is_near_enough(service, endpoint.workload, home))
         .filter(|endpoint| subset.is_none_or(|subset| is_in(subset, endpoint.workload)))
         .filter_map(|endpoint| {
             let target = endpoint.target_port(service, *port)?;

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rand::Rng;
 use crate::balance::PickError;
+use rand::Rng;
 use weft_core::identity::ExpectedPeers;
 use weft_core::mesh::{
     BalanceError, Choice, IpFamilies, Service, Snapshot, Target, TunnelProtocol, Workload,

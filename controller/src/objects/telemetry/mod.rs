@@ -5,10 +5,10 @@ mod raw;
 
 use std::sync::Arc;
 
-use super::target::{self, PolicyTarget};
 use super::Pool;
 use super::fields::FieldError;
 use super::meta::Meta;
+use super::target::{self, PolicyTarget};
 pub use metrics::{MetricChange, MetricName, MetricValue, WaypointAttribute};
 pub(super) use raw::RawTelemetry;
 use raw::{RawLog, RawTag, RawTracing};

@@ -34,9 +34,9 @@ use frontend::Frontend;
 
 pub(super) use super::waypoint::USE as USE_WAYPOINT;
 pub(super) use frontend::parents_of;
-pub(super) use status::is_attached;
 pub(super) use policy::{rate_limit_status, rule_status};
 pub use policy::{service_entry_policies, service_policy};
+pub(super) use status::is_attached;
 pub(super) use status::route_status;
 pub(super) use virtual_service::virtual_status;
 

@@ -17,8 +17,7 @@ use std::sync::Arc;
 use weft_proto::route::TelemetryPolicy;
 
 use crate::objects::{
-    MeshTelemetry, Meta, PolicyTarget, Service, ServiceEntry, TargetKind, Telemetry,
-    TelemetryScope,
+    MeshTelemetry, Meta, PolicyTarget, Service, ServiceEntry, TargetKind, Telemetry, TelemetryScope,
 };
 
 use super::names;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::objects::{Provider, TargetKind, Telemetry, TelemetryScope, PolicyTarget};
+use crate::objects::{PolicyTarget, Provider, TargetKind, Telemetry, TelemetryScope};
 use crate::translate::settings::EntryVisibility;
 use crate::translate::status::ConditionStatus;
 use crate::translate::view::View;
@@ -84,7 +84,7 @@ fn missing(
     let namespace = &telemetry.meta.namespace;
     let absent = || Some(("TargetNotFound", format!("{name} doesn't exist")));
     let waypoint = match target.kind {
-        TargetKind::Other | TargetKind::GatewayClass => {
+        TargetKind::GatewayClass => {
             let message = "a target is a Service, a ServiceEntry or a waypoint's Gateway";
             return Some(("TargetNotFound", message.to_owned()));
         }

@@ -6,9 +6,7 @@ use weft_proto::route as proto;
 use weft_proto::route::consistent_hash::{Algorithm, Key};
 use weft_proto::route::load_balancer::Kind;
 
-use crate::translate::{
-    Settings, Translator,
-};
+use crate::translate::{Settings, Translator};
 
 use super::policies::refused;
 use super::{decoded, message, translated, waypoint};

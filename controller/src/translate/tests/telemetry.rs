@@ -8,9 +8,7 @@ use weft_proto::route::tracing_tag::Source;
 use weft_proto::route::{AccessLogRule, TelemetryPolicy};
 
 use crate::objects::MeshTelemetry;
-use crate::translate::{
-    Settings, Translator,
-};
+use crate::translate::{Settings, Translator};
 
 use super::{decoded, message, translated, waypoint};
 
