@@ -74,3 +74,10 @@ pub(crate) fn call_round_the_waypoint_is_refused_where_a_policy_applies(_: &Insi
     is_refused(&web, &format!("http://{}/", vault.address(PORT)))?;
     Ok(())
 }
+
+pub(crate) fn caller_whom_the_policy_does_not_name_is_answered_403(_: &Inside) -> Result<()> {
+    let town = town()?;
+    let answer = get(&*town.pod("front", "intruder")?, "http://vault.shop/")?;
+    ensure!(answer.status == 403, "{answer:?}");
+    Ok(())
+}

@@ -103,7 +103,8 @@ fn add(mesh: &Mesh, (namespace, name, node, role, waypoint): Part) -> Result<()>
 /// Those who say that they are beta users reach another service.
 fn route() -> Value {
     let backend = |name: &str| json!([{"name": name, "port": 80}]);
-    let header = json!([{"headers": [{"name": "x-beta-user", "value": "true"}]}]);
+    let path = json!({"type": "PathPrefix", "value": "/shop"});
+    let header = json!([{"name": "x-beta-user", "value": "true"}]);
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
@@ -111,11 +112,8 @@ fn route() -> Value {
         "spec": {
             "parentRefs": [{"group": "", "kind": "Service", "name": "checkout", "port": 80}],
             "rules": [
-                {"matches": header, "backendRefs": backend("beta")},
-                {
-                    "matches": [{"path": {"type": "PathPrefix", "value": "/shop"}}],
-                    "backendRefs": backend("checkout"),
-                },
+                {"matches": [{"path": path, "headers": header}], "backendRefs": backend("beta")},
+                {"matches": [{"path": path}], "backendRefs": backend("checkout")},
             ],
         },
     })
