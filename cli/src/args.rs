@@ -22,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   weft status                                  who is connected, in sync, and what was refused
   weft zc workload --address 127.0.0.1:15000   what a node's proxy knows of workloads
   weft zc all --file dump.json                 the same from a saved /config_dump
+  weft waypoint explain web -n shop            why calls to a service go through a waypoint, or don't
   weft token --node node2 --state DIR          lets a second machine join";
 
 /// What can be done.
@@ -33,7 +34,10 @@ pub(crate) enum Command {
     /// What a ztunnel knows and does (a stock one's as well)
     #[command(visible_alias = "zc", after_help = ZTUNNEL_EXAMPLES)]
     ZtunnelConfig(ZtunnelArgs),
-    /// A token that lets a node join
+    /// Waypoints: what there is, what they stand before, and why
+    #[command(visible_alias = "wp", after_help = WAYPOINT_EXAMPLES)]
+    Waypoint(WaypointArgs),
+    /// A token that lets a node join, or a waypoint work
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArgs),
     /// Versions of this program, the controller and the proxies
@@ -59,7 +63,36 @@ const ZTUNNEL_EXAMPLES: &str = "Examples:
 
 const TOKEN_EXAMPLES: &str = "Examples:
   weft token --node node2 --state /var/lib/weft > join-token
-  weft token --node node2 --admin-token-file admin-token --ttl 15m";
+  weft token --node node2 --admin-token-file admin-token --ttl 15m
+  weft token --waypoint shop/waypoint --state /var/lib/weft > waypoint-token";
+
+const WAYPOINT_EXAMPLES: &str = "Examples:
+  weft waypoint list
+  weft waypoint status waypoint -n shop
+  weft waypoint explain web -n shop              step by step
+  weft waypoint apply waypoint -n shop --folder ./mesh --enroll-namespace";
+
+const LIST_EXAMPLES: &str = "Examples:
+  weft waypoint list -n shop
+  weft waypoint list -o json | jq '.[].bound'";
+
+const ONE_EXAMPLES: &str = "Examples:
+  weft waypoint status waypoint -n shop";
+
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  weft waypoint explain web -n shop
+  weft waypoint explain pod/web-1 -n shop        calls to the pod's own address";
+
+const GENERATE_EXAMPLES: &str = "Examples:
+  weft waypoint generate waypoint -n shop
+  weft waypoint generate waypoint -n shop --for all --instance 10.44.1.9 --node node1";
+
+const APPLY_EXAMPLES: &str = "Examples:
+  weft waypoint apply waypoint -n shop --folder ./mesh
+  weft waypoint apply waypoint -n shop --folder ./mesh --for all --enroll-namespace";
+
+const DELETE_EXAMPLES: &str = "Examples:
+  weft waypoint delete waypoint -n shop --folder ./mesh";
 
 const COMPLETION_EXAMPLES: &str = "Examples:
   weft completion bash > /etc/bash_completion.d/weft
@@ -125,8 +158,14 @@ pub(crate) struct TokenArgs {
     #[command(flatten)]
     pub(crate) controller: ControllerArgs,
     /// The node that may join
-    #[arg(long, value_name = "NAME")]
-    pub(crate) node: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "waypoint")]
+    pub(crate) node: Option<String>,
+    /// The waypoint that may work: its Gateway
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with = "node")]
+    pub(crate) waypoint: Option<String>,
+    /// Under which its instances run, if their pods have several
+    #[arg(long, value_name = "NAME", requires = "waypoint")]
+    pub(crate) service_account: Option<String>,
     /// The controller's state folder, which holds the admin token
     #[arg(long, value_name = "DIR", required_unless_present = "admin_token_file")]
     pub(crate) state: Option<PathBuf>,
@@ -142,6 +181,119 @@ fn duration(text: &str) -> Result<Duration, String> {
     weft_core::config::parse_duration(text)
         .filter(|duration| duration.as_secs() > 0)
         .ok_or_else(|| "expected a duration with its unit, such as 30m or 2h".to_owned())
+}
+
+/// `weft waypoint`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WaypointArgs {
+    #[command(flatten)]
+    pub(crate) controller: ControllerArgs,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: WaypointCommand,
+}
+
+/// What can be done with waypoints.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WaypointCommand {
+    /// All waypoints: class, whether they are ready, what they stand before
+    #[command(visible_alias = "ls", after_help = LIST_EXAMPLES)]
+    List {
+        /// Only this namespace
+        #[arg(short, long)]
+        namespace: Option<String>,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// One waypoint: its conditions, and what it stands before
+    #[command(after_help = ONE_EXAMPLES)]
+    Status {
+        /// Its Gateway's name
+        name: String,
+        /// Its namespace
+        #[arg(short, long, default_value = "default")]
+        namespace: String,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Why a service is bound to a waypoint or isn't, step by step
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain {
+        /// A service's name; or serviceentry/NAME, pod/NAME, workloadentry/NAME
+        object: String,
+        /// Its namespace
+        #[arg(short, long, default_value = "default")]
+        namespace: String,
+        /// How to print
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Print the YAML of a waypoint
+    #[command(after_help = GENERATE_EXAMPLES)]
+    Generate(WaypointShape),
+    /// Write the YAML of a waypoint into the folder that the controller watches
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply {
+        #[command(flatten)]
+        shape: WaypointShape,
+        /// The controller's --manifests
+        #[arg(long, value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Remove what `apply` wrote
+    #[command(after_help = DELETE_EXAMPLES)]
+    Delete {
+        /// Its Gateway's name
+        name: String,
+        /// Its namespace
+        #[arg(short, long, default_value = "default")]
+        namespace: String,
+        /// The controller's --manifests
+        #[arg(long, value_name = "DIR")]
+        folder: PathBuf,
+    },
+}
+
+/// What a waypoint is to be like.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct WaypointShape {
+    /// Its Gateway's name
+    #[arg(default_value = "waypoint")]
+    pub(crate) name: String,
+    /// Its namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// What it stands before
+    #[arg(long = "for", value_enum, default_value_t = Traffic::Service)]
+    pub(crate) traffic: Traffic,
+    /// Its class
+    #[arg(long, default_value = "weft-waypoint")]
+    pub(crate) class: String,
+    /// Let objects of all namespaces use it, not its own alone
+    #[arg(long)]
+    pub(crate) all_namespaces: bool,
+    /// Label the namespace, so that everything in it uses the waypoint
+    #[arg(long)]
+    pub(crate) enroll_namespace: bool,
+    /// Address of an instance; may be repeated. Without any, declare the pods yourself
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) instance: Vec<std::net::IpAddr>,
+    /// The node that the instances run on
+    #[arg(long, value_name = "NAME", requires = "instance")]
+    pub(crate) node: Option<String>,
+}
+
+/// What a waypoint stands before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Traffic {
+    /// Services
+    Service,
+    /// Workloads that are addressed themselves
+    Workload,
+    /// Both
+    All,
 }
 
 /// `weft ztunnel-config`.
@@ -246,6 +398,9 @@ mod tests {
         let parse = |line: &str| Args::try_parse_from(line.split(' '));
         assert!(parse("weft token --node n --state /s").is_ok());
         assert!(parse("weft token --node n").is_err());
+        assert!(parse("weft token --state /s").is_err());
+        assert!(parse("weft token --waypoint a/b --state /s").is_ok());
+        assert!(parse("weft token --waypoint a/b --node n --state /s").is_err());
         assert!(parse("weft token --node n --state /s --ttl 90").is_err());
         assert!(parse("weft token --node n --state /s --ttl 90s").is_ok());
     }

@@ -12,6 +12,7 @@ mod status;
 mod table;
 mod token;
 mod version;
+mod waypoint;
 mod ztunnel_config;
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
@@ -51,6 +52,7 @@ async fn run(command: Command, use_color: bool) -> anyhow::Result<String> {
     match command {
         Command::Status(args) => status::run(&args, use_color).await,
         Command::ZtunnelConfig(args) => ztunnel_config::run(&args).await,
+        Command::Waypoint(args) => waypoint::run(&args, use_color).await,
         Command::Token(args) => token::run(&args).await,
         Command::Version(args) => version::run(&args).await,
         Command::Completion { shell } => {

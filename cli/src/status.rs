@@ -1,5 +1,7 @@
 //! `weft status`: who is connected to the controller, what it acknowledged, and what was refused and why.
 
+pub(crate) mod conditions;
+
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
@@ -10,6 +12,7 @@ use weft_core::clock;
 use crate::args::{ControllerArgs, Output, StatusArgs};
 use crate::table::{Cell, Tone, table};
 use crate::token::controller;
+use conditions::ObjectConditions;
 
 /// What the controller's `/weft/status` says. Everything may be absent, since it may be of another version.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,9 @@ pub(crate) struct Status {
     pub(crate) clients: Vec<Client>,
     /// Documents left out.
     pub(crate) rejected: Vec<Rejected>,
+    /// What became of objects; absent where the controller doesn't tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) conditions: Option<Vec<ObjectConditions>>,
     #[serde(flatten)]
     pub(crate) rest: BTreeMap<String, Value>,
 }
@@ -112,7 +118,8 @@ pub(crate) async fn fetch(args: &ControllerArgs) -> anyhow::Result<Status> {
 
 /// The status as text.
 pub(crate) async fn run(args: &StatusArgs, use_color: bool) -> anyhow::Result<String> {
-    let status = fetch(&args.controller).await?;
+    let mut status = fetch(&args.controller).await?;
+    status.conditions = conditions::fetch(&args.controller).await.ok();
     Ok(match args.output {
         Output::Json => format!("{}\n", serde_json::to_string_pretty(&status)?),
         Output::Table => text(&status, clock::unix_seconds(), use_color),
@@ -148,6 +155,9 @@ fn text(status: &Status, now: u64, use_color: bool) -> String {
         let header = ["WHERE", "OBJECT", "FIELD", "IN FORCE", "REASON"];
         out.push_str(&table(&header, &rejected_rows(status), 2, use_color));
     }
+    if let Some(conditions) = &status.conditions {
+        out.push_str(&conditions::failing(conditions, use_color));
+    }
     out
 }
 
@@ -158,6 +168,9 @@ fn summary(status: &Status, now: u64) -> String {
     if !status.objects.is_empty() {
         let objects = status.objects.iter().map(|(kind, count)| format!("{count} {kind}"));
         out.push_str(&format!("Objects: {}\n", objects.collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(conditions) = &status.conditions {
+        out.push_str(&conditions::summary(conditions));
     }
     if status.root_expires_at > 0 {
         let left = status.root_expires_at.saturating_sub(status.now.max(now));

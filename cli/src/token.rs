@@ -1,4 +1,4 @@
-//! `weft token`: asks the controller for a token that lets a node join.
+//! `weft token`: asks the controller for a token that lets a node join, or a waypoint work.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,12 @@ const ADMIN_TOKEN: &str = "admin-token";
 
 #[derive(Serialize)]
 struct TokenRequest<'a> {
-    node: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waypoint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_account: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_seconds: Option<u64>,
 }
@@ -42,7 +47,12 @@ pub(crate) async fn run(args: &TokenArgs) -> anyhow::Result<String> {
     let token = std::fs::read_to_string(&file).with_context(|| {
         format!("admin token {} (the controller makes it in its --state folder)", file.display())
     })?;
-    let request = TokenRequest { node: &args.node, ttl_seconds: args.ttl.map(|ttl| ttl.as_secs()) };
+    let request = TokenRequest {
+        node: args.node.as_deref(),
+        waypoint: args.waypoint.as_deref(),
+        service_account: args.service_account.as_deref(),
+        ttl_seconds: args.ttl.map(|ttl| ttl.as_secs()),
+    };
     let body = serde_json::to_vec(&request)?.into();
     let answer = controller(&args.controller).post("/weft/token", token.trim(), body).await?;
     let answer: TokenResponse =
@@ -61,7 +71,9 @@ mod tests {
     fn args(address: String, file: PathBuf) -> TokenArgs {
         TokenArgs {
             controller: ControllerArgs { controller: address, netns: None },
-            node: "node2".into(),
+            node: Some("node2".into()),
+            waypoint: None,
+            service_account: None,
             state: None,
             admin_token_file: Some(file),
             ttl: Some(Duration::from_secs(900)),
@@ -86,9 +98,13 @@ mod tests {
     #[test]
     fn request_is_what_the_controller_reads() {
         for ttl_seconds in [None, Some(900)] {
-            let sent = serde_json::to_value(TokenRequest { node: "node2", ttl_seconds }).unwrap();
+            let (waypoint, service_account) = (Some("shop/wp"), Some("sa"));
+            let sent = TokenRequest { node: Some("node2"), waypoint, service_account, ttl_seconds };
+            let sent = serde_json::to_value(sent).unwrap();
             let read: weft_controller::admin::TokenRequest = serde_json::from_value(sent).unwrap();
-            assert_eq!((read.node.as_str(), read.ttl_seconds), ("node2", ttl_seconds));
+            assert_eq!((read.node.as_deref(), read.ttl_seconds), (Some("node2"), ttl_seconds));
+            assert_eq!(read.waypoint.as_deref(), waypoint);
+            assert_eq!(read.service_account.as_deref(), service_account);
         }
     }
 

@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod ca;
 pub mod config;
+pub mod jwks;
 pub mod metrics;
 pub mod model;
 pub mod nodes;

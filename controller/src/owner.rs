@@ -3,7 +3,8 @@
 //! ```text
 //!  source ──SourceEvent──▶ owner ──ResourceChange──▶ log
 //!                            ├──▶ Residents (which service accounts live on which node; asked by the CA)
-//!                            └──▶ Objects  (counts, refusals and statuses; asked by the admin server)
+//!                            ├──▶ Objects  (counts, refusals and statuses; asked by the admin server)
+//!                            └──▶ jwks ──Update──▶ owner  (keys of token issuers)
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use crate::admin::{ModelStatus, RejectedDocument};
 use crate::ca::LivePods;
 use crate::config::{Config, DefaultMtls, WaypointEnforcement};
+use crate::jwks::{self, Keys, Web};
 use crate::objects::{Kind, ObjectKey};
 use crate::run::{ChangeSender, Inputs};
 use crate::sources::files::Folder;
@@ -48,36 +50,60 @@ pub fn spawn(folder: Folder, settings: Settings) -> Inputs {
     let residents = Residents::default();
     let objects = Objects { report: folder.report.clone(), translator: translator.clone() };
     let (changes, inputs) = Inputs::channel(Arc::new(residents.clone()), Arc::new(objects));
-    tokio::spawn(own(folder, translator, residents, changes));
+    let keys = jwks::spawn(Web::default());
+    tokio::spawn(own(folder, keys, translator, (residents, changes)));
     inputs
 }
 
 /// Runs until the source or the log ends; either ends the controller.
 async fn own(
     mut folder: Folder,
+    mut keys: Keys,
     translator: Arc<Mutex<Translator>>,
-    residents: Residents,
-    log: ChangeSender,
+    (residents, log): (Residents, ChangeSender),
 ) {
     // The first batch has to be all that there is, so that nobody is served half of the mesh.
     let mut initial = Some(Vec::new());
-    while let Some(event) = folder.events.recv().await {
-        let changes = match event {
-            SourceEvent::Changes(changes) => match &mut initial {
-                Some(initial) => {
-                    initial.extend(changes);
-                    continue;
-                }
-                None => changes,
-            },
-            SourceEvent::Loaded => initial.take().unwrap_or_default(),
+    loop {
+        let resources = tokio::select! {
+            event = folder.events.recv() => {
+                let changes = match event {
+                    None => return,
+                    Some(SourceEvent::Changes(changes)) => match &mut initial {
+                        Some(initial) => {
+                            initial.extend(changes);
+                            continue;
+                        }
+                        None => changes,
+                    },
+                    Some(SourceEvent::Loaded) => initial.take().unwrap_or_default(),
+                };
+                let mut translator = translator.lock();
+                let resources = translator.apply(changes);
+                want(&keys, &translator);
+                resources
+            }
+            Some((source, fetched)) = keys.updates.recv() => {
+                translator.lock().set_keys(source, fetched)
+            }
         };
-        let resources = translator.lock().apply(changes);
         residents.apply(&resources);
         if log.send(resources).await.is_err() {
             return;
         }
     }
+}
+
+/// Says which keys are in use, if those are others than before.
+fn want(keys: &Keys, translator: &Translator) {
+    let sources = translator.key_sources().into_iter();
+    let sources = sources.map(|(source, time)| (source, time.unwrap_or(jwks::limits::TIMEOUT)));
+    let sources: jwks::Wanted = sources.collect();
+    keys.wanted.send_if_modified(|old| {
+        let is_news = *old != sources;
+        *old = sources;
+        is_news
+    });
 }
 
 impl LivePods for Residents {

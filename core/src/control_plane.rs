@@ -9,7 +9,9 @@ use crate::certs::{Authority, CertError, CertSettings};
 use crate::config::{Config, ControllerEndpoint, Roots};
 use crate::telemetry::{XdsMetrics, XdsTermination};
 use crate::tls::{ControlError, ControlSettings, RootSource, control_channel};
-use crate::xds::{self, Client, Handler, NodeSettings, Observer, StateReader, Termination, XdsSettings};
+use crate::xds::{
+    self, Client, Handler, NodeSettings, Observer, StateReader, Termination, XdsSettings,
+};
 
 /// What a proxy is to the controller.
 #[derive(Debug, Clone, Copy)]

@@ -30,11 +30,21 @@ use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
 use crate::telemetry::metrics::RequestMetrics;
+use crate::telemetry::trace::{Origin, SpanMetrics};
+use crate::telemetry::{Hub, HubParts};
+use crate::upstream::{ByName, Dialer, ToCollector};
 
 /// What this proxy is to the controller.
 const ROLE: Role = Role {
     kind: "waypoint",
-    type_urls: &[type_url::ADDRESS, type_url::AUTHORIZATION, type_url::ROUTE_TABLE],
+    type_urls: &[
+        type_url::ADDRESS,
+        type_url::AUTHORIZATION,
+        type_url::ROUTE_TABLE,
+        type_url::BACKEND_POLICY,
+        type_url::ACCESS_POLICY,
+        type_url::TELEMETRY_POLICY,
+    ],
     is_impersonating: false,
 };
 
@@ -47,12 +57,25 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     log.register(&mut registry);
     let store = Store::new(&StoreSettings::default());
     let mesh = store.reader();
-    let (feed, rules) = Feed::new(store);
     let certs = CertStore::spawn(
         control_plane::authority(&config, ROLE)?,
         control_plane::cert_settings(&config),
     );
     certs.prefetch(&own.identity);
+    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone());
+    let by_name = ByName::new(mesh.clone(), own.clone(), Arc::new(dialer));
+    let hub = Arc::new(Hub::new(HubParts {
+        metrics: RequestMetrics::new(&mut registry),
+        lines: log.lines(),
+        spans: SpanMetrics::new(&mut registry),
+        origin: Arc::new(origin(&config, &own)),
+        runtime: Handle::current(),
+        dialler: Box::new(move |to| {
+            Arc::new(ToCollector { by_name: by_name.clone(), authority: to.authority.clone() })
+        }),
+        environment: Box::new(|key| std::env::var(key).ok()),
+    }));
+    let (feed, rules) = Feed::new(store, hub.clone());
     let (discovery, state) =
         control_plane::discovery(&config, ROLE, feed, XdsMetrics::new(&mut registry))?;
     let shared = Arc::new(Shared {
@@ -61,12 +84,15 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         mesh,
         rules,
         certs: certs.clone(),
-        requests: RequestMetrics::new(&mut registry),
+        hub,
+        tunnels: Default::default(),
+        backends: Default::default(),
         server_first: Default::default(),
     });
     let (quit, mut quitting) = mpsc::channel(1);
     let mut parts = JoinSet::new();
-    let servers = Servers { shared: &shared, registry: Arc::new(registry), state: state.clone(), log, quit };
+    let servers =
+        Servers { shared: &shared, registry: Arc::new(registry), state: state.clone(), log, quit };
     servers.spawn(&mut parts)?;
     parts.spawn(async move { match discovery.run().await {} });
     parts.spawn(async move {
@@ -99,12 +125,26 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
 /// Who this waypoint is: the environment says it, as it does to a pod of a Gateway's Deployment.
 fn own(config: &Config) -> anyhow::Result<Own> {
     let pod = config.own_pod.as_ref();
-    let pod = pod.context("POD_NAME, POD_NAMESPACE and SERVICE_ACCOUNT say who this waypoint is")?;
+    let pod =
+        pod.context("POD_NAME, POD_NAMESPACE and SERVICE_ACCOUNT say who this waypoint is")?;
     let domain = config.mesh.trust_domains.own().clone();
     let identity = SpiffeId::new(domain, &pod.namespace, &pod.service_account)?;
     let address = config.mesh.instance_ip;
     let address = address.context("INSTANCE_IP says at which address the mesh finds it")?;
     Ok(Own { identity, address, network: config.mesh.network.clone() })
+}
+
+/// Who sends spans.
+fn origin(config: &Config, own: &Own) -> Origin {
+    let (namespace, account) = (own.identity.namespace(), own.identity.service_account());
+    Origin {
+        service: format!("{account}.{namespace}"),
+        canonical_service: account.to_owned(),
+        canonical_revision: "latest".to_owned(),
+        namespace: namespace.to_owned(),
+        mesh: own.identity.trust_domain().to_string(),
+        cluster: config.mesh.cluster_id.to_string(),
+    }
 }
 
 /// Listens once there is something to serve by: a proxy without its rules would let through what they forbid.

@@ -126,6 +126,8 @@ pub mod access {
     pub const CHECK_ANSWER_BYTES_MAX: usize = 64 << 10;
     /// A checker's answer over gRPC, bytes: the body and 64 KiB of headers for each direction.
     pub const CHECK_MESSAGE_BYTES_MAX: usize = 256 << 10;
+    /// Headers of a checker's answer, bytes decoded: as of any answer.
+    pub const CHECK_HEADER_BYTES_MAX: u32 = 64 << 10;
     /// Idle connections to a checker over HTTP/1.1: beyond them a burst's connections are closed after it.
     pub const CHECK_IDLE_MAX: usize = 16;
 }
@@ -141,11 +143,15 @@ pub const ACCESS_FIELDS_MAX: usize = 256;
 pub const ACCESS_NESTING_MAX: usize = 8;
 /// Longest CEL expression of a filter, bytes.
 pub const FILTER_BYTES_MAX: usize = weft_proto::contract::telemetry::FILTER_BYTES_MAX;
-/// Levels of a filter's expression: asking for a verdict recurses on a worker's stack of 2 MB, 32 kB a level.
-pub const FILTER_NESTING_MAX: usize = 64;
-/// Operators, dots and brackets of a filter's expression, of which each may be a level to its parser: eighty conditions.
+/// Levels of a filter's expression. Asking for a verdict recurses on a worker's stack of 2 MB and takes some 35 kB a level in an
+/// unoptimised build; sixty were too many. People write five.
+pub const FILTER_NESTING_MAX: usize = 24;
+/// Opening brackets of a filter's expression. The parser stops at 96 levels, and past that it may never end.
+pub const FILTER_BRACKETS_MAX: usize = 48;
+/// Operators and dots of a filter's expression, of which each may be a level to its parser: eighty conditions.
 pub const FILTER_OPERATORS_MAX: usize = 256;
-/// Stack of the thread that reads an expression, bytes: 64 kB for each of [`FILTER_OPERATORS_MAX`] levels. 2 MB don't do.
+/// Stack of the thread that reads an expression, bytes: 50 kB for each of [`FILTER_OPERATORS_MAX`] and [`FILTER_BRACKETS_MAX`]
+/// levels. 2 MB don't do.
 pub const FILTER_STACK_BYTES: usize = 16 << 20;
 /// Spans that wait for a collector: two seconds of 1,000 sampled requests a second with one attempt each. At about 2 kB a span
 /// that is 8 MB at the very worst; what exceeds it is dropped and counted.
@@ -168,3 +174,9 @@ pub const ATTEMPT_SPANS_MAX: usize = 26;
 pub const TAG_BYTES_MAX: usize = 256;
 /// Longest `tracestate` that is kept, bytes (W3C Trace Context asks for 512 at least).
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
+/// How often an endpoint is chosen anew because it went away meanwhile.
+pub const PICK_ROUNDS: usize = 4;
+/// From the beginning of connecting to an application to its end, where nothing else is set; Istio's 10 s.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// One read of a body, bytes: the largest frame of HTTP/2 that we grant, and pingora's buffer.
+pub const PIECE_BYTES_MAX: usize = 64 << 10;

@@ -9,25 +9,106 @@ use weft_core::mesh::Store;
 use weft_core::xds::{Change, Handler, Rejected};
 use weft_proto::contract::type_url;
 
+use crate::access::Access;
+use crate::balance::{self, Policy};
 use crate::route::{self, Table};
+use crate::telemetry::{Hub, Told};
 
 /// All that is set for one service. Immutable; a request keeps the one that it began with.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceRules {
-    table: Option<Arc<Table>>,
-    /// The last table couldn't be read, and there is no earlier one.
-    is_unusable: bool,
+    table: Part<Table>,
+    access: Option<Arc<Access>>,
+    backends: Part<Policy>,
+    told: Option<Arc<Told>>,
+}
+
+/// Something that was sent.
+#[derive(Debug)]
+enum Part<T> {
+    /// Nothing was.
+    None,
+    /// The last that could be read.
+    Some(Arc<T>),
+    /// Something that can't be read, and nothing before it.
+    Unusable,
+}
+
+impl<T> Clone for Part<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::Some(it) => Self::Some(it.clone()),
+            Self::Unusable => Self::Unusable,
+        }
+    }
+}
+
+impl<T> Default for Part<T> {
+    fn default() -> Self {
+        Self::None
+    }
+}
+
+impl<T> Part<T> {
+    fn get(&self) -> Option<&Arc<T>> {
+        match self {
+            Self::Some(it) => Some(it),
+            _ => None,
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// What can't be read leaves the last good one in force.
+    fn take(&mut self, read: Option<Result<T, String>>) -> Result<(), String> {
+        match read {
+            None => *self = Self::None,
+            Some(Ok(new)) => *self = Self::Some(Arc::new(new)),
+            Some(Err(reason)) => {
+                if self.is_none() {
+                    *self = Self::Unusable;
+                }
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl ServiceRules {
     /// Its routes; `None`: requests go to the service itself.
     pub fn table(&self) -> Option<&Table> {
-        self.table.as_deref()
+        self.table.get().map(|it| &**it)
     }
 
-    /// Requests are answered 500: what was set can't be read.
+    /// Requests are answered 500: what was set about their way can't be read.
     pub fn is_unusable(&self) -> bool {
-        self.is_unusable
+        matches!(self.table, Part::Unusable) || matches!(self.backends, Part::Unusable)
+    }
+
+    /// Who may do what. A service that is bound always has one: without it, it isn't known yet what is forbidden.
+    pub fn access(&self) -> Option<&Arc<Access>> {
+        self.access.as_ref()
+    }
+
+    /// How its endpoints are treated.
+    pub fn backends(&self) -> Option<&Arc<Policy>> {
+        self.backends.get()
+    }
+
+    /// What is told of its requests.
+    pub fn told(&self) -> Option<&Arc<Told>> {
+        self.told.as_ref()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.table.is_none()
+            && self.access.is_none()
+            && self.backends.is_none()
+            && self.told.is_none()
     }
 }
 
@@ -50,23 +131,23 @@ impl Rules {
 }
 
 /// Takes what discovery brings: the mesh to its store, the rest here.
-#[derive(Debug)]
 pub struct Feed {
     mesh: Store,
     rules: Rules,
+    hub: Arc<Hub>,
 }
 
 impl Feed {
     /// Feeds `mesh`, and what is returned.
-    pub fn new(mesh: Store) -> (Self, Rules) {
+    pub fn new(mesh: Store, hub: Arc<Hub>) -> (Self, Rules) {
         let rules = Rules::default();
-        (Self { mesh, rules: rules.clone() }, rules)
+        (Self { mesh, rules: rules.clone(), hub }, rules)
     }
 
     fn change(
         &mut self,
         changes: Vec<Change>,
-        mut one: impl FnMut(&mut ServiceRules, &str, Option<Bytes>) -> Result<(), String>,
+        one: impl Fn(&mut ServiceRules, &str, Option<Bytes>) -> Result<(), String>,
     ) -> Vec<Rejected> {
         let mut all = All::clone(&self.rules.0.load());
         let mut rejected = Vec::new();
@@ -76,7 +157,7 @@ impl Feed {
                 rejected.push(Rejected { name, reason });
             }
         }
-        all.retain(|_, rules| rules.table.is_some() || rules.is_unusable);
+        all.retain(|_, rules| !rules.is_empty());
         self.rules.0.store(Arc::new(all));
         rejected
     }
@@ -84,37 +165,60 @@ impl Feed {
 
 impl Handler for Feed {
     fn apply(&mut self, type_url: &str, changes: Vec<Change>) -> Vec<Rejected> {
+        let hub = self.hub.clone();
         match type_url {
-            type_url::ROUTE_TABLE => self.change(changes, take_table),
+            type_url::ROUTE_TABLE => self.change(changes, |rules, name, bytes| {
+                rules.table.take(bytes.map(|bytes| table(name, &bytes)))
+            }),
+            type_url::BACKEND_POLICY => self.change(changes, |rules, name, bytes| {
+                rules.backends.take(bytes.map(|bytes| backends(name, &bytes)))
+            }),
+            type_url::ACCESS_POLICY => self.change(changes, |rules, name, bytes| {
+                rules.access = bytes.map(|bytes| Arc::new(access(name, &bytes)));
+                Ok(())
+            }),
+            type_url::TELEMETRY_POLICY => self.change(changes, |rules, name, bytes| {
+                let read = bytes.map(|bytes| told(&hub, name, &bytes)).transpose()?;
+                rules.told = read.map(Arc::new);
+                Ok(())
+            }),
             _ => Handler::apply(&mut self.mesh, type_url, changes),
         }
     }
 }
 
-/// One that can't be read leaves the last good one in force.
-fn take_table(rules: &mut ServiceRules, name: &str, bytes: Option<Bytes>) -> Result<(), String> {
-    let Some(bytes) = bytes else {
-        rules.table = None;
-        rules.is_unusable = false;
-        return Ok(());
-    };
-    match route::decode(name, &bytes) {
-        Ok(decoded) => {
-            rules.table = Some(Arc::new(decoded.table));
-            rules.is_unusable = false;
-            match decoded.problems.first() {
-                None => Ok(()),
-                Some(problem) => {
-                    let more = decoded.problem_count - 1;
-                    let text = format!("{}: {} ({more} more)", problem.field, problem.reason);
-                    tracing::warn!(service = name, problem = text, "not all routes are understood");
-                    Ok(())
-                }
-            }
-        }
-        Err(error) => {
-            rules.is_unusable = rules.table.is_none();
-            Err(error.to_string())
-        }
+fn table(name: &str, bytes: &[u8]) -> Result<Table, String> {
+    let decoded = route::decode(name, bytes).map_err(|error| error.to_string())?;
+    if let Some(problem) = decoded.problems.first() {
+        let more = decoded.problem_count.saturating_sub(1);
+        let problem = format!("{}: {} ({more} more)", problem.field, problem.reason);
+        tracing::warn!(service = name, problem, "not all routes are understood");
     }
+    Ok(decoded.table)
+}
+
+fn backends(name: &str, bytes: &[u8]) -> Result<Policy, String> {
+    let decoded = balance::decode(name, bytes).map_err(|error| error.to_string())?;
+    for problem in &decoded.problems {
+        let (field, reason) = (&problem.field, problem.reason);
+        tracing::warn!(service = name, field, reason, "not all of a backend policy is understood");
+    }
+    Ok(decoded.policy)
+}
+
+/// What can't be read denies; so there is always something.
+fn access(name: &str, bytes: &[u8]) -> Access {
+    let access = Access::decode(name, bytes);
+    for problem in access.problems() {
+        tracing::warn!(service = name, problem, "not all of an access policy is understood");
+    }
+    access
+}
+
+fn told(hub: &Hub, name: &str, bytes: &[u8]) -> Result<Told, String> {
+    let (told, problems) = hub.understand(bytes).map_err(|error| error.to_string())?;
+    for problem in &problems {
+        tracing::warn!(service = name, problem, "not all of a telemetry policy is understood");
+    }
+    Ok(told)
 }

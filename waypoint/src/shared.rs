@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use weft_core::certs::CertStore;
@@ -11,7 +12,8 @@ use weft_core::mesh::{SnapshotReader, Workload};
 use crate::limits;
 use crate::resources::Rules;
 use crate::serve::Own;
-use crate::telemetry::metrics::RequestMetrics;
+use crate::telemetry::Hub;
+use crate::upstream::Backends;
 
 /// Capabilities and configuration of the process. Nothing here is written to but through its own owner.
 pub struct Shared {
@@ -25,13 +27,22 @@ pub struct Shared {
     pub rules: Rules,
     /// Certificates.
     pub certs: CertStore,
-    /// Counters of requests.
-    pub requests: RequestMetrics,
+    /// Where what is told of requests goes.
+    pub hub: Arc<Hub>,
+    /// What requests go to.
+    pub backends: Backends,
+    /// Tunnels so far.
+    pub tunnels: AtomicU64,
     /// Ports on which the application speaks first.
     pub server_first: ServerFirst,
 }
 
 impl Shared {
+    /// Another number for a tunnel.
+    pub fn number(&self) -> u64 {
+        self.tunnels.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// This waypoint as the mesh knows it.
     pub fn own_workload(&self) -> Option<Arc<Workload>> {
         self.mesh.load().workload_at(&self.own.network, self.own.address).cloned()

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use weft_core::{drain, mesh};
 use weft_core::policy::Connection;
 use weft_core::telemetry::{Direction, Reporter};
+use weft_core::{drain, mesh};
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection};

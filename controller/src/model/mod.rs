@@ -208,6 +208,9 @@ impl Model {
             Some(Object::AuthorizationPolicy(it)) => {
                 self.targets.note((Kind::AuthorizationPolicy, &it.meta), &it.targets, is_there);
             }
+            Some(Object::RequestAuthentication(it)) => {
+                self.targets.note((Kind::RequestAuthentication, &it.meta), &it.targets, is_there);
+            }
             _ => {}
         }
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::objects::{
     AuthorizationPolicy, DestinationRule, EndpointSlice, Gateway, Kind, Labels, Namespace, Object,
     ObjectKey, PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount,
-    ServiceEntry, VirtualService, WorkloadEntry,
+    ServiceEntry, Telemetry, VirtualService, WorkloadEntry,
 };
+use crate::objects::{MeshConfig, RequestAuthentication};
 
 type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
 
@@ -48,6 +49,12 @@ pub struct NamespaceObjects {
     pub authorization_policies: ByName<AuthorizationPolicy>,
     /// Peer authentications.
     pub peer_authentications: ByName<PeerAuthentication>,
+    /// Issuers of tokens.
+    pub request_authentications: ByName<RequestAuthentication>,
+    /// ConfigMaps.
+    pub mesh_configs: ByName<MeshConfig>,
+    /// What is told of requests.
+    pub telemetries: ByName<Telemetry>,
     selectors: Selectors,
     slices_of_pod: SlicesOfPod,
 }
@@ -125,6 +132,9 @@ impl NamespaceObjects {
             && self.destination_rules.is_empty()
             && self.authorization_policies.is_empty()
             && self.peer_authentications.is_empty()
+            && self.request_authentications.is_empty()
+            && self.mesh_configs.is_empty()
+            && self.telemetries.is_empty()
     }
 
     /// The keys of its objects, kind by kind.
@@ -154,6 +164,9 @@ impl NamespaceObjects {
             .chain(of(Kind::DestinationRule, name, &self.destination_rules))
             .chain(of(Kind::AuthorizationPolicy, name, &self.authorization_policies))
             .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
+            .chain(of(Kind::RequestAuthentication, name, &self.request_authentications))
+            .chain(of(Kind::ConfigMap, name, &self.mesh_configs))
+            .chain(of(Kind::Telemetry, name, &self.telemetries))
     }
 
     pub(super) fn object(&self, key: &ObjectKey) -> Option<Object> {
@@ -191,6 +204,11 @@ impl NamespaceObjects {
             Kind::PeerAuthentication => {
                 self.peer_authentications.get(name).cloned().map(Object::PeerAuthentication)
             }
+            Kind::RequestAuthentication => {
+                self.request_authentications.get(name).cloned().map(Object::RequestAuthentication)
+            }
+            Kind::ConfigMap => self.mesh_configs.get(name).cloned().map(Object::MeshConfig),
+            Kind::Telemetry => self.telemetries.get(name).cloned().map(Object::Telemetry),
         }
     }
 
@@ -246,6 +264,9 @@ impl NamespaceObjects {
             Kind::DestinationRule => put!(destination_rules, DestinationRule),
             Kind::AuthorizationPolicy => put!(authorization_policies, AuthorizationPolicy),
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
+            Kind::RequestAuthentication => put!(request_authentications, RequestAuthentication),
+            Kind::ConfigMap => put!(mesh_configs, MeshConfig),
+            Kind::Telemetry => put!(telemetries, Telemetry),
         }
     }
 }

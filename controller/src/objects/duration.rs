@@ -6,7 +6,7 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// Such as `1h30m`, `1.5s` or `250ms`. `0` and `0s` are none at all.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no duration such as 10s or 1m30s");
     if text == "0" {
         return Ok(Duration::ZERO);

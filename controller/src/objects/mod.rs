@@ -11,18 +11,23 @@ mod duration;
 mod fields;
 mod gateway;
 mod istio;
+pub mod key_set;
 mod locate;
+mod mesh_config;
+mod mesh_providers;
 mod meta;
 mod peer;
 mod policy;
 mod policy_rules;
 mod pool;
 mod read;
+mod request_authentication;
 mod route;
 mod selector;
 mod service;
 mod slice;
 mod target;
+mod telemetry;
 mod virtual_service;
 
 use std::fmt;
@@ -31,20 +36,26 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use self::core::{Namespace, Node, Phase, Pod, ServiceAccount};
-pub use destination_rule::DestinationRule;
+pub use destination_rule::{DestinationRule, PolicyParts, RuleSubset, TrafficPolicy};
+pub(crate) use duration::parse as parse_duration;
 pub use fields::FieldError;
 pub use gateway::{Admission, Gateway, GatewayClass, Listener};
 pub use istio::{
     EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
 };
+pub use mesh_config::{
+    CheckedBody, ExtensionChecker, HttpChecker, MESH_CONFIG, MeshConfig, Normalisation,
+};
+pub use mesh_providers::{MeshTelemetry, OtlpProvider, Provider};
 pub use meta::{Labels, Meta, Owner, Timestamp};
 pub use peer::{MtlsMode, PeerAuthentication};
 pub use policy::{
-    Action, AuthorizationPolicy, Block, Both, Condition, Operation, Pattern, PolicyBody, Rule,
-    ServiceAccountName, Source, WhenKey,
+    Action, AuthorizationPolicy, Block, Both, Condition, L7When, Operation, PathPattern, Pattern,
+    PolicyBody, Rule, ServiceAccountName, Source, WhenKey,
 };
 pub use pool::Pool;
 pub use read::{Header, ReadError, header, items, read, read_item, sniff, unreadable};
+pub use request_authentication::{ClaimPath, JwtRule, KeySource, RequestAuthentication};
 pub use route::{
     BackendRef, CorsRule, GrantFrom, GrantTo, HeaderEdit, MirrorRule, NamedMatch, ParentKind,
     ParentRef, PathChange, RedirectRule, ReferenceGrant, RetryRule, RewriteRule, Route,
@@ -54,6 +65,10 @@ pub use selector::LabelSelector;
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
 pub use target::{PolicyTarget, TargetKind};
+pub use telemetry::{
+    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, Tags, Telemetry,
+    TelemetryScope, TracingChange, WaypointAttribute,
+};
 pub use virtual_service::{
     AbortAnswer, ClaimMatch, ConnectionMatch, LabelPair, RedirectPort, RetryCondition, Share,
     VirtualConnection, VirtualCors, VirtualDestination, VirtualFault, VirtualHeaders, VirtualHttp,
@@ -102,6 +117,12 @@ pub enum Kind {
     AuthorizationPolicy,
     /// `security.istio.io`
     PeerAuthentication,
+    /// `security.istio.io`
+    RequestAuthentication,
+    /// `v1`; only the mesh's own has content.
+    ConfigMap,
+    /// `telemetry.istio.io`
+    Telemetry,
 }
 
 impl Kind {
@@ -129,6 +150,9 @@ impl Kind {
             ("networking.istio.io", "DestinationRule") => Self::DestinationRule,
             ("security.istio.io", "AuthorizationPolicy") => Self::AuthorizationPolicy,
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
+            ("security.istio.io", "RequestAuthentication") => Self::RequestAuthentication,
+            ("", "ConfigMap") => Self::ConfigMap,
+            ("telemetry.istio.io", "Telemetry") => Self::Telemetry,
             _ => return None,
         })
     }
@@ -143,6 +167,7 @@ impl Kind {
                 | "gateway.networking.k8s.io"
                 | "networking.istio.io"
                 | "security.istio.io"
+                | "telemetry.istio.io"
         )
     }
 
@@ -154,7 +179,10 @@ impl Kind {
     /// Whether a field that isn't understood makes the whole object unreadable. Elsewhere such a field costs a
     /// feature; in a policy it may be the matcher that keeps it narrow.
     pub fn is_security(self) -> bool {
-        matches!(self, Self::AuthorizationPolicy | Self::PeerAuthentication)
+        matches!(
+            self,
+            Self::AuthorizationPolicy | Self::PeerAuthentication | Self::RequestAuthentication
+        )
     }
 }
 
@@ -227,6 +255,12 @@ pub enum Object {
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     /// Whether plaintext is taken.
     PeerAuthentication(Arc<PeerAuthentication>),
+    /// Which issuers' tokens are taken.
+    RequestAuthentication(Arc<RequestAuthentication>),
+    /// The mesh's configuration.
+    MeshConfig(Arc<MeshConfig>),
+    /// What is told of requests.
+    Telemetry(Arc<Telemetry>),
 }
 
 impl Object {
@@ -249,6 +283,9 @@ impl Object {
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::RequestAuthentication(_) => Kind::RequestAuthentication,
+            Self::MeshConfig(_) => Kind::ConfigMap,
+            Self::Telemetry(_) => Kind::Telemetry,
         }
     }
 
@@ -271,6 +308,9 @@ impl Object {
             Self::DestinationRule(object) => &object.meta,
             Self::AuthorizationPolicy(object) => &object.meta,
             Self::PeerAuthentication(object) => &object.meta,
+            Self::RequestAuthentication(object) => &object.meta,
+            Self::MeshConfig(object) => &object.meta,
+            Self::Telemetry(object) => &object.meta,
         }
     }
 

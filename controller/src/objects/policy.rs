@@ -42,6 +42,15 @@ pub enum Pattern {
     Present,
 }
 
+/// A path of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathPattern {
+    /// As a text.
+    Text(Pattern),
+    /// With `{*}` for one element and `{**}` for any number of them.
+    Template(Arc<str>),
+}
+
 /// A service account as a policy names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAccountName {
@@ -68,6 +77,12 @@ pub struct Source {
     pub service_accounts: Both<ServiceAccountName>,
     /// Addresses.
     pub blocks: Both<Block>,
+    /// Trust domains of identities. L7 only, as all that follow.
+    pub trust_domains: Both<Pattern>,
+    /// Issuer and subject of the caller's token.
+    pub request_principals: Both<Pattern>,
+    /// Addresses of clients, as trusted proxies name them.
+    pub remote_blocks: Both<Block>,
     /// Fields that need an L7 proxy, by name.
     pub l7_fields: Vec<&'static str>,
 }
@@ -77,6 +92,12 @@ pub struct Source {
 pub struct Operation {
     /// Ports.
     pub ports: Both<u16>,
+    /// Hosts, in lower case. L7 only, as all that follow.
+    pub hosts: Both<Pattern>,
+    /// Methods.
+    pub methods: Both<Pattern>,
+    /// Paths.
+    pub paths: Both<PathPattern>,
     /// Fields that need an L7 proxy, by name.
     pub l7_fields: Vec<&'static str>,
 }
@@ -95,7 +116,32 @@ pub enum WhenKey {
     /// `destination.port`
     DestinationPort(Both<u16>),
     /// Needs an L7 proxy.
-    L7(Arc<str>),
+    L7(Arc<str>, L7When),
+}
+
+/// The attribute of a condition that only an L7 proxy can tell, with its values.
+#[derive(Debug, Clone, PartialEq)]
+pub enum L7When {
+    /// `request.headers[name]`, in lower case.
+    Header(Arc<str>, Both<Pattern>),
+    /// `source.serviceAccount`
+    SourceAccount(Both<ServiceAccountName>),
+    /// `source.trustDomain`
+    SourceTrustDomain(Both<Pattern>),
+    /// `remote.ip`
+    RemoteIp(Both<Block>),
+    /// `request.auth.principal`
+    RequestPrincipal(Both<Pattern>),
+    /// `request.auth.audiences`
+    Audience(Both<Pattern>),
+    /// `request.auth.presenter`
+    Presenter(Both<Pattern>),
+    /// `request.auth.claims[a][b]`
+    Claim(Box<[Arc<str>]>, Both<Pattern>),
+    /// `connection.sni`
+    ServerName(Both<Pattern>),
+    /// Known, and not carried out: `experimental.envoy.filters.…`
+    Unsupported,
 }
 
 /// A further condition.
@@ -125,6 +171,8 @@ pub enum PolicyBody {
         action: Action,
         /// Alternatives.
         rules: Box<[Rule]>,
+        /// Whom a CUSTOM policy asks, by the name in the mesh's configuration.
+        provider: Option<Arc<str>>,
     },
     /// It couldn't be read and no earlier version is known, so it denies all that it covers.
     Unreadable,
@@ -159,10 +207,6 @@ pub(super) struct RawAuthorizationPolicy {
     #[serde(default, deserialize_with = "fields::not_null")]
     action: Option<Action>,
     #[serde(default, deserialize_with = "fields::not_null")]
-    #[expect(
-        dead_code,
-        reason = "known, so that a CUSTOM policy is read; it isn't carried out at L4"
-    )]
     provider: Option<RawProvider>,
 }
 
@@ -175,7 +219,6 @@ pub(super) struct RawSelector {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[expect(dead_code, reason = "known field of a CUSTOM policy")]
 struct RawProvider {
     name: String,
 }
@@ -225,9 +268,26 @@ pub(super) fn authorization_policy(
         selector: RawSelector::build(raw.selector.as_ref(), pool)?,
         targets,
         is_dry_run: meta.annotations.get("istio.io/dry-run") == Some("true"),
-        body: PolicyBody::Rules { action: raw.action.unwrap_or_default(), rules: rules.into() },
+        body: PolicyBody::Rules {
+            action: raw.action.unwrap_or_default(),
+            rules: rules.into(),
+            provider: provider(raw, pool)?,
+        },
         meta,
     })
+}
+
+/// A CUSTOM policy has one, and no other.
+fn provider(raw: &RawAuthorizationPolicy, pool: &mut Pool) -> Result<Option<Arc<str>>, FieldError> {
+    let name = raw.provider.as_ref().map(|provider| provider.name.as_str());
+    let is_custom = raw.action == Some(Action::Custom);
+    match name.filter(|name| !name.is_empty()) {
+        None if is_custom => Err(FieldError::new("spec.provider", "is missing for CUSTOM")),
+        Some(_) if !is_custom => {
+            Err(FieldError::new("spec.provider", "is for policies with action CUSTOM"))
+        }
+        name => Ok(name.map(|name| pool.text(name))),
+    }
 }
 
 /// What can be told about the reach of a policy that can't be read otherwise.
@@ -250,7 +310,7 @@ impl RawReach {
         };
         let all: Vec<&Value> = self.target_ref.iter().chain(list).collect();
         let raw = all.iter().filter_map(|it| RawTarget::deserialize(*it).ok());
-        (!all.is_empty()).then(|| raw.map(|raw| raw.guess(pool)).collect())
+        (!all.is_empty()).then(|| raw.filter_map(|raw| raw.guess(pool)).collect())
     }
 
     /// The selector; nothing, that is the whole namespace, where it can't be told.

@@ -11,7 +11,8 @@ use super::Pool;
 use super::fields::{self, FieldError, Given};
 use super::meta::Meta;
 use super::policy::{
-    Both, Condition, Operation, Pattern, Rule, ServiceAccountName, Source, WhenKey,
+    Both, Condition, L7When, Operation, PathPattern, Pattern, Rule, ServiceAccountName, Source,
+    WhenKey,
 };
 
 type Texts = Option<Vec<String>>;
@@ -66,6 +67,10 @@ struct RawSource {
     service_accounts: Texts,
     #[serde(default, deserialize_with = "fields::not_null")]
     not_service_accounts: Texts,
+    #[serde(default, deserialize_with = "fields::not_null")]
+    trust_domains: Texts,
+    #[serde(default, deserialize_with = "fields::not_null")]
+    not_trust_domains: Texts,
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,7 +125,7 @@ pub(super) fn rule(
     }
     if let Some(to) = &raw.to {
         rule.to = each(to, &format!("{field}.to"), |raw, field| {
-            operation(&raw.0.operation.0, &format!("{field}.operation"))
+            operation(&raw.0.operation.0, &format!("{field}.operation"), context.pool)
         })?;
     }
     if let Some(when) = &raw.when {
@@ -157,8 +162,28 @@ fn source(raw: &RawSource, field: &str, context: &mut Context<'_>) -> Result<Sou
             field,
             fields::block_of_text,
         )?,
+        trust_domains: both(
+            (&raw.trust_domains, "trustDomains"),
+            (&raw.not_trust_domains, "notTrustDomains"),
+            field,
+            |text| pattern(text, context.pool),
+        )?,
+        request_principals: both(
+            (&raw.request_principals, "requestPrincipals"),
+            (&raw.not_request_principals, "notRequestPrincipals"),
+            field,
+            |text| l7_pattern(text, context.pool),
+        )?,
+        remote_blocks: both(
+            (&raw.remote_ip_blocks, "remoteIpBlocks"),
+            (&raw.not_remote_ip_blocks, "notRemoteIpBlocks"),
+            field,
+            fields::block_of_text,
+        )?,
         l7_fields: given(
             &[
+                (&raw.trust_domains, "trustDomains"),
+                (&raw.not_trust_domains, "notTrustDomains"),
                 (&raw.request_principals, "requestPrincipals"),
                 (&raw.not_request_principals, "notRequestPrincipals"),
                 (&raw.remote_ip_blocks, "remoteIpBlocks"),
@@ -179,7 +204,7 @@ fn source(raw: &RawSource, field: &str, context: &mut Context<'_>) -> Result<Sou
     Ok(built)
 }
 
-fn operation(raw: &RawOperation, field: &str) -> Result<Operation, FieldError> {
+fn operation(raw: &RawOperation, field: &str, pool: &mut Pool) -> Result<Operation, FieldError> {
     let built = Operation {
         ports: both(
             (&raw.ports, "ports"),
@@ -187,6 +212,18 @@ fn operation(raw: &RawOperation, field: &str) -> Result<Operation, FieldError> {
             field,
             fields::port_of_text,
         )?,
+        hosts: both((&raw.hosts, "hosts"), (&raw.not_hosts, "notHosts"), field, |text| {
+            l7_pattern(&text.to_ascii_lowercase(), pool)
+        })?,
+        methods: both(
+            (&raw.methods, "methods"),
+            (&raw.not_methods, "notMethods"),
+            field,
+            |text| l7_pattern(text, pool),
+        )?,
+        paths: both((&raw.paths, "paths"), (&raw.not_paths, "notPaths"), field, |text| {
+            path_pattern(text, pool)
+        })?,
         l7_fields: given(
             &[
                 (&raw.hosts, "hosts"),
@@ -204,18 +241,6 @@ fn operation(raw: &RawOperation, field: &str) -> Result<Operation, FieldError> {
     }
     Ok(built)
 }
-
-/// Attributes that only an L7 proxy knows (Istio's list of authorisation conditions); a trailing `[` takes a name.
-const L7_KEYS: [&str; 8] = [
-    "request.headers[",
-    "remote.ip",
-    "request.auth.principal",
-    "request.auth.audiences",
-    "request.auth.presenter",
-    "request.auth.claims[",
-    "connection.sni",
-    "experimental.envoy.filters.",
-];
 
 fn condition(
     raw: &RawWhen,
@@ -236,20 +261,60 @@ fn condition(
         "source.principal" => {
             WhenKey::SourcePrincipal(both(yes, no, field, |text| principal(text, context.pool))?)
         }
-        key => {
-            let is_known = |known: &str| match known.ends_with(['[', '.']) {
-                true => key.starts_with(known),
-                false => key == known,
-            };
-            if !L7_KEYS.iter().any(|known| is_known(known)) {
-                let reason = format!("{key:?} is no attribute that a policy can ask for");
-                return Err(FieldError::new(format!("{field}.key"), reason));
-            }
-            given(&[yes, no], field)?;
-            WhenKey::L7(context.pool.text(key))
-        }
+        key => WhenKey::L7(context.pool.text(key), l7_when(raw, field, context)?),
     };
     Ok(Condition { key })
+}
+
+/// Attributes that only an L7 proxy knows (Istio's list of authorisation conditions).
+fn l7_when(raw: &RawWhen, field: &str, context: &mut Context<'_>) -> Result<L7When, FieldError> {
+    let (yes, no) = ((&raw.values, "values"), (&raw.not_values, "notValues"));
+    let bad = |reason: String| FieldError::new(format!("{field}.key"), reason);
+    if raw.key == "source.serviceAccount" {
+        let accounts = both(yes, no, field, |text| service_account(text, context))?;
+        return Ok(L7When::SourceAccount(accounts));
+    }
+    if raw.key == "remote.ip" {
+        return Ok(L7When::RemoteIp(both(yes, no, field, fields::block_of_text)?));
+    }
+    let values = both(yes, no, field, |text| l7_pattern(text, context.pool))?;
+    Ok(match raw.key.as_str() {
+        "source.trustDomain" => L7When::SourceTrustDomain(values),
+        "request.auth.principal" => L7When::RequestPrincipal(values),
+        "request.auth.audiences" => L7When::Audience(values),
+        "request.auth.presenter" => L7When::Presenter(values),
+        "connection.sni" => L7When::ServerName(values),
+        key if key.starts_with("experimental.envoy.filters.") => L7When::Unsupported,
+        key => {
+            if let Some(rest) = key.strip_prefix("request.headers") {
+                let name = names_in_brackets(rest).filter(|names| names.len() == 1);
+                let name =
+                    name.and_then(|names| names.into_iter().next()).filter(|it| is_header(it));
+                let name = name.ok_or_else(|| bad(format!("{key:?} names no header")))?;
+                return Ok(L7When::Header(context.pool.text(&name.to_ascii_lowercase()), values));
+            }
+            let Some(rest) = key.strip_prefix("request.auth.claims") else {
+                return Err(bad(format!("{key:?} is no attribute that a policy can ask for")));
+            };
+            let names = names_in_brackets(rest);
+            let names = names.ok_or_else(|| bad(format!("{key:?} names no claim")))?;
+            L7When::Claim(names.into_iter().map(|name| context.pool.text(name)).collect(), values)
+        }
+    })
+}
+
+/// `[a][b]`
+fn names_in_brackets(text: &str) -> Option<Vec<&str>> {
+    let inner = text.strip_prefix('[')?.strip_suffix(']')?;
+    let names: Vec<&str> = inner.split("][").collect();
+    let is_sound = |name: &&str| !name.is_empty() && !name.contains(['[', ']']);
+    names.iter().all(is_sound).then_some(names)
+}
+
+/// A token of RFC 9110 section 5.6.2, or a part of the request that has a name of that kind.
+fn is_header(name: &str) -> bool {
+    let name = name.strip_prefix(':').unwrap_or(name);
+    http::HeaderName::from_bytes(name.as_bytes()).is_ok()
 }
 
 fn each<T, U>(
@@ -305,6 +370,46 @@ fn pattern(text: &str, pool: &mut Pool) -> Result<Pattern, String> {
     } else {
         Ok(pattern)
     }
+}
+
+/// As [`pattern`], but a further `*` is itself: `*/*` is what ends with `/*`, as in Istio.
+fn l7_pattern(text: &str, pool: &mut Pool) -> Result<Pattern, String> {
+    let (rest, pattern) = match (text.strip_prefix('*'), text.strip_suffix('*')) {
+        (Some(""), _) => return Ok(Pattern::Present),
+        (Some(rest), _) => (rest, Pattern::Suffix(pool.text(rest))),
+        (None, Some(rest)) => (rest, Pattern::Prefix(pool.text(rest))),
+        (None, None) => (text, Pattern::Exact(pool.text(text))),
+    };
+    let bytes_max = weft_proto::contract::access::TEXT_BYTES_MAX;
+    match rest.len() {
+        0 => Err("is empty".to_owned()),
+        length if length > bytes_max => Err(format!("is longer than {bytes_max} bytes")),
+        _ => Ok(pattern),
+    }
+}
+
+/// One with `{*}` or `{**}` in it is a template: these stand for whole elements, and `{**}` is the last of them.
+fn path_pattern(text: &str, pool: &mut Pool) -> Result<PathPattern, String> {
+    if !text.contains("{*}") && !text.contains("{**}") {
+        return l7_pattern(text, pool).map(PathPattern::Text);
+    }
+    let bad = |what: &str| Err(format!("{text:?} is no path template: {what}"));
+    let Some(inner) = text.strip_prefix('/') else {
+        return bad("it doesn't begin with a slash");
+    };
+    let mut is_over = false;
+    for element in inner.split('/') {
+        match element {
+            "{*}" | "{**}" if is_over => return bad("nothing of the kind may follow {**}"),
+            "{*}" => {}
+            "{**}" => is_over = true,
+            plain if plain.contains(['{', '}', '*']) => {
+                return bad("{*} and {**} stand for whole elements, and nothing else has { } or *");
+            }
+            _ => {}
+        }
+    }
+    Ok(PathPattern::Template(pool.text(text)))
 }
 
 fn principal(text: &str, pool: &mut Pool) -> Result<Pattern, String> {

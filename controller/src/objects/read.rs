@@ -11,16 +11,19 @@ use super::fields::{self, FieldError};
 use super::gateway::{self, RawGateway, RawGatewayClass};
 use super::istio::{self, RawServiceEntry, RawWorkloadEntry};
 use super::locate::line_of;
+use super::mesh_config::{self, MESH_CONFIG, RawConfigMap};
 use super::meta::RawMeta;
 use super::peer::{self, RawPeerAuthentication};
 use super::policy::{self, RawAuthorizationPolicy, RawReach};
+use super::request_authentication::{self, RawRequestAuthentication};
 use super::route::{self, RawGrant, RawGrpcRoute, RawHttpRoute, RawStreamRoute};
 use super::service::{self, RawServiceSpec};
 use super::slice::{self, RawSlice};
+use super::telemetry::{self, RawTelemetry};
 use super::virtual_service::{self, RawVirtualService};
 use super::{
-    AuthorizationPolicy, Kind, Meta, MtlsMode, Namespace, Node, Object, ObjectKey,
-    PeerAuthentication, PolicyBody, Pool, RouteKind, ServiceAccount,
+    AuthorizationPolicy, Kind, MeshConfig, Meta, MtlsMode, Namespace, Node, Object, ObjectKey,
+    PeerAuthentication, PolicyBody, Pool, RequestAuthentication, RouteKind, ServiceAccount,
 };
 
 /// Why a text is no object.
@@ -49,9 +52,15 @@ pub struct Header {
 }
 
 impl Header {
+    /// The kind of the object that it announces, if the mesh reads such objects. Of ConfigMaps it reads one.
+    pub fn kind(&self) -> Option<Kind> {
+        let kind = Kind::of(&self.api_version, &self.kind)?;
+        (kind != Kind::ConfigMap || self.name == MESH_CONFIG.0).then_some(kind)
+    }
+
     /// The key of the object that it announces, if the mesh reads such objects and the names are well formed.
     pub fn key(&self) -> Option<ObjectKey> {
-        let kind = Kind::of(&self.api_version, &self.kind)?;
+        let kind = self.kind()?;
         let (namespace, name) =
             super::meta::checked_names(kind, &self.namespace, &self.name).ok()?;
         Some(ObjectKey::new(kind, namespace, name))
@@ -128,7 +137,7 @@ pub fn read_item(item: Value, pool: &mut Pool) -> (Header, Option<Result<Object,
         Ok(header) => header,
         Err(error) => return (Header::default(), Some(Err(error))),
     };
-    let kind = Kind::of(&header.api_version, &header.kind);
+    let kind = header.kind();
     let object = kind.map(|kind| object(kind, Input::Value(item), pool));
     (header, object)
 }
@@ -170,6 +179,10 @@ pub fn unreadable(key: &ObjectKey, text: &str, pool: &mut Pool) -> Option<Object
         #[serde(default)]
         spec: RawReach,
     }
+    if key.kind == Kind::ConfigMap {
+        let mesh = MeshConfig { is_unreadable: true, ..MeshConfig::empty(Meta::bare(key, pool)) };
+        return Some(Object::MeshConfig(Arc::new(mesh)));
+    }
     if !key.kind.is_security() {
         return None;
     }
@@ -191,6 +204,15 @@ pub fn unreadable(key: &ObjectKey, text: &str, pool: &mut Pool) -> Option<Object
                 targets,
                 is_dry_run: false,
                 body: PolicyBody::Unreadable,
+            })))
+        }
+        Kind::RequestAuthentication => {
+            Some(Object::RequestAuthentication(Arc::new(RequestAuthentication {
+                meta,
+                selector,
+                targets: reach.targets(pool).unwrap_or_default(),
+                rules: Box::default(),
+                is_unreadable: true,
             })))
         }
         Kind::PeerAuthentication => {
@@ -295,13 +317,41 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
         | Kind::DestinationRule
         | Kind::Gateway
         | Kind::GatewayClass => routing_object(kind, input, pool)?,
+        Kind::Telemetry => {
+            let raw: StrictDocument<RawTelemetry> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.unwrap_or_default();
+            Object::Telemetry(Arc::new(telemetry::telemetry(meta, &spec, pool)?))
+        }
+        Kind::AuthorizationPolicy
+        | Kind::PeerAuthentication
+        | Kind::RequestAuthentication
+        | Kind::ConfigMap => security_object(kind, input, pool)?,
+    })
+}
+
+/// Objects that say who may do what.
+fn security_object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadError> {
+    Ok(match kind {
         Kind::AuthorizationPolicy => {
             let raw: StrictDocument<RawAuthorizationPolicy> = typed(input)?;
             let meta = raw.metadata.build(kind, pool)?;
             let spec = raw.spec.unwrap_or_default();
             Object::AuthorizationPolicy(Arc::new(policy::authorization_policy(meta, &spec, pool)?))
         }
-        Kind::PeerAuthentication => {
+        Kind::RequestAuthentication => {
+            let raw: StrictDocument<RawRequestAuthentication> = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            let spec = raw.spec.unwrap_or_default();
+            let built = request_authentication::request_authentication(meta, &spec, pool)?;
+            Object::RequestAuthentication(Arc::new(built))
+        }
+        Kind::ConfigMap => {
+            let raw: RawConfigMap = typed(input)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            Object::MeshConfig(Arc::new(mesh_config::config_map(meta, &raw)?))
+        }
+        _ => {
             let raw: StrictDocument<RawPeerAuthentication> = typed(input)?;
             let meta = raw.metadata.build(kind, pool)?;
             let spec = raw.spec.unwrap_or_default();

@@ -19,8 +19,6 @@ pub enum TargetKind {
     Gateway,
     /// All waypoints of a class; only in the root namespace.
     GatewayClass,
-    /// Something else: nothing is covered.
-    Other,
 }
 
 /// An object that a policy is attached to. It is in the policy's own namespace.
@@ -82,21 +80,36 @@ impl RawTarget {
             let reason = "a policy can't be attached to an object of another namespace";
             return Err(FieldError::new(format!("{field}.namespace"), reason));
         }
-        Ok(PolicyTarget { kind: self.kind(), name: pool.text(&self.name) })
+        let (kind, groups) = self.kind().ok_or_else(|| {
+            let reason = format!(
+                "{:?} is no kind that a policy can be attached to: Service, ServiceEntry, Gateway, GatewayClass",
+                self.kind
+            );
+            FieldError::new(format!("{field}.kind"), reason)
+        })?;
+        let group = self.group.as_deref().unwrap_or_default();
+        if !groups.contains(&group) {
+            let wanted = groups.first().copied().unwrap_or_default();
+            let reason = format!("the group of {} is {wanted:?}, not {group:?}", self.kind);
+            return Err(FieldError::new(format!("{field}.group"), reason));
+        }
+        Ok(PolicyTarget { kind, name: pool.text(&self.name) })
     }
 
-    fn kind(&self) -> TargetKind {
-        match (self.group.as_deref().unwrap_or_default(), self.kind.as_str()) {
-            ("" | "core", "Service") => TargetKind::Service,
-            ("networking.istio.io", "ServiceEntry") => TargetKind::ServiceEntry,
-            ("gateway.networking.k8s.io", "Gateway") => TargetKind::Gateway,
-            ("gateway.networking.k8s.io", "GatewayClass") => TargetKind::GatewayClass,
-            _ => TargetKind::Other,
-        }
+    /// The kind, and the ways to write its group.
+    fn kind(&self) -> Option<(TargetKind, &'static [&'static str])> {
+        Some(match self.kind.as_str() {
+            "Service" => (TargetKind::Service, &["", "core"]),
+            "ServiceEntry" => (TargetKind::ServiceEntry, &["networking.istio.io"]),
+            "Gateway" => (TargetKind::Gateway, &["gateway.networking.k8s.io"]),
+            "GatewayClass" => (TargetKind::GatewayClass, &["gateway.networking.k8s.io"]),
+            _ => return None,
+        })
     }
 
     /// Of a policy that can't be read as a whole: as much as can be told.
-    pub(super) fn guess(&self, pool: &mut Pool) -> PolicyTarget {
-        PolicyTarget { kind: self.kind(), name: pool.text(&self.name) }
+    pub(super) fn guess(&self, pool: &mut Pool) -> Option<PolicyTarget> {
+        let (kind, _) = self.kind()?;
+        Some(PolicyTarget { kind, name: pool.text(&self.name) })
     }
 }

@@ -1,6 +1,6 @@
 //! Whom a resource is for, where that is not everybody.
 
-use crate::objects::ObjectKey;
+use crate::objects::{Kind, ObjectKey};
 use crate::xds::Audience;
 
 use super::view::View;
@@ -8,6 +8,10 @@ use super::waypoint::{self, User};
 
 /// The waypoints that stand before an object: who is served what they do with its requests.
 pub(super) fn audience(view: &View<'_>, key: &ObjectKey) -> Audience {
+    if key.kind == Kind::Gateway {
+        let name = (key.namespace.clone(), key.name.clone());
+        return [waypoint::full_name(&name).into()].into();
+    }
     let object = view.model.object(key);
     let Some(user) = object.as_ref().and_then(|object| User::of(view, object)) else {
         return Audience::default();

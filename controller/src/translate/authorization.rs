@@ -35,7 +35,7 @@ pub fn authorization(policy: &AuthorizationPolicy, settings: &Settings) -> Conve
     let rules = match &policy.body {
         // A rule without clauses matches everything.
         PolicyBody::Unreadable => vec![WireRule::default()],
-        PolicyBody::Rules { action, rules } => {
+        PolicyBody::Rules { action, rules, .. } => {
             let rules = rules.iter().enumerate();
             rules.filter_map(|(at, it)| rule(*action, it, at, &mut left_out)).collect()
         }
@@ -116,7 +116,7 @@ fn note_l7(rule: &Rule, at: usize, left_out: &mut Vec<(String, String)>) {
         note(format!("spec.rules[{at}].to[{index}].operation"), &operation.l7_fields);
     }
     for (index, condition) in rule.when.iter().enumerate() {
-        if let WhenKey::L7(key) = &condition.key {
+        if let WhenKey::L7(key, _) = &condition.key {
             left_out.push((format!("spec.rules[{at}].when[{index}].key"), key.to_string()));
         }
     }
@@ -173,7 +173,7 @@ fn when_matches(key: &WhenKey) -> Option<Match> {
             not_destination_ports: ports(no),
             ..Match::default()
         },
-        WhenKey::L7(_) => return None,
+        WhenKey::L7(..) => return None,
     })
 }
 

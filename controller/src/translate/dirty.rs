@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::model::{Model, NamespaceObjects, Referent, full_host};
 use crate::objects::{
-    AuthorizationPolicy, EndpointSlice, Kind, Labels, Object, ObjectKey, ParentKind, Route,
-    Service, VirtualService,
+    AuthorizationPolicy, EndpointSlice, Kind, Labels, MESH_CONFIG, Object, ObjectKey, ParentKind,
+    Route, Service, TargetKind, Telemetry, TelemetryScope, VirtualService,
 };
 
 use super::names;
@@ -58,6 +58,8 @@ pub(super) struct Dirty {
     /// Every waypoint has to be looked at.
     is_every_waypoint: bool,
     is_everything: bool,
+    /// All services and entries, and nothing that follows from them.
+    concerns_services: bool,
     /// Addresses may have to be given out anew.
     pub(super) concerns_addresses: bool,
     /// Peer authentications came or went.
@@ -124,7 +126,10 @@ impl Dirty {
             }
             Object::DestinationRule(rule) => {
                 let host = full_host(&rule.host, &key.namespace, &settings.dns_domain);
-                self.backends.insert(Referent::Host(host));
+                self.backends.insert(Referent::Host(host.clone()));
+                let is_wide = host.starts_with('*');
+                let hosts = if is_wide { &mut self.wide_hosts } else { &mut self.hosts };
+                hosts.insert(host);
             }
             Object::ReferenceGrant(grant) => {
                 self.routes_of.extend(grant.from.iter().map(|from| from.namespace.clone()));
@@ -132,7 +137,36 @@ impl Dirty {
             Object::WorkloadEntry(entry) => {
                 self.instances.push((key.namespace.clone(), entry.spec.labels.clone()));
             }
+            Object::RequestAuthentication(it) => self.targets(&key.namespace, &it.targets),
+            Object::MeshConfig(_) => {
+                if key.namespace == settings.root_namespace && *key.name == *MESH_CONFIG.0 {
+                    self.everything();
+                }
+            }
             Object::ServiceAccount(_) => {}
+            Object::Telemetry(telemetry) => self.telemetry(telemetry),
+        }
+    }
+
+    /// Services that a Telemetry object may be for. One for a namespace counts for all that its waypoints stand before,
+    /// wherever that is; there are few such objects and they seldom change.
+    fn telemetry(&mut self, changed: &Telemetry) {
+        let TelemetryScope::Targets(targets) = &changed.scope else {
+            self.concerns_services |= changed.scope == TelemetryScope::Namespace;
+            return;
+        };
+        for target in targets {
+            let kind = match target.kind {
+                TargetKind::Service => Kind::Service,
+                TargetKind::ServiceEntry => Kind::ServiceEntry,
+                TargetKind::Gateway => {
+                    self.gateways.insert(target.name.clone());
+                    continue;
+                }
+                TargetKind::GatewayClass => continue,
+            };
+            let (namespace, name) = (changed.meta.namespace.clone(), target.name.clone());
+            self.objects.insert(ObjectKey::new(kind, namespace, name));
         }
     }
 
@@ -144,6 +178,10 @@ impl Dirty {
         }
         self.routes(model, dns_domain);
         self.waypoints(model);
+        if self.concerns_services {
+            let is_one = |key: &ObjectKey| matches!(key.kind, Kind::Service | Kind::ServiceEntry);
+            self.objects.extend(model.keys().filter(is_one));
+        }
         for host in std::mem::take(&mut self.hosts) {
             self.claimants(&host, model);
         }

@@ -50,6 +50,9 @@ const MODE: &str = "istio.io/dataplane-mode";
 /// Whether a pod belongs to the mesh.
 pub fn enrolment(view: &View<'_>, pod: &Pod) -> Result<(), NotEnrolled> {
     let meta = &pod.meta;
+    if waypoint::is_of_waypoint(view, &meta.namespace, &meta.labels) {
+        return Err(NotEnrolled::Waypoint);
+    }
     let of_namespace = view.namespace(&meta.namespace).and_then(|objects| objects.label(MODE));
     match (meta.labels.get(MODE), of_namespace) {
         (Some("ambient"), _) => {}
@@ -66,8 +69,6 @@ pub fn enrolment(view: &View<'_>, pod: &Pod) -> Result<(), NotEnrolled> {
         Err(NotEnrolled::ExcludedNamespace)
     } else if is_root && meta.labels.get("app") == Some("ztunnel") {
         Err(NotEnrolled::NodeProxy)
-    } else if waypoint::is_of_waypoint(view, &meta.namespace, &meta.labels) {
-        Err(NotEnrolled::Waypoint)
     } else if pod.has_ended() {
         Err(NotEnrolled::Ended)
     } else if is_uid_taken(view, pod) {

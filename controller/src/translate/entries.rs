@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weft_proto::security::Authorization;
 use weft_proto::workload::{NetworkMode, Workload, WorkloadStatus};
 
 use crate::objects::{EndpointSlice, Host, Meta, ServiceEntry, WorkloadEntry, WorkloadEntrySpec};
 
-use super::guard;
 use super::names;
 use super::ports::{self, Memberships, Target};
 use super::view::View;
@@ -15,7 +15,11 @@ use super::waypoint::{self, User};
 use super::workload;
 
 /// A workload entry as a workload. It counts as healthy: nobody says otherwise.
-pub fn workload_entry(view: &View<'_>, entry: &WorkloadEntry) -> Workload {
+pub fn workload_entry(
+    view: &View<'_>,
+    entry: &WorkloadEntry,
+    guard: Option<&Authorization>,
+) -> Workload {
     let uid = names::workload_entry_uid(&entry.meta, view.settings);
     let services = ports::selected(
         view,
@@ -24,7 +28,7 @@ pub fn workload_entry(view: &View<'_>, entry: &WorkloadEntry) -> Workload {
         Target::Entry(&entry.spec),
     );
     let mut built = outside(view, &entry.meta, &entry.spec, uid, services);
-    workload::add_guard(&mut built, guard::guard(view, &entry.meta, Target::Entry(&entry.spec)));
+    workload::add_guard(&mut built, guard);
     built
 }
 

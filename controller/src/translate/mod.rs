@@ -10,6 +10,7 @@
 //!
 //! Names of resources are Istio's, to the byte: tools and logs show them.
 
+mod access;
 mod addresses;
 mod audience;
 mod authorization;
@@ -26,6 +27,7 @@ mod route;
 mod service;
 mod settings;
 mod status;
+mod telemetry;
 mod translator;
 mod view;
 mod waypoint;
@@ -36,6 +38,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub use access::{FetchedKeys, KeySets};
 pub use addresses::Addresses;
 pub use authorization::{Conversion, authorization};
 pub use enrolment::{NotEnrolled, enrolled_pod, enrolment};
@@ -44,10 +47,11 @@ pub use names::{resource_name, service_host};
 pub use peer::{STATIC_STRICT, peer_authorization, static_strict};
 pub use pod::pod;
 pub use residents::Residents;
-pub use route::{service_entry_routes, service_routes};
+pub use route::{service_entry_policies, service_entry_routes, service_policy, service_routes};
 pub use service::{service, service_entry_services};
 pub use settings::{DefaultMtls, EntryVisibility, Settings, WaypointEnforcement};
 pub use status::{ConditionStatus, ObjectStatus, object_status};
+pub use telemetry::{service_entry_telemetry, service_telemetry};
 pub use translator::Translator;
 pub use view::View;
 pub use waypoint::resolve as resolve_waypoint;

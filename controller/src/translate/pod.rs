@@ -1,20 +1,20 @@
 //! Pods.
 
+use weft_proto::security::Authorization;
 use weft_proto::workload::{NetworkMode, TunnelProtocol, Workload, WorkloadStatus};
 
 use crate::objects::{Meta, Pod};
 
 use super::enrolment::enrolment;
-use super::guard;
 use super::names;
 use super::ports::{self, Target};
 use super::view::View;
 use super::waypoint::{self, User};
 use super::workload;
 
-/// A pod as a workload. Nothing if it has ended or has no address. One that isn't ready is a workload too: its node
+/// A pod as a workload, with the policy that keeps out what came round its waypoint. Nothing if it has ended or has no address. One that isn't ready is a workload too: its node
 /// proxy must know it.
-pub fn pod(view: &View<'_>, pod: &Pod) -> Option<Workload> {
+pub fn pod(view: &View<'_>, pod: &Pod, guard: Option<&Authorization>) -> Option<Workload> {
     if pod.has_ended() || pod.addresses.is_empty() {
         return None;
     }
@@ -37,7 +37,7 @@ pub fn pod(view: &View<'_>, pod: &Pod) -> Option<Workload> {
     });
     built.services = ports::selected(view, namespace, labels, Target::Pod(pod));
     built.authorization_policies = workload::policies(view, namespace, labels);
-    workload::add_guard(&mut built, guard::guard(view, meta, Target::Pod(pod)));
+    workload::add_guard(&mut built, guard);
     built.waypoint = waypoint::resolve(view, User::Workload(meta)).address(view);
     let is_ready = pod.is_ready.unwrap_or(view.settings.is_standalone);
     if !is_ready || meta.is_terminating {
@@ -53,7 +53,7 @@ pub fn pod(view: &View<'_>, pod: &Pod) -> Option<Workload> {
 
 /// Whether the pod's node proxy takes its traffic. In Kubernetes the node agent says so when it is done; elsewhere
 /// the same objects decide both, so that it is known beforehand.
-fn is_redirected(view: &View<'_>, pod: &Pod) -> bool {
+pub(super) fn is_redirected(view: &View<'_>, pod: &Pod) -> bool {
     if view.settings.is_standalone {
         return enrolment(view, pod).is_ok();
     }

@@ -7,14 +7,16 @@ use crate::objects::{
     ServiceEntry,
 };
 
+use super::access::{authentication_status, mesh_status, policy_status};
 use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::peer;
-use super::route::{route_status, rule_status, virtual_status};
+use super::route::{rate_limit_status, route_status, rule_status, virtual_status};
 use super::settings::EntryVisibility;
+use super::telemetry::telemetry_status;
 use super::view::View;
 use super::waypoint::User;
-use super::waypoint_status::{bound, class_status, gateway_status};
+use super::waypoint_status::{bound, class_status, gateway_status, unguarded};
 
 /// One statement about an object, with Istio's types and reasons where it has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,9 +62,12 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
     let conditions = match &object {
         Object::Pod(pod) => {
             let waypoint = bound(view, User::Workload(&pod.meta));
-            enrolled(view, pod).into_iter().chain(waypoint).collect()
+            enrolled(view, pod).into_iter().chain(waypoint).chain(unguarded(view, pod)).collect()
         }
-        Object::Service(service) => bound(view, User::Service(&service.meta)).into_iter().collect(),
+        Object::Service(service) => {
+            let limit = rate_limit_status(&service.meta);
+            bound(view, User::Service(&service.meta)).into_iter().chain(limit).collect()
+        }
         Object::WorkloadEntry(entry) => {
             bound(view, User::Workload(&entry.meta)).into_iter().collect()
         }
@@ -71,9 +76,13 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::GatewayClass(class) => class_status(view, class),
         Object::Route(route) => route_status(view, route),
         Object::VirtualService(object) => virtual_status(view, object),
-        Object::DestinationRule(rule) => rule_status(rule),
+        Object::DestinationRule(rule) => rule_status(view, rule),
+        Object::AuthorizationPolicy(policy) if policy.has_targets() => policy_status(view, policy),
+        Object::RequestAuthentication(object) => authentication_status(view, object),
+        Object::MeshConfig(mesh) => mesh_status(view, mesh),
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
+        Object::Telemetry(telemetry) => telemetry_status(view, telemetry),
         Object::Namespace(_)
         | Object::Node(_)
         | Object::ServiceAccount(_)
@@ -83,7 +92,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
     (!conditions.is_empty()).then(|| ObjectStatus { object: key.clone(), conditions })
 }
 
-/// A pod that nobody asked to join has nothing to report.
+/// A pod that nobody asked to join has nothing to report, and a waypoint's is none to ask.
 fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
     const KIND: &str = "weft.io/Enrolled";
     match enrolment(view, pod) {
@@ -99,7 +108,7 @@ fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
         Ok(()) => {
             Some(ConditionStatus::new(KIND, (true, "Enrolled"), "the pod belongs to the mesh"))
         }
-        Err(NotEnrolled::NotLabelled) => None,
+        Err(NotEnrolled::NotLabelled | NotEnrolled::Waypoint) => None,
         Err(reason) => Some(ConditionStatus::new(KIND, (false, "NotEnrolled"), reason.to_string())),
     }
 }
@@ -107,7 +116,8 @@ fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
 fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> {
     let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
     let user = User::ServiceEntry { meta: &entry.meta, is_private };
-    let mut conditions: Vec<_> = bound(view, user).into_iter().collect();
+    let limit = rate_limit_status(&entry.meta);
+    let mut conditions: Vec<_> = bound(view, user).into_iter().chain(limit).collect();
     if view.settings.entry_visibility == EntryVisibility::None {
         let message = "service entries are not published in this mesh";
         conditions.push(ConditionStatus::new(
@@ -147,10 +157,6 @@ fn authorization_policy(view: &View<'_>, policy: &AuthorizationPolicy) -> Condit
         }
         PolicyBody::Rules { action, .. } => *action,
     };
-    if policy.has_targets() {
-        let message = "bound to waypoints; node proxies don't enforce it";
-        return ConditionStatus::new(KIND, (false, "NotForZtunnel"), message);
-    }
     let left_out = authorization(policy, view.settings).left_out;
     let fields: Vec<_> = left_out.iter().map(|(path, _)| path.clone()).collect();
     let mut names: Vec<_> = left_out.into_iter().map(|(_, name)| name).collect();

@@ -1,5 +1,7 @@
 //! From YAML to messages.
 
+mod access;
+mod destination_rules;
 mod guards;
 mod incremental;
 mod pods;
@@ -7,6 +9,7 @@ mod policies;
 mod routes;
 mod scale;
 mod services;
+mod telemetry;
 mod virtual_services;
 mod waypoints;
 
@@ -15,7 +18,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
-use weft_proto::route::RouteTable;
+use weft_proto::route::{BackendPolicy, RouteTable, TelemetryPolicy};
 use weft_proto::security::Authorization;
 use weft_proto::workload::{Address, Port, Service, Workload, address};
 
@@ -56,6 +59,8 @@ struct Decoded {
     policies: BTreeMap<String, Authorization>,
     enrolled: BTreeMap<String, EnrolledPod>,
     routes: BTreeMap<String, RouteTable>,
+    backends: BTreeMap<String, BackendPolicy>,
+    telemetry: BTreeMap<String, TelemetryPolicy>,
 }
 
 fn decoded(translator: &Translator) -> Decoded {
@@ -76,8 +81,15 @@ fn decoded(translator: &Translator) -> Decoded {
             type_url::AUTHORIZATION => {
                 found.policies.insert(name, Authorization::decode(bytes).unwrap());
             }
+            type_url::ACCESS_POLICY => {}
             type_url::ROUTE_TABLE => {
                 found.routes.insert(name, RouteTable::decode(bytes).unwrap());
+            }
+            type_url::BACKEND_POLICY => {
+                found.backends.insert(name, BackendPolicy::decode(bytes).unwrap());
+            }
+            type_url::TELEMETRY_POLICY => {
+                found.telemetry.insert(name, TelemetryPolicy::decode(bytes).unwrap());
             }
             _ => {
                 found.enrolled.insert(name, EnrolledPod::decode(bytes).unwrap());

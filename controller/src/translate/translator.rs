@@ -2,32 +2,39 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
 use weft_proto::contract::type_url;
-use weft_proto::route::RouteTable;
+use weft_proto::route::{BackendPolicy, RouteTable, TelemetryPolicy};
 use weft_proto::workload::{Address, Service, Workload, address};
 
 use crate::model::Model;
-use crate::objects::{Kind, Object, ObjectChange, ObjectKey};
+use crate::objects::{KeySource, Kind, Object, ObjectChange, ObjectKey};
 
 use super::addresses::Addresses;
 use crate::xds::{Audience, ResourceChange};
 
+use super::access::{self, FetchedKeys, KeySets};
 use super::authorization::authorization;
 use super::dirty::Dirty;
 use super::settings::Settings;
 use super::view::View;
 use super::waypoint::Waypoints;
-use super::{audience, enrolment, entries, guard, names, peer, pod, ports, route, service, status};
+use super::{
+    audience, enrolment, entries, guard, names, peer, pod, ports, route, service, status, telemetry,
+};
 
 /// In the order in which additions are sent: a workload should not name a policy that is still on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Type {
     Authorization,
+    AccessPolicy,
     Address,
+    BackendPolicy,
     RouteTable,
+    Telemetry,
     EnrolledPod,
 }
 
@@ -35,8 +42,11 @@ impl Type {
     fn url(self) -> &'static str {
         match self {
             Self::Authorization => type_url::AUTHORIZATION,
+            Self::AccessPolicy => type_url::ACCESS_POLICY,
             Self::Address => type_url::ADDRESS,
+            Self::BackendPolicy => type_url::BACKEND_POLICY,
             Self::RouteTable => type_url::ROUTE_TABLE,
+            Self::Telemetry => type_url::TELEMETRY_POLICY,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -44,7 +54,9 @@ impl Type {
     /// Whether it is for the waypoints of its object alone.
     fn is_for_waypoints(self) -> bool {
         match self {
-            Self::RouteTable => true,
+            Self::RouteTable | Self::AccessPolicy | Self::Telemetry => true,
+            // Routes lead to services that aren't bound themselves.
+            Self::BackendPolicy => false,
             Self::Authorization | Self::Address | Self::EnrolledPod => false,
         }
     }
@@ -59,6 +71,7 @@ pub struct Translator {
     model: Model,
     addresses: Addresses,
     waypoints: Waypoints,
+    keys: KeySets,
     /// Which resources each object gave.
     given: HashMap<ObjectKey, Box<[Name]>>,
     current: HashMap<Name, Resource>,
@@ -84,6 +97,7 @@ impl Translator {
             model: Model::default(),
             addresses: Addresses::default(),
             waypoints: Waypoints::default(),
+            keys: KeySets::default(),
             given: HashMap::new(),
             current: HashMap::new(),
         }
@@ -105,6 +119,9 @@ impl Translator {
             }
             for object in old.iter().chain(&new) {
                 dirty.note(&key, object, &self.settings);
+            }
+            if key.kind == Kind::RequestAuthentication {
+                self.forget_keys();
             }
         }
         self.translate(dirty)
@@ -136,7 +153,35 @@ impl Translator {
             model: &self.model,
             addresses: &self.addresses,
             waypoints: &self.waypoints,
+            keys: &self.keys,
         }
+    }
+
+    /// Where keys of issuers have to be fetched, and the longest time that each may take.
+    pub fn key_sources(&self) -> BTreeMap<KeySource, Option<Duration>> {
+        let objects =
+            self.model.namespaces().flat_map(|(_, it)| it.request_authentications.values());
+        let rules = objects.filter(|it| !it.targets.is_empty()).flat_map(|it| &it.rules);
+        let remote = rules.filter(|rule| !matches!(rule.keys, KeySource::Inline(_)));
+        remote.map(|rule| (rule.keys.clone(), rule.timeout)).collect()
+    }
+
+    /// Takes in what fetching the keys of a source gave.
+    pub fn set_keys(&mut self, source: KeySource, fetched: FetchedKeys) -> Vec<ResourceChange> {
+        let mut dirty = Dirty::default();
+        for (_, objects) in self.model.namespaces() {
+            let users = objects.request_authentications.values();
+            let users = users.filter(|it| it.rules.iter().any(|rule| rule.keys == source));
+            users.for_each(|it| dirty.targets(&it.meta.namespace, &it.targets));
+        }
+        self.keys.0.insert(source, fetched);
+        self.translate(dirty)
+    }
+
+    /// Keys that nobody asks for any more would come back as they were when somebody does.
+    fn forget_keys(&mut self) {
+        let wanted = self.key_sources();
+        self.keys.0.retain(|source, _| wanted.contains_key(source));
     }
 
     /// What became of each object that there is something to say about, in order.
@@ -152,8 +197,8 @@ impl Translator {
             self.addresses = addresses;
         }
         let namespaces = dirty.waypoint_namespaces(&self.model);
-        let changed = self.waypoints.update(&self.model, &self.settings, namespaces.as_ref());
-        changed.into_iter().for_each(|(_, name)| dirty.waypoint(name));
+        let changed = self.waypoints.update(&self.model, &self.settings, namespaces);
+        changed.into_iter().for_each(|name| dirty.waypoint(name));
         let concerns_strict = dirty.concerns_strict;
         let mut objects = dirty.expand(&self.model, &self.settings.dns_domain);
         if concerns_strict {
@@ -229,21 +274,25 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
     }
     match view.model.object(key) {
         Some(Object::Pod(pod)) => {
-            let workload = pod::pod(view, &pod).map(workload_resource);
+            let guard = guard::guard(view, &pod.meta, ports::Target::Pod(&pod));
+            let workload = pod::pod(view, &pod, guard.as_ref()).map(workload_resource);
             let enrolled = enrolment::enrolled_pod(view, &pod).map(|enrolled| {
                 let name = (Type::EnrolledPod, pod.uid.clone());
                 (name, Bytes::from(enrolled.encode_to_vec()))
             });
-            let guard = guard::guard(view, &pod.meta, ports::Target::Pod(&pod));
             let guard = guard.filter(|_| workload.is_some()).map(policy_resource);
             workload.into_iter().chain(enrolled).chain(guard).collect()
         }
         Some(Object::Service(service)) => {
             let routes = route::service_routes(view, &service).map(route_resource);
+            let backend = route::service_policy(view, &service).map(backend_resource);
             service::service(view, &service)
                 .into_iter()
                 .map(service_resource)
                 .chain(routes)
+                .chain(backend)
+                .chain(access::service_access(view, &service).map(access_resource))
+                .chain(telemetry::service_telemetry(view, &service).map(telemetry_resource))
                 .collect()
         }
         Some(Object::ServiceEntry(entry)) => {
@@ -251,11 +300,20 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             let workloads = entries::service_entry_workloads(view, &entry);
             let workloads = workloads.into_iter().map(workload_resource);
             let routes = route::service_entry_routes(view, &entry).into_iter().map(route_resource);
-            services.into_iter().map(service_resource).chain(workloads).chain(routes).collect()
+            let backends = route::service_entry_policies(view, &entry);
+            let backends = backends.into_iter().map(backend_resource);
+            let services = services.into_iter().map(service_resource);
+            let access = access::service_entry_access(view, &entry).into_iter();
+            let access = access.map(access_resource);
+            let telemetry = telemetry::service_entry_telemetry(view, &entry);
+            let telemetry = telemetry.into_iter().map(telemetry_resource);
+            let resources = services.chain(workloads).chain(routes).chain(backends);
+            resources.chain(access).chain(telemetry).collect()
         }
         Some(Object::WorkloadEntry(entry)) => {
             let guard = guard::guard(view, &entry.meta, ports::Target::Entry(&entry.spec));
-            let workload = workload_resource(entries::workload_entry(view, &entry));
+            let workload = entries::workload_entry(view, &entry, guard.as_ref());
+            let workload = workload_resource(workload);
             guard.map(policy_resource).into_iter().chain([workload]).collect()
         }
         Some(Object::EndpointSlice(slice)) => {
@@ -266,6 +324,9 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             let converted = authorization(&policy, view.settings);
             converted.authorization.into_iter().map(policy_resource).collect()
         }
+        Some(Object::Gateway(gateway)) => {
+            access::gateway_access(view, &gateway).into_iter().map(access_resource).collect()
+        }
         Some(Object::PeerAuthentication(peer)) => {
             peer::peer_authorization(view, &peer).into_iter().map(policy_resource).collect()
         }
@@ -274,11 +335,13 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             | Object::Node(_)
             | Object::ServiceAccount(_)
             | Object::GatewayClass(_)
-            | Object::Gateway(_)
+            | Object::RequestAuthentication(_)
+            | Object::MeshConfig(_)
             | Object::Route(_)
             | Object::ReferenceGrant(_)
             | Object::VirtualService(_)
-            | Object::DestinationRule(_),
+            | Object::DestinationRule(_)
+            | Object::Telemetry(_),
         )
         | None => Vec::new(),
     }
@@ -299,6 +362,20 @@ fn service_resource(service: Service) -> (Name, Bytes) {
 fn route_resource(table: RouteTable) -> (Name, Bytes) {
     let name = names::resource_name(&table.namespace, &table.hostname);
     ((Type::RouteTable, name.into()), table.encode_to_vec().into())
+}
+
+fn backend_resource(policy: BackendPolicy) -> (Name, Bytes) {
+    let name = names::resource_name(&policy.namespace, &policy.hostname);
+    ((Type::BackendPolicy, name.into()), policy.encode_to_vec().into())
+}
+
+fn access_resource((name, bytes): access::Sealed) -> (Name, Bytes) {
+    ((Type::AccessPolicy, name.into()), bytes.into())
+}
+
+fn telemetry_resource(policy: TelemetryPolicy) -> (Name, Bytes) {
+    let name = names::resource_name(&policy.namespace, &policy.hostname);
+    ((Type::Telemetry, name.into()), policy.encode_to_vec().into())
 }
 
 fn policy_resource(policy: weft_proto::security::Authorization) -> (Name, Bytes) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::model::{Model, NamespaceObjects};
 use crate::objects::ServiceEntry;
 
+use super::access::KeySets;
 use super::addresses::Addresses;
 use super::settings::{EntryVisibility, Settings};
 use super::waypoint::Waypoints;
@@ -20,6 +21,8 @@ pub struct View<'a> {
     pub addresses: &'a Addresses,
     /// Waypoints that can be used.
     pub waypoints: &'a Waypoints,
+    /// Keys of token issuers that were fetched.
+    pub keys: &'a KeySets,
 }
 
 impl<'a> View<'a> {

@@ -29,15 +29,13 @@ pub(super) fn applying<'a>(
 }
 
 /// A policy that only reports opens nothing when it is gone round.
-///
-/// RequestAuthentication belongs here: it refuses tokens that aren't valid, so it always counts.
 fn is_enforcing(view: &View<'_>, key: &ObjectKey) -> bool {
     match view.model.object(key) {
         Some(Object::AuthorizationPolicy(policy)) => match &policy.body {
             PolicyBody::Unreadable => true,
             PolicyBody::Rules { action, .. } => !policy.is_dry_run && *action != Action::Audit,
         },
-        // Nothing else enters the index so far, and what enters it counts.
+        // A RequestAuthentication refuses tokens that aren't valid.
         Some(_) => true,
         None => false,
     }

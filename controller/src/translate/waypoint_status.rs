@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use crate::model::Referent;
-use crate::objects::{Gateway, GatewayClass, Listener, ObjectKey, ParentKind};
+use crate::objects::{Gateway, GatewayClass, Listener, ObjectKey, ParentKind, Pod};
 
+use super::guard;
+use super::pod;
+use super::ports::Target;
 use super::status::ConditionStatus;
 use super::view::View;
 use super::waypoint::{
@@ -37,7 +40,8 @@ pub(super) fn bound(view: &View<'_>, user: User<'_>) -> Option<ConditionStatus> 
             ((true, "WaypointAccepted"), format!("Successfully attached to waypoint {name}"))
         }
     };
-    let message = format!("{what}. {}", round(asked));
+    let is_outside = matches!(user, User::ServiceEntry { .. });
+    let message = format!("{what}. {}", round(asked, is_outside));
     let field = unknown_enforcement(user);
     Some(ConditionStatus {
         fields: field.into_iter().collect(),
@@ -45,10 +49,25 @@ pub(super) fn bound(view: &View<'_>, user: User<'_>) -> Option<ConditionStatus> 
     })
 }
 
+/// A pod that ought to refuse what went round a waypoint, and has no node proxy that would.
+pub(super) fn unguarded(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
+    let is_reachable = !pod.has_ended() && !pod.addresses.is_empty();
+    if !is_reachable || pod::is_redirected(view, pod) {
+        return None;
+    }
+    guard::guard(view, &pod.meta, Target::Pod(pod))?;
+    let message = "calls may not go round its waypoint, but it isn't in the mesh, so whoever knows its address reaches it";
+    let outcome = (false, "NotEnrolled");
+    Some(ConditionStatus::new("weft.io/WaypointEnforced", outcome, message))
+}
+
 /// A sentence: what happens to calls that don't come through the waypoint.
-fn round(asked: &Asked) -> String {
+fn round(asked: &Asked, is_outside: bool) -> String {
     let reason = asked.enforcement.reason();
     match (asked.enforcement.is_enforced, asked.verdict.fault().is_none()) {
+        (true, true) if is_outside => format!(
+            "Enforced: calls to its hosts go through it; what lies outside of the mesh can't refuse others ({reason})"
+        ),
         (true, true) => format!("Enforced: calls that go round it are refused ({reason})"),
         (true, false) => format!("Enforced: all calls fail until it can be had ({reason})"),
         (false, true) => format!("Permissive: calls that go round it are let in ({reason})"),

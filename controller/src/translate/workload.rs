@@ -49,8 +49,8 @@ pub(super) fn policies(view: &View<'_>, namespace: &str, labels: &Labels) -> Vec
 }
 
 /// Adds the policy that keeps out what came round a waypoint.
-pub(super) fn add_guard(workload: &mut Workload, guard: Option<Authorization>) {
-    workload.authorization_policies.extend(guard.as_ref().map(guard::name));
+pub(super) fn add_guard(workload: &mut Workload, guard: Option<&Authorization>) {
+    workload.authorization_policies.extend(guard.map(guard::name));
     workload.authorization_policies.sort();
 }
 

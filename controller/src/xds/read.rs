@@ -20,6 +20,12 @@ pub(super) enum View {
     Authorization,
     /// What waypoints do with a service's requests.
     RouteTable,
+    /// How waypoints treat a service's endpoints.
+    BackendPolicy,
+    /// Who may do what with a service, asked by waypoints.
+    AccessPolicy,
+    /// What waypoints tell of a service's requests.
+    TelemetryPolicy,
     /// Pods of the caller's node.
     EnrolledPod,
 }
@@ -32,6 +38,9 @@ impl View {
             type_url::WORKLOAD => Some(Self::Workload),
             type_url::AUTHORIZATION => Some(Self::Authorization),
             type_url::ROUTE_TABLE => Some(Self::RouteTable),
+            type_url::BACKEND_POLICY => Some(Self::BackendPolicy),
+            type_url::ACCESS_POLICY => Some(Self::AccessPolicy),
+            type_url::TELEMETRY_POLICY => Some(Self::TelemetryPolicy),
             type_url::ENROLLED_POD => Some(Self::EnrolledPod),
             _ => None,
         }
@@ -44,6 +53,9 @@ impl View {
             Self::Workload => type_url::WORKLOAD,
             Self::Authorization => type_url::AUTHORIZATION,
             Self::RouteTable => type_url::ROUTE_TABLE,
+            Self::BackendPolicy => type_url::BACKEND_POLICY,
+            Self::AccessPolicy => type_url::ACCESS_POLICY,
+            Self::TelemetryPolicy => type_url::TELEMETRY_POLICY,
             Self::EnrolledPod => type_url::ENROLLED_POD,
         }
     }
@@ -59,7 +71,9 @@ impl View {
     /// Whether it is served to waypoints alone, each what concerns the services that it stands before.
     pub(super) fn is_for_waypoints(self) -> bool {
         match self {
-            Self::RouteTable => true,
+            Self::RouteTable | Self::AccessPolicy | Self::BackendPolicy | Self::TelemetryPolicy => {
+                true
+            }
             Self::Address | Self::Workload | Self::Authorization | Self::EnrolledPod => false,
         }
     }
@@ -71,6 +85,9 @@ impl View {
             Self::Workload => "workload",
             Self::Authorization => "authorization",
             Self::RouteTable => "route_table",
+            Self::BackendPolicy => "backend_policy",
+            Self::AccessPolicy => "access_policy",
+            Self::TelemetryPolicy => "telemetry_policy",
             Self::EnrolledPod => "enrolled_pod",
         }
     }

@@ -196,6 +196,11 @@ impl Session {
         let scope = match view {
             // Only the token counts here, never the client's own word.
             View::EnrolledPod => Scope::Node(self.node_of_agent()?),
+            // Routes lead to services that aren't bound themselves, so a waypoint gets all of these.
+            View::BackendPolicy => {
+                self.waypoint()?;
+                Scope::Open(None)
+            }
             view if view.is_for_waypoints() => Scope::Waypoint(self.waypoint()?),
             _ => Scope::Open(self.node().cloned()),
         };

@@ -216,7 +216,9 @@ impl Subscription {
         let is_urgent = match self.view {
             View::Authorization | View::EnrolledPod => true,
             View::Address | View::Workload => node.is_some_and(is_own),
-            View::RouteTable => false,
+            View::RouteTable | View::BackendPolicy | View::AccessPolicy | View::TelemetryPolicy => {
+                false
+            }
         };
         self.seen = head;
         let now = Instant::now();

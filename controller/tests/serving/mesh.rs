@@ -22,7 +22,9 @@ use tonic::transport::{Channel, Endpoint};
 use weft_controller::admin::{ModelStatus, NoModel};
 use weft_controller::ca::LivePods;
 use weft_controller::config::{Cli, Config};
+use weft_controller::owner;
 use weft_controller::run::{ChangeSender, Controller, Inputs};
+use weft_controller::sources::files::{FolderSettings, watch_folder};
 use weft_controller::tokens::Component;
 use weft_controller::xds::{Audience, ResourceChange};
 use weft_proto::contract::type_url;
@@ -55,6 +57,15 @@ impl Pods {
     }
 }
 
+fn config(state: &Path, more: &[&str]) -> Config {
+    let state = state.join("state");
+    let mut args = vec!["weft-controller", "--listen", "127.0.0.1:0"];
+    args.extend(["--admin", "127.0.0.1:0", "--trust-domain", "cluster", "--state"]);
+    args.push(state.to_str().unwrap());
+    args.extend(more);
+    Config::try_from(Cli::try_parse_from(args).unwrap().run).unwrap()
+}
+
 /// A running controller.
 pub struct Mesh {
     pub controller_address: std::net::SocketAddr,
@@ -83,15 +94,30 @@ impl Mesh {
 
     /// The same with something to show.
     pub async fn start_with(state: &Path, more: &[&str], model: Arc<dyn ModelStatus>) -> Self {
-        let state = state.join("state");
-        let mut args = vec!["weft-controller", "--listen", "127.0.0.1:0"];
-        args.extend(["--admin", "127.0.0.1:0", "--trust-domain", "cluster", "--state"]);
-        args.push(state.to_str().unwrap());
-        args.extend(more);
-        let config = Config::try_from(Cli::try_parse_from(args).unwrap().run).unwrap();
+        let config = config(state, more);
         let pods = Arc::new(Pods::default());
         let (feed, inputs) = Inputs::channel(pods.clone(), model);
-        let controller = Controller::start(&config, inputs).await.unwrap();
+        Self::serve(&config, inputs, (feed, pods)).await
+    }
+
+    /// A controller of a folder of manifests.
+    pub async fn start_folder(state: &Path, folder: &Path) -> Self {
+        let config = config(state, &["--manifests", folder.to_str().unwrap()]);
+        let folder = watch_folder(FolderSettings::new(&config.manifests)).unwrap();
+        let inputs = owner::spawn(folder, owner::settings(&config));
+        // Nobody feeds it but the folder.
+        let (feed, _) = Inputs::none();
+        let mesh = Self::serve(&config, inputs, (feed, Arc::default())).await;
+        mesh.until_ready().await;
+        mesh
+    }
+
+    async fn serve(
+        config: &Config,
+        inputs: Inputs,
+        (feed, pods): (ChangeSender, Arc<Pods>),
+    ) -> Self {
+        let controller = Controller::start(config, inputs).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let (controller_address, admin_address) =
             (controller.address(), controller.admin_address());

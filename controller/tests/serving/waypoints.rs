@@ -309,3 +309,42 @@ async fn waypoints_and_explanations_are_shown() {
     assert_eq!(mesh.get(&format!("{path}&kind=Node&name=web")).await.0, 400);
     assert_eq!(mesh.get("/weft/objects").await, (200, "[]".into()));
 }
+
+#[tokio::test]
+async fn page_about_waypoints_leads_from_yaml_to_a_waypoint_that_is_served() {
+    let page = include_str!("../../../docs/waypoints.md");
+    let (_, yaml) = page.split_once("```yaml\n").unwrap();
+    let (yaml, _) = yaml.split_once("```").unwrap();
+    let (state, manifests) = (tempdir().unwrap(), tempdir().unwrap());
+    std::fs::write(manifests.path().join("shop.yaml"), yaml).unwrap();
+    let mesh = Mesh::start_folder(state.path(), manifests.path()).await;
+    let secret = std::fs::read_to_string(state.path().join("state/admin-token")).unwrap();
+    let body = r#"{"waypoint":"shop/waypoint"}"#;
+    let length = body.len();
+    let answer = mesh
+        .http(&format!(
+            "POST /weft/token HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Authorization: Bearer {secret}\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+        .await;
+    assert_eq!(answer.0, 200, "{}", answer.1);
+    let answer: serde_json::Value = serde_json::from_str(&answer.1).unwrap();
+    let line: JoinToken = answer["token"].as_str().unwrap().parse().unwrap();
+
+    let mut stream = Stream::open_with(&mesh, line.token()).await.unwrap();
+    let node = Node { id: "waypoint~10.44.1.200~waypoint-1.shop~x".into(), ..Default::default() };
+    let type_url = TABLES.to_owned();
+    let ask = DeltaDiscoveryRequest { node: Some(node), type_url, ..Default::default() };
+    stream.send_raw(ask).await;
+    // Nothing is routed there; the table says that the waypoint stands before it.
+    assert_eq!(stream.take_load().await.names(), ["shop/stock.shop.svc.cluster.local"]);
+
+    let shown = mesh.get("/weft/waypoints/explain?kind=Service&namespace=shop&name=stock").await;
+    assert!(shown.1.contains("calls go through shop/waypoint; what goes round it is refused"));
+    // Once the label is gone, so is the table.
+    let unbound = yaml.replace("    istio.io/use-waypoint: waypoint\n", "");
+    std::fs::write(manifests.path().join("shop.yaml"), unbound).unwrap();
+    let mut load = Load::default();
+    stream.take_until(&mut load, |load| !load.removed.is_empty()).await;
+    assert_eq!(load.removed, ["shop/stock.shop.svc.cluster.local"]);
+}

@@ -9,6 +9,8 @@
 //! Invariants: a target takes any bytes and panics exactly if a promise is broken. It keeps no state that changes what
 //! it says to the next input, and needs neither root nor a network beyond loopback.
 
+mod backend;
+mod access;
 mod dns;
 mod headers;
 mod identity;
@@ -21,6 +23,8 @@ mod tokens;
 mod tunnel;
 mod zds;
 
+pub use backend::{affinity, backend_policy};
+pub use access::access_policy;
 pub use dns::{dns_query, dns_response};
 pub use headers::{authority, baggage, forwarded, traceparent};
 pub use identity::{leaf_certificate, spiffe_id};
@@ -49,8 +53,11 @@ macro_rules! targets {
 
 /// Every target.
 pub const TARGETS: &[Target] = targets![
+    access_policy,
     address,
+    affinity,
     authority,
+    backend_policy,
     baggage,
     discovery,
     dns_query,

@@ -10,8 +10,9 @@ use weft_controller::translate::{Settings, Translator};
 use weft_core::mesh::{Store, StoreSettings, Update};
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
+use weft_waypoint::telemetry::policy;
 
-use crate::route;
+use crate::{access, route};
 
 /// A file's limit; the fuzzer finds nothing in longer ones.
 const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -99,8 +100,21 @@ fn check_taken(resources: &BTreeMap<(&'static str, Arc<str>), Bytes>) {
         match *type_url {
             type_url::ADDRESS => Some(Update::Address { name, resource }),
             type_url::AUTHORIZATION => Some(Update::Authorization { name, resource }),
+            type_url::ACCESS_POLICY => {
+                access::check_sent(&name, &resource.unwrap_or_default());
+                None
+            }
             type_url::ROUTE_TABLE => {
                 route::check_sent(&name, &resource.unwrap_or_default());
+                None
+            }
+            type_url::BACKEND_POLICY => {
+                let found = weft_waypoint::balance::decode(&name, &resource.unwrap_or_default());
+                let found = found.expect("a waypoint takes what is sent");
+                assert_eq!(found.problems, [], "a waypoint doesn't understand what is sent");
+            type_url::TELEMETRY_POLICY => {
+                let bytes = resource.unwrap_or_default();
+                policy::decode(&bytes, &|_| None).expect("a waypoint takes what is sent");
                 None
             }
             _ => {

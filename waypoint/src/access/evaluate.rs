@@ -24,6 +24,9 @@ pub enum Verdict<'a> {
     },
 }
 
+/// The body of a 403: people look for it.
+pub const DENIED: &str = "RBAC: access denied";
+
 /// How far the evaluation of a request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Step {

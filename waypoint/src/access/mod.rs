@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 pub use check::{CheckClient, CheckError, CheckOutcome, CheckedRequest, Checker, Dial};
 pub use decode::AccessError;
-pub use evaluate::{Denial, Report, Reported, Step, Verdict};
+pub use evaluate::{DENIED, Denial, Report, Reported, Step, Verdict};
 pub use jwt::{Authenticated, JwtRefusal};
 pub use path::Level;
 pub use request::AccessRequest;

@@ -12,6 +12,7 @@ use super::breaker::Counts;
 use super::endpoint::{Endpoint, EndpointSpec, Place};
 use super::layout::{Layout, layout};
 use super::live::{Live, Slot};
+use super::outlier::ejected;
 use super::rate_limit::Bucket;
 use super::settings::Settings;
 use super::warmup::WHOLE;
@@ -128,7 +129,7 @@ impl Cluster {
         });
         let slots: Arc<[Slot]> = slots.collect();
         state.has_begun |= !slots.is_empty();
-        state.ejected = slots.iter().filter(|slot| slot.endpoint.is_ejected()).count();
+        state.ejected = ejected(&slots);
         state.specs = specs;
         let layout = layout(&old.settings, &inner.home, &state.specs, &old.layout);
         let version = old.version + 1;

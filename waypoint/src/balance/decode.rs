@@ -331,6 +331,7 @@ fn tls(it: &proto::UpstreamTls) -> Option<UpstreamTls> {
         Ok(proto::TlsMode::Disabled) => return None,
         Ok(proto::TlsMode::Simple) => TlsMode::Simple,
         Ok(proto::TlsMode::Mutual) => TlsMode::Mutual,
+        Ok(proto::TlsMode::Mesh) => TlsMode::Mesh,
         Ok(proto::TlsMode::Unset) | Err(_) => {
             TlsMode::Unavailable("its mode is none that this version knows".into())
         }

@@ -21,7 +21,8 @@ pub struct Place {
 }
 
 impl Place {
-    pub(super) fn shares(&self, scope: Scope, other: &Self) -> bool {
+    /// Whether both are in the same one, and it has a name.
+    pub fn shares(&self, scope: Scope, other: &Self) -> bool {
         let own = self.part(scope);
         !own.is_empty() && own == other.part(scope)
     }
@@ -34,6 +35,7 @@ impl Place {
             Scope::Node => &self.node,
             Scope::Network => &self.network,
             Scope::Cluster => &self.cluster,
+            Scope::Unknown => "",
         }
     }
 }

@@ -82,6 +82,12 @@ fn grouped(
     let everybody = || (vec![weighing.clone().map(|(at, _)| at).collect()], Split::InOrder);
     match &settings.localities {
         Localities::Ignored => everybody(),
+        Localities::Required(scopes) => {
+            let shares_all =
+                |it: &EndpointSpec| scopes.iter().all(|scope| home.shares(*scope, &it.place));
+            let sharing = weighing.filter(|(_, it)| shares_all(it));
+            (vec![sharing.map(|(at, _)| at).collect()], Split::InOrder)
+        }
         Localities::Distributed(lists) => match lists.iter().find(|list| list.from.covers(home)) {
             Some(list) => distributed(list, weighing),
             None => everybody(),

@@ -28,6 +28,7 @@ mod live;
 mod outlier;
 mod pick;
 mod policy;
+mod preference;
 mod rate_limit;
 mod settings;
 mod table;

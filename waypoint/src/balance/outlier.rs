@@ -114,6 +114,11 @@ fn reaches(counter: &AtomicU32, is_failure: bool, max: u32) -> bool {
     is_reached
 }
 
+/// How many of them are.
+pub(super) fn ejected(slots: &[Slot]) -> usize {
+    slots.iter().filter(|slot| slot.endpoint.is_ejected()).count()
+}
+
 impl Inner {
     /// Counts an outcome, and ejects the endpoint if it is one too many.
     pub(super) fn report(&self, endpoint: &Arc<Endpoint>, outcome: Outcome, now: Instant) {
@@ -154,7 +159,7 @@ impl Inner {
         ejection.until = now.checked_add(outlier.ejection(ejection.times));
         drop(ejection);
         endpoint.set_ejected(true);
-        state.ejected += 1;
+        state.ejected = ejected(&live.endpoints);
         self.counts.note_ejection();
         self.republish(&state);
     }
@@ -187,7 +192,7 @@ impl Inner {
         let passed = (nanoseconds - due) / interval + 1;
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
         self.next_sweep.store(nanoseconds.saturating_add(interval), Ordering::Relaxed);
-        let mut came_back = 0;
+        let mut has_returned = false;
         for slot in live.endpoints.iter() {
             let mut ejection = slot.endpoint.ejection.lock();
             match ejection.until {
@@ -195,13 +200,13 @@ impl Inner {
                 Some(until) if until <= now => {
                     ejection.until = None;
                     slot.endpoint.set_ejected(false);
-                    came_back += 1;
+                    has_returned = true;
                 }
                 Some(_) => {}
             }
         }
-        if came_back > 0 {
-            state.ejected = state.ejected.saturating_sub(came_back);
+        if has_returned {
+            state.ejected = ejected(&live.endpoints);
             self.republish(&state);
         }
     }
@@ -217,14 +222,14 @@ impl Inner {
         if state.ejected <= max {
             return;
         }
-        let mut ejected: Vec<&Slot> =
+        let mut longest: Vec<&Slot> =
             slots.iter().filter(|slot| slot.endpoint.is_ejected()).collect();
-        ejected.sort_by_key(|slot| slot.endpoint.ejection.lock().until);
+        longest.sort_by_key(|slot| slot.endpoint.ejection.lock().until);
         let surplus = state.ejected - max;
-        for slot in ejected.into_iter().take(surplus) {
+        for slot in longest.into_iter().take(surplus) {
             slot.endpoint.ejection.lock().until = None;
             slot.endpoint.set_ejected(false);
         }
-        state.ejected = max;
+        state.ejected = ejected(slots);
     }
 }

@@ -75,6 +75,12 @@ impl Drop for Picked {
 }
 
 impl Cluster {
+    /// Brings back endpoints that have served their time. Choices do so by themselves; a service without requests needs it
+    /// only for who looks at its endpoints.
+    pub fn tick(&self, now: Instant) {
+        self.inner.sweep_if_due(now);
+    }
+
     /// Chooses an endpoint for a request.
     pub fn pick(&self, context: &PickContext<'_>, rng: &mut impl Rng) -> Result<Picked, PickError> {
         self.inner.sweep_if_due(context.now);

@@ -126,6 +126,8 @@ pub enum Localities {
         /// Only where outlier detection tells which endpoints are healthy, as Istio has it.
         needs_outlier: bool,
     },
+    /// Only endpoints that share all of these with the proxy.
+    Required(Box<[Scope]>),
     /// Shares of localities, the first list that fits the proxy's own.
     Distributed(Box<[Distribute]>),
 }
@@ -150,6 +152,8 @@ pub enum Scope {
     Node,
     Network,
     Cluster,
+    /// A later version's: shared with nobody.
+    Unknown,
 }
 
 /// Behind one region, another.
@@ -337,6 +341,8 @@ pub enum TlsMode {
     Simple,
     /// Both sides.
     Mutual,
+    /// The mesh's own and no other: connections must fail to endpoints that aren't reached over it.
+    Mesh,
     /// What is asked for can't be had, for this reason: connections must fail, never go without.
     Unavailable(Box<str>),
 }

@@ -84,7 +84,8 @@ fn maglev(members: &[(Arc<str>, u32)], size: usize) -> Box<[u32]> {
         due: u64,
         weight: u64,
     }
-    let size = size.clamp(2, limits::MAGLEV_SIZE_MAX);
+    // Permutations need a prime; the bound is one.
+    let size = prime_from(size.clamp(2, limits::MAGLEV_SIZE_MAX));
     let len = u64::try_from(size).unwrap_or(2);
     let heaviest = members.iter().map(|(_, weight)| u64::from(*weight)).max().unwrap_or(0);
     if heaviest == 0 {
@@ -124,7 +125,7 @@ fn maglev(members: &[(Arc<str>, u32)], size: usize) -> Box<[u32]> {
     table.into()
 }
 
-/// The smallest prime from `number` on: permutations need one.
+/// The smallest prime from `number` on.
 pub(super) fn prime_from(number: usize) -> usize {
     let is_prime =
         |it: usize| (2..).take_while(|by| by * by <= it).all(|by| !it.is_multiple_of(by));

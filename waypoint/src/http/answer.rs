@@ -71,7 +71,8 @@ impl Answer {
         is_head: bool,
     ) -> Result<u64, Gone> {
         let length = self.body.len();
-        let is_bodiless = matches!(self.head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let is_bodiless =
+            matches!(self.head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if !is_bodiless {
             self.head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }

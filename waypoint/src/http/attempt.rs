@@ -9,8 +9,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::downstream::{Downstream, Gone};
 use super::feed::{Feed, Pipe};
-use crate::serve::Tunnel;
-use crate::upstream::{DialError, Endpoint, Exchange, SendError, Spoken};
+use crate::balance::Outcome;
+use crate::retry;
+use crate::upstream::{Exchange, SendError, Shelf, TakeError, Way};
 
 /// A response that has begun.
 pub(super) struct Begun {
@@ -27,7 +28,7 @@ pub(super) struct Begun {
 pub(super) enum Failure {
     /// No connection.
     #[error("{0}")]
-    Dial(DialError),
+    Take(TakeError),
     /// A connection, and no response on it.
     #[error("{0}")]
     Send(SendError),
@@ -40,32 +41,51 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether the application certainly didn't process the request.
-    pub(super) fn is_unprocessed(&self) -> bool {
-        matches!(self, Self::Dial(_) | Self::Send(SendError::NotSent | SendError::Refused))
+    /// As retrying sees it; `None`: there is nobody left to try again for.
+    pub(super) fn kind(&self, is_idempotent: bool) -> Option<retry::Failure> {
+        Some(match self {
+            Self::Take(TakeError::Overflow(_)) | Self::Gone(_) => return None,
+            Self::Take(_) | Self::Send(SendError::NotSent) => retry::Failure::ConnectFailed,
+            Self::Send(SendError::Refused) => retry::Failure::Refused,
+            // An application that closes an idle connection may meet a request halfway. What may be repeated is
+            // (RFC 9110, section 9.2.2).
+            Self::Send(SendError::ClosedWhileIdle) if is_idempotent => retry::Failure::Refused,
+            Self::Send(SendError::ClosedWhileIdle | SendError::Reset(_)) => {
+                retry::Failure::Reset { was_sent: true }
+            }
+            Self::Timeout => retry::Failure::TimedOut,
+        })
+    }
+
+    /// As the endpoint's record has it.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        Some(match self {
+            Self::Take(TakeError::Overflow(_)) | Self::Gone(_) => return None,
+            Self::Take(_) => Outcome::ConnectFailed,
+            Self::Send(_) => Outcome::Reset,
+            Self::Timeout => Outcome::Timeout,
+        })
     }
 }
 
-/// One attempt at `to`. `until`: when it has to have begun to answer.
+/// One attempt. `until`: when it has to have begun to answer.
 pub(super) async fn attempt(
-    tunnel: &Tunnel,
+    shelf: &Shelf,
     downstream: &mut Downstream,
     feed: &mut Feed,
-    head: &request::Parts,
-    to: &Endpoint,
-    spoken: Spoken,
+    head: request::Parts,
+    way: &Way<'_>,
     until: Instant,
 ) -> Result<Begun, Failure> {
-    let shelf = &tunnel.worker.shelf;
-    let taking = shelf.take(to, spoken, tunnel.worker.baggage(), tunnel.trace);
-    let (mut exchange, _) = tokio::select! {
+    let taking = shelf.take(way);
+    let mut exchange = tokio::select! {
         biased;
-        taken = Box::pin(taking) => taken.map_err(Failure::Dial)?,
+        taken = Box::pin(taking) => taken.map_err(Failure::Take)?,
         () = sleep_until(until) => return Err(Failure::Timeout),
     };
     let began = Instant::now();
     let (mut pipe, body) = feed.begin();
-    let request = Request::from_parts(head.clone(), body);
+    let request = Request::from_parts(head, body);
     let mut late = pin!(sleep_until(until));
     let response = {
         let mut sending = pin!(exchange.send(request));

@@ -1,16 +1,21 @@
 //! One request, phase by phase.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::header::CONTENT_LENGTH;
 use http::header::{EXPECT, HOST};
-use http::{Method, StatusCode, Version, request};
+use http::{Method, StatusCode, request};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use serde_json::{Map, Value};
 
+use super::access::{self, Admitted, Refusal};
 use super::answer::Answer;
 use super::downstream::{Downstream, Gone};
-use super::forward::{self, Plan};
+use super::feed::Feed;
+use super::forward::{self, Forwarding, Plan};
 use super::headers;
+use crate::access::{Level, path, sanitise};
 use crate::limits;
 use crate::record::Record;
 use crate::resources::ServiceRules;
@@ -32,7 +37,6 @@ pub(super) enum End {
 /// A request as routing and policies see it.
 pub(super) struct Seen {
     pub(super) method: Method,
-    pub(super) version: Version,
     pub(super) scheme: &'static str,
     pub(super) authority: Box<str>,
     /// Normalised.
@@ -44,19 +48,22 @@ pub(super) struct Seen {
 
 impl Seen {
     /// `Err`: what is wrong with the request.
-    fn of(head: &request::Parts) -> Result<Self, &'static str> {
+    fn of(head: &request::Parts, level: Level) -> Result<Self, &'static str> {
         let of_host = || head.headers.get(HOST).and_then(|value| value.to_str().ok());
         let authority = head.uri.authority().map(|it| it.as_str()).or_else(of_host);
         let Some(authority) = authority.filter(|it| !it.is_empty()) else {
             return Err("no host");
         };
-        let path = head.uri.path();
-        if !path.starts_with('/') && !(path == "*" && head.method == Method::OPTIONS) {
-            return Err("a path that doesn't begin with a slash");
-        }
+        let raw = head.uri.path();
+        let path = match raw {
+            "*" if head.method == Method::OPTIONS => Cow::Borrowed(raw),
+            raw if raw.starts_with('/') => {
+                path::normalise(raw, level).map_err(|_| "an ambiguous path")?
+            }
+            _ => return Err("a path that doesn't begin with a slash"),
+        };
         Ok(Self {
             method: head.method.clone(),
-            version: head.version,
             scheme: "http",
             authority: authority.into(),
             path: path.into(),
@@ -64,6 +71,14 @@ impl Seen {
             is_grpc: headers::is_grpc(&head.headers),
             claims: None,
         })
+    }
+
+    /// As they go on.
+    pub(super) fn path_and_query(&self) -> String {
+        match self.query.is_empty() {
+            true => self.path.to_string(),
+            false => format!("{}?{}", self.path, self.query),
+        }
     }
 
     pub(super) fn request<'a>(
@@ -95,8 +110,9 @@ pub(super) async fn serve(
     downstream: &mut Downstream,
     head: request::Parts,
 ) -> End {
-    let mut record = Record::new(tunnel, &head);
-    let outcome = handle(tunnel, downstream, head, &mut record).await;
+    let rules = tunnel.rules();
+    let mut record = Record::new(tunnel, rules.told().cloned(), &head);
+    let outcome = handle(tunnel, &rules, downstream, head, &mut record).await;
     let end = outcome.unwrap_or_else(|gone| {
         record.flag(ResponseFlags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect");
         tracing::debug!(target: "http", service = %tunnel.target.name(), error = %gone, "client gone");
@@ -127,42 +143,83 @@ pub(super) async fn refuse_unread(
 
 async fn handle(
     tunnel: &Arc<Tunnel>,
+    rules: &ServiceRules,
     downstream: &mut Downstream,
-    head: request::Parts,
+    mut head: request::Parts,
     record: &mut Record,
 ) -> Result<End, Gone> {
-    let seen = match check(&head) {
+    let method = head.method.clone();
+    let level = rules.access().map_or(Level::Base, |access| access.level());
+    let mut seen = match check(&head, level) {
         Ok(seen) => seen,
         Err((status, why)) => {
             record.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, why);
             let answer = Answer::text(status, why).for_client(headers::is_grpc(&head.headers));
-            return answer_with(downstream, answer, &head.method, record).await;
+            return answer_with(downstream, answer, &method, record).await;
         }
     };
-    record.seen(&seen.path, &seen.authority);
-    let rules = tunnel.rules();
-    match decide(tunnel, &rules, &seen, &head) {
+    record.asked(&seen.authority);
+    let declared = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+    let mut feed = Feed::new(downstream, declared, expects_invitation(&head));
+    let admitting = admit(tunnel, rules, downstream, &mut head, &mut seen, &mut feed, record);
+    let changes = match Box::pin(admitting).await {
+        Ok(admitted) => {
+            seen.claims = admitted.authenticated.map(|it| it.claims().clone());
+            admitted.response
+        }
+        Err(Refusal::Gone(gone)) => return Err(gone),
+        Err(Refusal::Answer(answer)) => {
+            let answer = answer.for_client(seen.is_grpc);
+            return answer_with(downstream, answer, &method, record).await;
+        }
+    };
+    match decide(tunnel, rules, &seen, &head) {
         Decision::Answer(answer, flag) => {
             if let Some((flag, details)) = flag {
                 record.flag(flag, details);
             }
-            answer_with(downstream, answer.for_client(seen.is_grpc), &head.method, record).await
+            let mut answer = answer.for_client(seen.is_grpc);
+            changes.iter().for_each(|change| change.apply(&mut answer.head.headers));
+            answer_with(downstream, answer, &method, record).await
         }
         Decision::Forward(plan) => {
             record.route(plan.action.map(|action| &action.origin));
-            Box::pin(forward::forward(tunnel, downstream, head, &seen, &plan, record)).await
+            let asked = Forwarding { head, seen: &seen, plan: &plan, changes: &changes };
+            Box::pin(forward::forward(tunnel, downstream, asked, feed, record)).await
         }
     }
 }
 
-fn check(head: &request::Parts) -> Result<Seen, (StatusCode, &'static str)> {
+/// By the service's policies. A service whose policies haven't come isn't served: it isn't known yet what is forbidden.
+async fn admit(
+    tunnel: &Arc<Tunnel>,
+    rules: &ServiceRules,
+    downstream: &mut Downstream,
+    head: &mut request::Parts,
+    seen: &mut Seen,
+    feed: &mut Feed,
+    record: &mut Record,
+) -> Result<Admitted, Refusal> {
+    if let Some(access) = rules.access() {
+        return access::admit(tunnel, access, downstream, head, seen, feed, record).await;
+    }
+    if matches!(tunnel.target, Target::Workload { .. }) {
+        sanitise::sanitise(&mut head.headers, false);
+        return Ok(Admitted::default());
+    }
+    record.flag(ResponseFlags::NO_FILTER_CONFIG, "policies_not_received");
+    let text = "the policies of the service haven't arrived";
+    Err(Refusal::Answer(Box::new(Answer::text(StatusCode::SERVICE_UNAVAILABLE, text))))
+}
+
+fn check(head: &request::Parts, level: Level) -> Result<Seen, (StatusCode, &'static str)> {
     if head.headers.len() > limits::HEADER_FIELDS_MAX {
         return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields"));
     }
     if head.method == Method::CONNECT {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served inside a tunnel"));
     }
-    Seen::of(head).map_err(|why| (StatusCode::BAD_REQUEST, why))
+    Seen::of(head, level).map_err(|why| (StatusCode::BAD_REQUEST, why))
 }
 
 enum Decision<'a> {
@@ -183,11 +240,14 @@ fn decide<'a>(
         Target::Service { port, .. } => {
             if rules.is_unusable() {
                 let broken = Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "unusable routes");
-                return answer(broken, Some((ResponseFlags::NO_ROUTE_FOUND, "route_table_unusable")));
+                return answer(
+                    broken,
+                    Some((ResponseFlags::NO_ROUTE_FOUND, "route_table_unusable")),
+                );
             }
-            let set = rules.table().and_then(|table| {
-                table.select(*port, Some(tunnel.caller.identity.namespace()))
-            });
+            let set = rules
+                .table()
+                .and_then(|table| table.select(*port, Some(tunnel.caller.identity.namespace())));
             set.and_then(|set| set.http.as_ref())
         }
     };
@@ -256,6 +316,6 @@ pub(super) async fn answer_with(
 }
 
 /// Whether the client waits to be asked for the body.
-pub(super) fn expects_invitation(head: &request::Parts) -> bool {
+fn expects_invitation(head: &request::Parts) -> bool {
     head.headers.get(EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

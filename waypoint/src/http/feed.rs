@@ -15,13 +15,13 @@ pub(super) struct Feed {
     invites: bool,
     kept: Vec<Bytes>,
     kept_bytes: usize,
+    /// How much is kept.
+    keeps: usize,
     is_too_large: bool,
     /// Set once the client sent all.
     end: Option<Option<HeaderMap>>,
     /// Bytes that the client sent.
     pub(super) read: u64,
-    /// Messages of gRPC that the client sent.
-    pub(super) messages: u64,
 }
 
 /// The way to one attempt's application.
@@ -41,10 +41,10 @@ impl Feed {
             invites: expects && has_body,
             kept: Vec::new(),
             kept_bytes: 0,
+            keeps: limits::REPLAY_BYTES_MAX,
             is_too_large: false,
             end: None,
             read: 0,
-            messages: 0,
         }
     }
 
@@ -61,6 +61,29 @@ impl Feed {
     /// All of it, if it was read to its end and kept.
     pub(super) fn whole(&self) -> Option<&[Bytes]> {
         (self.end.is_some() && !self.is_too_large).then_some(&self.kept)
+    }
+
+    /// Reads up to so many bytes before anything is sent. Whether that is all of the body.
+    pub(super) async fn read_ahead(
+        &mut self,
+        downstream: &mut Downstream,
+        bytes: usize,
+    ) -> Result<bool, Gone> {
+        // What was read has to go on, so that it is kept.
+        self.keeps = self.keeps.max(bytes.saturating_add(limits::PIECE_BYTES_MAX));
+        while !self.is_read() && self.kept_bytes <= bytes {
+            let mut at = self.kept.len();
+            let piece = self.next(downstream).await?;
+            self.keep(&piece, &mut at);
+        }
+        Ok(self.is_read() && self.kept_bytes <= bytes)
+    }
+
+    /// The beginning of what was read ahead.
+    pub(super) fn ahead(&self, bytes: usize) -> Bytes {
+        let mut all = self.kept.concat();
+        all.truncate(bytes);
+        all.into()
     }
 
     /// The body of a new attempt, from its beginning.
@@ -96,16 +119,10 @@ impl Feed {
             permit.send(Piece::Data(kept.clone()));
             return Ok(());
         }
-        if let Some(trailers) = &self.end {
-            permit.send(Piece::End(trailers.clone()));
-            pipe.sender = None;
-            return Ok(());
-        }
-        if self.invites {
-            downstream.invite_body().await?;
-            self.invites = false;
-        }
-        let piece = downstream.read().await?;
+        let piece = match &self.end {
+            Some(trailers) => Piece::End(trailers.clone()),
+            None => self.next(downstream).await?,
+        };
         self.keep(&piece, &mut pipe.at);
         let is_end = matches!(piece, Piece::End(_));
         permit.send(piece);
@@ -113,6 +130,14 @@ impl Feed {
             pipe.sender = None;
         }
         Ok(())
+    }
+
+    async fn next(&mut self, downstream: &mut Downstream) -> Result<Piece, Gone> {
+        if self.invites {
+            downstream.invite_body().await?;
+            self.invites = false;
+        }
+        downstream.read().await
     }
 
     fn is_read(&self) -> bool {
@@ -124,7 +149,7 @@ impl Feed {
             Piece::Data(data) => {
                 self.read += u64::try_from(data.len()).unwrap_or(u64::MAX);
                 self.kept_bytes += data.len();
-                if self.is_too_large || self.kept_bytes > limits::REPLAY_BYTES_MAX {
+                if self.is_too_large || self.kept_bytes > self.keeps {
                     self.is_too_large = true;
                     self.kept.clear();
                     *at = 0;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use http::{Request, request};
 use rand::Rng;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::backing::{backend, find};
 use super::feed::Feed;
-use super::forward::find;
+use crate::balance::PickContext;
 use crate::limits;
 use crate::route::{Action, Destination, Protocol};
 use crate::serve::Tunnel;
-use crate::upstream::{Piece, RequestBody, Spoken, endpoint};
+use crate::upstream::{Piece, RequestBody, Spoken, Way};
 
 /// Sends the copies of a request without a body.
 pub(super) fn begin(
@@ -66,15 +67,17 @@ fn send_all(
 async fn send(tunnel: &Tunnel, to: &Destination, head: request::Parts, body: Vec<bytes::Bytes>) {
     let snapshot = tunnel.mesh().load();
     let Some((service, port)) = find(&snapshot, tunnel, to) else { return };
-    let own = tunnel.worker.own_workload();
-    let Ok(to_endpoint) = endpoint(&snapshot, &service, port, own.as_deref(), None, &mut rand::rng()) else {
+    let Ok(backend) = backend(tunnel, &snapshot, &service, port, to.subset.as_ref()) else {
         return;
     };
+    let context = PickContext { hash: None, tried: &[], is_anywhere: false, now: Instant::now() };
+    let picked = backend.pick(&context, &mut rand::rng());
+    let Ok((_picked, to_endpoint)) = picked else { return };
     let is_two = to.protocol == Protocol::Http2 || head.version == http::Version::HTTP_2;
     let spoken = if is_two { Spoken::Http2 } else { Spoken::Http1 };
     let shelf = &tunnel.worker.shelf;
-    let taken = shelf.take(&to_endpoint, spoken, tunnel.worker.baggage(), tunnel.trace).await;
-    let Ok((mut exchange, _)) = taken else { return };
+    let way = Way::plain(&to_endpoint, spoken, tunnel.worker.baggage(), tunnel.trace);
+    let Ok(mut exchange) = shelf.take(&way).await else { return };
     let sent_body = if body.is_empty() {
         RequestBody::none()
     } else {
@@ -94,5 +97,5 @@ async fn send(tunnel: &Tunnel, to: &Destination, head: request::Parts, body: Vec
     let mut body = response.into_body();
     while let Some(Ok(_)) = exchange.frame(&mut body).await {}
     drop(body);
-    shelf.give_back(&to_endpoint, exchange);
+    shelf.give_back(&way, exchange);
 }

@@ -9,8 +9,10 @@
 //! Both engines end in one [`Downstream`], so that all that follows knows nothing of either. pingora carries HTTP/1.1.
 //! Its HTTP/2 drops the trailers of requests, so that HTTP/2 stands on h2 itself.
 
+mod access;
 mod answer;
 mod attempt;
+mod backing;
 mod check;
 mod downstream;
 mod exchange;
@@ -19,8 +21,9 @@ mod forward;
 mod headers;
 mod mirror;
 mod one;
+mod outgoing;
 mod reply;
-mod retry;
+mod trying;
 mod two;
 
 pub use one::serve as serve_one;

@@ -14,7 +14,7 @@ use super::downstream::{Downstream, Gone};
 use super::feed::{Feed, Pipe};
 use super::headers;
 use crate::limits;
-use crate::upstream::{Endpoint, Exchange, Piece, Shelf};
+use crate::upstream::{Exchange, Piece, Shelf, Way};
 
 /// How a response ended, once it had begun.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +35,8 @@ pub(super) enum Broken {
 pub(super) struct Sent {
     /// Bytes of the body.
     pub(super) bytes: u64,
-    /// The trailers' status.
-    pub(super) grpc_status: Option<HeaderValue>,
+    /// What came behind the body.
+    pub(super) trailers: Option<HeaderMap>,
     /// The connection speaks something else now, and has ended.
     pub(super) is_upgraded: bool,
 }
@@ -55,7 +55,7 @@ pub(super) async fn send(
     downstream: &mut Downstream,
     feed: &mut Feed,
     asked: &Asked<'_>,
-    to: &Endpoint,
+    way: &Way<'_>,
     shelf: &Shelf,
 ) -> Result<Sent, (Sent, Broken)> {
     let Begun { mut exchange, mut head, mut body, mut pipe, .. } = begun;
@@ -87,7 +87,6 @@ pub(super) async fn send(
             head.headers.insert(name, HeaderValue::from_static(value));
         }
     }
-    sent.grpc_status = head.headers.get("grpc-status").cloned();
     let begin = async {
         downstream.write_head(head, is_empty && !is_one).await?;
         if is_empty && is_one { downstream.finish(None).await } else { Ok(()) }
@@ -103,7 +102,7 @@ pub(super) async fn send(
         }
     }
     drop(body);
-    shelf.give_back(to, exchange);
+    shelf.give_back(way, exchange);
     Ok(sent)
 }
 
@@ -142,7 +141,7 @@ async fn relay(
                 }
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_else(|_| HeaderMap::new());
-                    sent.grpc_status = trailers.get("grpc-status").cloned();
+                    sent.trailers = Some(trailers.clone());
                     return Ok(downstream.finish(Some(trailers)).await?);
                 }
             },

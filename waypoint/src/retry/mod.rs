@@ -108,6 +108,9 @@ pub fn decide(policy: &Retry, attempt: &Attempt, rng: &mut impl Rng) -> Decision
     if attempt.has_answered || !is_repeatable {
         return Decision::GiveUp;
     }
+    if attempt.time_left == Some(Duration::ZERO) {
+        return Decision::GiveUp;
+    }
     let is_untouched = matches!(failure, Failure::ConnectFailed | Failure::Refused);
     if is_untouched && attempt.free_retries < FREE_RETRIES_MAX {
         return Decision::Again { after: Duration::ZERO, is_free: true };

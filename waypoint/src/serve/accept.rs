@@ -16,30 +16,36 @@ use weft_core::mesh::{Workload, baggage, party};
 use weft_core::{drain, tls};
 
 use super::tunnel::{self, Caller};
+use crate::access::CheckClient;
 use crate::limits;
 use crate::shared::Shared;
-use crate::upstream::{Dialer, Shelf};
+use crate::upstream::{ByName, Dialer, Shelf};
 
 /// What one thread has for itself.
 pub struct Worker {
     /// What all threads share.
     pub shared: Arc<Shared>,
     /// Connections to applications.
-    pub shelf: Shelf,
+    pub shelf: Arc<Shelf>,
+    /// Those of all threads.
+    pub shelves: Arc<[Arc<Shelf>]>,
+    /// Asks services about requests.
+    pub checks: CheckClient<ByName>,
     /// Copies of requests under way.
     pub mirrors: Arc<Semaphore>,
     baggage: Baggage,
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>, shelf: Arc<Shelf>, shelves: Arc<[Arc<Shelf>]>) -> Self {
         let own = &shared.own;
-        let dialer = Dialer::new(own.identity.clone(), own.address, shared.certs.clone());
+        let checks =
+            CheckClient::new(ByName::new(shared.mesh.clone(), own.clone(), shelf.dialer().clone()));
         let snapshot = shared.mesh.load();
         let workload = snapshot.workload_at(&own.network, own.address);
         let baggage = workload.map(|it| baggage(it)).unwrap_or_default();
         let mirrors = Arc::new(Semaphore::new(limits::MIRRORS_MAX));
-        Self { shelf: Shelf::new(dialer), mirrors, baggage, shared }
+        Self { shelf, shelves, checks, mirrors, baggage, shared }
     }
 
     /// What this waypoint says of itself to other proxies.
@@ -66,12 +72,19 @@ struct Seat {
 impl Workers {
     /// One for each runtime.
     pub fn new(shared: &Arc<Shared>, runtimes: &[Handle]) -> Self {
-        let seat = |runtime: &Handle| {
-            let worker = Arc::new(Worker::new(shared.clone()));
+        let own = &shared.own;
+        let shelf = |_: &Handle| {
+            let dialer = Dialer::new(own.identity.clone(), own.address, shared.certs.clone());
+            Arc::new(Shelf::new(Arc::new(dialer)))
+        };
+        let shelves: Arc<[_]> = runtimes.iter().map(shelf).collect();
+        let seat = |(runtime, shelf): (&Handle, &Arc<Shelf>)| {
+            let worker = Worker::new(shared.clone(), shelf.clone(), shelves.clone());
+            let worker = Arc::new(worker);
             runtime.spawn(sweep(worker.clone()));
             Seat { runtime: runtime.clone(), worker, open: AtomicUsize::new(0) }
         };
-        Self(runtimes.iter().map(seat).collect())
+        Self(runtimes.iter().zip(shelves.iter()).map(seat).collect())
     }
 
     /// Serves a connection on the thread that has fewest, until it ends.

@@ -117,6 +117,14 @@ impl Target {
         }
     }
 
+    /// The address that the client used, if it used one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Service { address, .. } => *address,
+            Self::Workload { address, .. } => Some(*address),
+        }
+    }
+
     /// What the port declares to speak.
     pub fn declared(&self) -> AppProtocol {
         match self {

@@ -110,7 +110,10 @@ async fn copy_both(
 }
 
 /// Connects to an endpoint that the routes allow.
-pub(super) async fn reach(tunnel: &Tunnel, server_name: Option<&str>) -> Result<Reached, Unreached> {
+pub(super) async fn reach(
+    tunnel: &Tunnel,
+    server_name: Option<&str>,
+) -> Result<Reached, Unreached> {
     let to = choose(tunnel, server_name, &mut rand::rng())?;
     let baggage = tunnel.worker.baggage();
     let io = tunnel.worker.shelf.dialer().dial(&to, baggage, tunnel.trace).await?;

@@ -40,6 +40,8 @@ pub struct Tunnel {
     pub target: Target,
     /// The trace that it belongs to.
     pub trace: TraceParent,
+    /// Numbers it within this process.
+    pub number: u64,
 }
 
 impl Tunnel {
@@ -81,7 +83,8 @@ pub(super) async fn serve(
         }
     };
     let trace = request.traceparent;
-    let tunnel = Arc::new(Tunnel { worker, caller, target, trace });
+    let number = worker.shared.number();
+    let tunnel = Arc::new(Tunnel { worker, caller, target, trace, number });
     match tunnel.target.declared() {
         AppProtocol::Tcp | AppProtocol::Tls => Box::pin(tcp::serve(tunnel, incoming, drain)).await,
         declared => {

@@ -82,7 +82,8 @@ where
     // 127.0.0.1 is the waypoint's own address.
     static NEXT: AtomicUsize = AtomicUsize::new(2);
     let number = u8::try_from(NEXT.fetch_add(1, Ordering::SeqCst) % 250 + 2).unwrap();
-    let listener = TcpListener::bind((std::net::Ipv4Addr::new(127, 0, 1, number), 0)).await.unwrap();
+    let listener =
+        TcpListener::bind((std::net::Ipv4Addr::new(127, 0, 1, number), 0)).await.unwrap();
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {

@@ -28,7 +28,13 @@ async fn raw(stage: &Stage, sent: &[u8], until: &str) -> String {
         }
     };
     let answered = timeout(Duration::from_secs(10), reading).await;
-    answered.unwrap_or_else(|_| panic!("no answer to {:?}: {:?}", String::from_utf8_lossy(sent), String::from_utf8_lossy(&read)));
+    answered.unwrap_or_else(|_| {
+        panic!(
+            "no answer to {:?}: {:?}",
+            String::from_utf8_lossy(sent),
+            String::from_utf8_lossy(&read)
+        )
+    });
     String::from_utf8(read).unwrap()
 }
 
@@ -137,7 +143,8 @@ async fn application_that_answers_early_is_heard() {
     let at = serve(|mut tcp| async move {
         let mut read = [0; 1024];
         let _ = tcp.read(&mut read).await;
-        let refusal = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let refusal =
+            b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         let _ = tcp.write_all(refusal).await;
         // Reads on, so that no reset takes the answer back.
         let mut rest = Vec::new();
@@ -146,7 +153,10 @@ async fn application_that_answers_early_is_heard() {
     .await;
     let stage = Stage::with_web(at).await;
     let mut tunnel = stage.to_web().await;
-    tunnel.write_all(b"POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 1000000\r\n\r\nxx").await.unwrap();
+    tunnel
+        .write_all(b"POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 1000000\r\n\r\nxx")
+        .await
+        .unwrap();
     let mut got = [0; 12];
     timeout(Duration::from_secs(10), tunnel.read_exact(&mut got)).await.unwrap().unwrap();
     assert_eq!(&got, b"HTTP/1.1 413");
@@ -205,7 +215,8 @@ async fn websocket_carries_bytes_both_ways_once_the_application_agreed() {
     .await;
     let stage = Stage::with_web(at).await;
     let mut tunnel = stage.to_web().await;
-    let asked = b"GET /chat HTTP/1.1\r\nhost: web\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
+    let asked =
+        b"GET /chat HTTP/1.1\r\nhost: web\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
     tunnel.write_all(asked).await.unwrap();
     let mut got = Vec::new();
     while !got.ends_with(b"\r\n\r\nhi") {

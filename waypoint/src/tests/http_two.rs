@@ -17,7 +17,8 @@ use weft_proto::workload::AppProtocol;
 use super::app::serve;
 use super::stage::Stage;
 
-type Frames = StreamBody<futures::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+type Frames =
+    StreamBody<futures::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
 
 fn frames(data: &[&'static str], trailers: Option<(&'static str, &'static str)>) -> Frames {
     let mut frames: Vec<_> =
@@ -50,11 +51,7 @@ async fn grpc_app() -> std::net::SocketAddr {
 
 fn call(body: Frames) -> Request<Frames> {
     let builder = Request::post("http://web.shop/pkg.Service/Method");
-    builder
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(body)
-        .unwrap()
+    builder.header("content-type", "application/grpc").header("te", "trailers").body(body).unwrap()
 }
 
 async fn client(stage: &Stage) -> http2::SendRequest<Frames> {

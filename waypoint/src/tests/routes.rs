@@ -23,7 +23,8 @@ fn always(action: u32) -> route::HttpRule {
 }
 
 fn prefix(prefix: &str, action: u32) -> route::HttpRule {
-    let path = route::PathCondition { kind: Some(Path::ElementPrefix(prefix.into())), ignore_case: false };
+    let path =
+        route::PathCondition { kind: Some(Path::ElementPrefix(prefix.into())), ignore_case: false };
     let condition = route::Condition { kind: Some(Kind::Path(path)), negated: false };
     route::HttpRule { conditions: vec![condition], action }
 }
@@ -229,10 +230,16 @@ async fn headers_paths_and_redirects_follow_the_rule() {
     {
         let asked = v1.asked.lock();
         assert_eq!(asked[0].uri(), "/new/a?q=1");
-        assert_eq!((&asked[0].headers()["host"], &asked[0].headers()["x-in"]), (&"inside".parse().unwrap(), &"1".parse().unwrap()));
+        assert_eq!(
+            (&asked[0].headers()["host"], &asked[0].headers()["x-in"]),
+            (&"inside".parse().unwrap(), &"1".parse().unwrap())
+        );
     }
     let moved = stage.get("/moved").await;
-    assert_eq!((moved.status, &moved.headers["location"]), (308, &"https://web.shop/moved".parse().unwrap()));
+    assert_eq!(
+        (moved.status, &moved.headers["location"]),
+        (308, &"https://web.shop/moved".parse().unwrap())
+    );
 }
 
 #[tokio::test]
@@ -258,7 +265,10 @@ async fn consumers_follow_their_own_routes() {
     for (namespace, wanted) in [("shop", "v1"), ("other", "v2")] {
         let authority = format!("{}:80", super::stage::WEB_VIP);
         let mut tunnel = stage.tunnel_of(namespace, &authority).await.unwrap();
-        tunnel.write_all(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n").await.unwrap();
+        tunnel
+            .write_all(b"GET / HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
         let mut got = String::new();
         tunnel.read_to_string(&mut got).await.unwrap();
         assert!(got.ends_with(wanted), "{namespace}: {got}");

@@ -22,7 +22,8 @@ use weft_core::hbone::{
 };
 use weft_core::identity::{ExpectedPeers, SpiffeId};
 use weft_core::mesh::{Store, StoreSettings};
-use weft_core::telemetry::{Build, Registry};
+use weft_core::seal;
+use weft_core::telemetry::{Build, LogLines, Registry};
 use weft_core::testing::{TestAuthority, TestCa, identity};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
@@ -34,6 +35,8 @@ use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
 use crate::telemetry::metrics::RequestMetrics;
+use crate::telemetry::trace::SpanMetrics;
+use crate::telemetry::{Hub, HubParts};
 
 pub(super) const WEB: &str = "web.shop.svc.cluster.local";
 pub(super) const WEB_VIP: &str = "10.96.0.1";
@@ -75,16 +78,28 @@ impl Stage {
         let config = Config::from_env(&env).unwrap();
         let store = Store::new(&StoreSettings::default());
         let mesh = store.reader();
-        let (feed, rules) = Feed::new(store);
         let mut registry = Registry::new(&Build { component: "test".into(), tag: "0".into() });
+        let (lines, _guard) = LogLines::start(std::io::sink()).unwrap();
+        let hub = Arc::new(Hub::new(HubParts {
+            metrics: RequestMetrics::new(&mut registry),
+            lines,
+            spans: SpanMetrics::new(&mut registry),
+            origin: Arc::default(),
+            runtime: Handle::current(),
+            dialler: Box::new(|_| panic!("no test has a collector")),
+            environment: Box::new(|_| None),
+        }));
+        let (feed, rules) = Feed::new(store, hub.clone());
         let own = Own {
             identity: identity("shop", "waypoint"),
             address: OWN.parse().unwrap(),
             network: "".into(),
         };
         let shared = Arc::new(Shared {
-            requests: RequestMetrics::new(&mut registry),
+            hub,
+            tunnels: Default::default(),
             server_first: Default::default(),
+            backends: Default::default(),
             config,
             own,
             mesh,
@@ -103,7 +118,12 @@ impl Stage {
         let clients = Pool::new(PoolSettings::default(), Client { ca: ca.clone() });
         let stage = Self { feed: parking_lot::Mutex::new(feed), shared, at, ca, drain, clients };
         stage.workload("waypoint", OWN, &[("waypoint.shop.svc.cluster.local", 15008, 15008)]);
-        stage.service("waypoint", "10.96.0.2", &[(15008, 15008, proto::AppProtocol::Unknown)], false);
+        stage.service(
+            "waypoint",
+            "10.96.0.2",
+            &[(15008, 15008, proto::AppProtocol::Unknown)],
+            false,
+        );
         stage
     }
 
@@ -184,6 +204,31 @@ impl Stage {
         let address = proto::Address { r#type: Some(proto::address::Type::Service(service)) };
         let name = format!("shop/{hostname}");
         self.tell(type_url::ADDRESS, &name, Some(address.encode_to_vec()));
+        if is_bound {
+            self.access(&hostname, route::AccessPolicy::default());
+        }
+    }
+
+    /// Who may do what with a service.
+    pub(super) fn access(&self, hostname: &str, policy: route::AccessPolicy) {
+        let policy = route::AccessPolicy {
+            namespace: "shop".to_owned(),
+            hostname: hostname.to_owned(),
+            ..policy
+        };
+        let name = format!("shop/{hostname}");
+        self.tell(type_url::ACCESS_POLICY, &name, Some(seal::seal(policy.encode_to_vec())));
+    }
+
+    /// How the endpoints of a service are treated.
+    pub(super) fn backends(&self, hostname: &str, policy: route::BackendPolicy) {
+        let policy = route::BackendPolicy {
+            namespace: "shop".to_owned(),
+            hostname: hostname.to_owned(),
+            ..policy
+        };
+        let name = format!("shop/{hostname}");
+        self.tell(type_url::BACKEND_POLICY, &name, Some(policy.encode_to_vec()));
     }
 
     /// Routes of `web`, for everybody and all ports.
@@ -202,8 +247,11 @@ impl Stage {
     }
 
     pub(super) fn tell(&self, type_url: &str, name: &str, resource: Option<Vec<u8>>) {
-        let change =
-            Change { name: name.into(), version: String::new(), resource: resource.map(Into::into) };
+        let change = Change {
+            name: name.into(),
+            version: String::new(),
+            resource: resource.map(Into::into),
+        };
         let rejected = self.feed.lock().apply(type_url, vec![change]);
         assert_eq!(rejected, []);
     }

@@ -17,6 +17,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 
+use super::backends::Held;
 use super::dial::Io;
 use crate::limits;
 
@@ -121,7 +122,9 @@ pub struct One {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<TokioIo<Io>, RequestBody>,
     has_ended: bool,
-    has_served: bool,
+    served: u32,
+    /// Counts it among the connections of its backend.
+    _permit: Option<Held>,
 }
 
 /// HTTP/2.
@@ -132,13 +135,13 @@ pub struct Two {
 
 impl One {
     /// Begins to speak on a new stream.
-    pub(super) async fn open(io: Io) -> Result<Self, hyper::Error> {
+    pub(super) async fn open(io: Io, permit: Option<Held>) -> Result<Self, hyper::Error> {
         let (sender, driver) = http1::Builder::new()
             .max_headers(limits::HEADER_FIELDS_MAX)
             .max_buf_size(limits::UPSTREAM_BUFFER_BYTES)
             .handshake(TokioIo::new(io))
             .await?;
-        Ok(Self { sender, driver, has_ended: false, has_served: false })
+        Ok(Self { sender, driver, has_ended: false, served: 0, _permit: permit })
     }
 
     fn poll_driver(&mut self, cx: &mut Context<'_>) {
@@ -152,6 +155,11 @@ impl One {
     pub(super) fn is_ready(&mut self) -> bool {
         self.poll_driver(&mut Context::from_waker(Waker::noop()));
         !self.has_ended && self.sender.is_ready()
+    }
+
+    /// Requests that it took.
+    pub(super) fn served(&self) -> u32 {
+        self.served
     }
 
     /// The stream itself, after the application agreed to speak something else on it; and what it said already.
@@ -177,7 +185,8 @@ impl Exchange {
         self.address(&mut request);
         match self {
             Self::One(one) => {
-                let was_used = std::mem::replace(&mut one.has_served, true);
+                let was_used = one.served > 0;
+                one.served = one.served.saturating_add(1);
                 let mut answer = pin!(one.sender.try_send_request(request));
                 // `answer` keeps no hold of the sender.
                 let (driver, has_ended) = (&mut one.driver, &mut one.has_ended);

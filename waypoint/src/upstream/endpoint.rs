@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::balance::PickError;
 use rand::Rng;
 use weft_core::identity::ExpectedPeers;
 use weft_core::mesh::{
@@ -12,7 +13,7 @@ use weft_core::mesh::{
 use weft_proto::contract::port;
 
 /// Where a request goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     /// The workload.
     pub workload: Arc<Workload>,
@@ -23,7 +24,7 @@ pub struct Endpoint {
 }
 
 /// The proxy in front of an endpoint.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hop {
     /// Where it takes HBONE.
     pub address: SocketAddr,
@@ -40,6 +41,12 @@ pub enum EndpointError {
     /// The mesh doesn't know this waypoint, so nothing can be near to it.
     #[error("the mesh doesn't know this waypoint (yet)")]
     Stranger,
+    /// None may be chosen.
+    #[error(transparent)]
+    Pick(#[from] PickError),
+    /// The chosen ones are gone by now.
+    #[error("the endpoints change faster than one can be chosen")]
+    Vanished,
     /// This one has no address that could be used.
     #[error("workload {0} has no usable address")]
     NoAddress(Arc<str>),

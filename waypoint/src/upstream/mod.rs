@@ -8,12 +8,16 @@
 //! Connections to applications stay open across requests, also where they lie in tunnels. Each worker thread has its
 //! own; nothing is shared between threads on the way of a request.
 
+mod backends;
+mod checking;
 mod connection;
 mod dial;
 mod endpoint;
 mod shelf;
 
+pub use backends::{Backend, Backends, Wanted};
+pub use checking::{ByName, ToCollector};
 pub use connection::{Exchange, One, Piece, RequestBody, SendError};
 pub use dial::{DialError, Dialer, Io};
 pub use endpoint::{Endpoint, EndpointError, endpoint};
-pub use shelf::{Shelf, Spoken};
+pub use shelf::{Shelf, Spoken, TakeError, Way};

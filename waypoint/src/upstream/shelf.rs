@@ -8,12 +8,14 @@ use std::time::Duration;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use weft_core::hbone::{Baggage, TraceParent};
 
+use super::backends::{Backend, Held};
 use super::connection::{Exchange, One, RequestBody, Two};
 use super::dial::{DialError, Dialer};
 use super::endpoint::Endpoint;
+use crate::balance::Overflow;
 use crate::limits;
 
 /// What is spoken to an application.
@@ -25,6 +27,79 @@ pub enum Spoken {
     Http2,
 }
 
+/// Where a request goes, and what bounds there are.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    /// The endpoint.
+    pub to: &'a Endpoint,
+    /// What is spoken to it.
+    pub spoken: Spoken,
+    /// What this waypoint says of itself.
+    pub baggage: &'a Baggage,
+    /// The trace that the request belongs to.
+    pub trace: TraceParent,
+    /// Of which backend it is an endpoint; connections to others are not counted.
+    pub backend: Option<&'a Arc<Backend>>,
+    /// The other threads' connections.
+    pub others: &'a [Arc<Shelf>],
+    /// From the beginning of connecting to its end.
+    pub connect_timeout: Duration,
+    /// Requests that one connection takes.
+    pub requests_max: Option<u32>,
+    /// Concurrent requests of one HTTP/2 connection.
+    pub streams_max: Option<usize>,
+}
+
+impl<'a> Way<'a> {
+    /// Without bounds of its own.
+    pub fn plain(
+        to: &'a Endpoint,
+        spoken: Spoken,
+        baggage: &'a Baggage,
+        trace: TraceParent,
+    ) -> Self {
+        Self {
+            to,
+            spoken,
+            baggage,
+            trace,
+            backend: None,
+            others: &[],
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            requests_max: None,
+            streams_max: None,
+        }
+    }
+
+    /// As the settings of its backend say.
+    pub fn bounded(mut self, backend: &'a Arc<Backend>, others: &'a [Arc<Shelf>]) -> Self {
+        let pool = &backend.cluster().settings().pool;
+        (self.backend, self.others) = (Some(backend), others);
+        self.connect_timeout = pool.connect_timeout;
+        self.requests_max = pool.requests_per_connection_max;
+        self.streams_max = pool.concurrent_streams_max.and_then(|it| usize::try_from(it).ok());
+        self
+    }
+
+    fn key(&self) -> Key {
+        Key { uid: self.to.workload.uid.clone(), address: self.to.address }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TakeError {
+    /// None could be made.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// It took longer than it may.
+    #[error("no connection within {} ms", .0.as_millis())]
+    Slow(Duration),
+    /// The circuit breaker is open.
+    #[error("too many requests wait for a connection")]
+    Overflow(#[from] Overflow),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     uid: Arc<str>,
@@ -33,7 +108,7 @@ struct Key {
 
 /// The connections of one worker thread.
 pub struct Shelf {
-    dialer: Dialer,
+    dialer: Arc<Dialer>,
     places: Mutex<HashMap<Key, Place>>,
 }
 
@@ -53,42 +128,79 @@ struct Shared {
 
 impl Shelf {
     /// Empty.
-    pub fn new(dialer: Dialer) -> Self {
+    pub fn new(dialer: Arc<Dialer>) -> Self {
         Self { dialer, places: Mutex::default() }
     }
 
     /// Makes streams.
-    pub fn dialer(&self) -> &Dialer {
+    pub fn dialer(&self) -> &Arc<Dialer> {
         &self.dialer
     }
 
-    /// A connection for one exchange. The flag says whether it was made for it.
-    pub async fn take(
-        &self,
-        to: &Endpoint,
-        spoken: Spoken,
-        baggage: &Baggage,
-        trace: TraceParent,
-    ) -> Result<(Exchange, bool), DialError> {
-        let key = Key { uid: to.workload.uid.clone(), address: to.address };
-        if let Some(exchange) = self.find(&key, spoken) {
-            return Ok((exchange, false));
+    /// A connection for one exchange.
+    pub async fn take(&self, way: &Way<'_>) -> Result<Exchange, TakeError> {
+        let key = way.key();
+        loop {
+            if let Some(exchange) = self.find(&key, way) {
+                return Ok(exchange);
+            }
+            let held = match way.backend.map(Backend::hold).transpose() {
+                Ok(held) => held,
+                // HTTP/2 needs one connection however many requests there are.
+                Err(_) => {
+                    self.wait(way).await?;
+                    continue;
+                }
+            };
+            let opening = self.open(key.clone(), way, held);
+            let opened = timeout(way.connect_timeout, Box::pin(opening)).await;
+            return opened.map_err(|_| TakeError::Slow(way.connect_timeout))?;
         }
-        let io = self.dialer.dial(to, baggage, trace).await?;
-        let made = match spoken {
-            Spoken::Http1 => One::open(io).await.map(|one| Exchange::One(Box::new(one))),
-            Spoken::Http2 => self.open_shared(key, io).await.map(Exchange::Two),
+    }
+
+    async fn wait(&self, way: &Way<'_>) -> Result<(), TakeError> {
+        let Some(backend) = way.backend else { return Ok(()) };
+        let _pending = backend.cluster().admit_pending()?;
+        // Idle connections of other threads, or to other endpoints, stand in the way.
+        for shelf in way.others {
+            shelf.release(backend);
+        }
+        backend.freed().await;
+        Ok(())
+    }
+
+    fn release(&self, backend: &Backend) {
+        let mut places = self.places.lock();
+        for (key, place) in places.iter_mut() {
+            if backend.has(&key.uid) {
+                place.idle.clear();
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        key: Key,
+        way: &Way<'_>,
+        held: Option<Held>,
+    ) -> Result<Exchange, TakeError> {
+        let io = self.dialer.dial(way.to, way.baggage, way.trace).await?;
+        let made = match way.spoken {
+            Spoken::Http1 => One::open(io, held).await.map(|one| Exchange::One(Box::new(one))),
+            Spoken::Http2 => self.open_shared(key, io, held).await.map(Exchange::Two),
         };
-        made.map(|exchange| (exchange, true)).map_err(|error| DialError::Http(Arc::new(error)))
+        made.map_err(|error| DialError::Http(Arc::new(error)).into())
     }
 
     /// Puts a connection back whose exchange ended. One that can't serve another goes.
-    pub fn give_back(&self, to: &Endpoint, exchange: Exchange) {
+    pub fn give_back(&self, way: &Way<'_>, exchange: Exchange) {
         let Exchange::One(mut one) = exchange else { return };
-        if !one.is_ready() {
+        let is_spent = way.requests_max.is_some_and(|most| one.served() >= most);
+        let is_wanted = way.backend.is_some_and(|it| it.is_waited_for());
+        if is_spent || is_wanted || !one.is_ready() {
             return;
         }
-        let key = Key { uid: to.workload.uid.clone(), address: to.address };
+        let key = way.key();
         let mut places = self.places.lock();
         let idle = &mut places.entry(key).or_default().idle;
         if idle.len() < limits::UPSTREAM_IDLE_MAX {
@@ -117,10 +229,10 @@ impl Shelf {
         self.dialer.evict(uid);
     }
 
-    fn find(&self, key: &Key, spoken: Spoken) -> Option<Exchange> {
+    fn find(&self, key: &Key, way: &Way<'_>) -> Option<Exchange> {
         let mut places = self.places.lock();
         let place = places.get_mut(key)?;
-        match spoken {
+        match way.spoken {
             Spoken::Http1 => {
                 while let Some((mut one, _)) = place.idle.pop() {
                     if one.is_ready() {
@@ -131,9 +243,9 @@ impl Shelf {
             }
             Spoken::Http2 => {
                 place.shared.retain(|shared| !shared.sender.is_closed());
-                let has_room = |shared: &&mut Shared| {
-                    Arc::strong_count(&shared.streams) <= limits::UPSTREAM_STREAMS_MAX
-                };
+                let most = way.streams_max.unwrap_or(limits::UPSTREAM_STREAMS_MAX);
+                // One clone is the shelf's own.
+                let has_room = |shared: &&mut Shared| Arc::strong_count(&shared.streams) <= most;
                 let shared = place.shared.iter_mut().find(has_room)?;
                 shared.idle_since = Instant::now();
                 Some(Exchange::Two(Two::new(shared.sender.clone(), shared.streams.clone())))
@@ -141,7 +253,12 @@ impl Shelf {
         }
     }
 
-    async fn open_shared(&self, key: Key, io: super::Io) -> Result<Two, hyper::Error> {
+    async fn open_shared(
+        &self,
+        key: Key,
+        io: super::Io,
+        held: Option<Held>,
+    ) -> Result<Two, hyper::Error> {
         let (sender, driver) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(limits::HTTP2_STREAM_WINDOW)
@@ -151,6 +268,7 @@ impl Shelf {
             .handshake(TokioIo::new(io))
             .await?;
         tokio::spawn(async move {
+            let _held = held;
             // Each exchange is told by itself what ended it.
             let _ended = driver.await;
         });

@@ -52,7 +52,7 @@ pub(super) fn parse(document: &Document<'_>, pool: &mut Pool) -> Parsed {
         list(&header, text, &mut parsed, pool);
         return parsed;
     }
-    let Some(kind) = Kind::of(&header.api_version, &header.kind) else {
+    let Some(kind) = header.kind() else {
         if header.name.is_empty() && Kind::is_group_read(&header.api_version) {
             let reason = format!("there is no kind {:?}, and no name", header.kind);
             let error = ReadError { line: None, field: Some("kind".to_owned()), reason };

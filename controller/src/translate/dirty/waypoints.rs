@@ -38,7 +38,7 @@ impl Dirty {
     }
 
     /// What a policy is attached to.
-    pub(super) fn targets(&mut self, namespace: &Arc<str>, targets: &[PolicyTarget]) {
+    pub(in crate::translate) fn targets(&mut self, namespace: &Arc<str>, targets: &[PolicyTarget]) {
         for target in targets {
             let name = target.name.clone();
             let key = |kind| ObjectKey::new(kind, namespace.clone(), name.clone());
@@ -49,7 +49,6 @@ impl Dirty {
                 TargetKind::GatewayClass => {
                     self.classes.insert(name);
                 }
-                TargetKind::Other => {}
             }
         }
     }
@@ -101,6 +100,8 @@ fn users_of_waypoints(
             || labels.get(waypoint::GATEWAY_NAME).is_some_and(|name| names.contains(name))
     };
     let key = |kind, name: &Arc<str>| ObjectKey::new(kind, home.clone(), name.clone());
+    let gateways = objects.gateways.keys().filter(|name| names.contains(*name));
+    found.extend(gateways.map(|name| key(Kind::Gateway, name)));
     let services = objects.services.iter();
     let services = services.filter(|(name, it)| names.contains(*name) || asks(&it.meta.labels));
     guarded.extend(services.map(|(name, _)| key(Kind::Service, name)));

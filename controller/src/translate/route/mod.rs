@@ -16,6 +16,7 @@ mod conditions;
 mod filters;
 mod frontend;
 mod http;
+mod policy;
 mod rank;
 mod sets;
 mod status;
@@ -33,8 +34,11 @@ use frontend::Frontend;
 
 pub(super) use super::waypoint::USE as USE_WAYPOINT;
 pub(super) use frontend::parents_of;
-pub(super) use status::{is_attached, route_status};
-pub(super) use virtual_service::{rule_status, virtual_status};
+pub(super) use policy::{rate_limit_status, rule_status};
+pub use policy::{service_entry_policies, service_policy};
+pub(super) use status::is_attached;
+pub(super) use status::route_status;
+pub(super) use virtual_service::virtual_status;
 
 /// The table of a service; nothing if no route counts for it and no waypoint takes it. By an empty one a waypoint learns
 /// that it stands before the service.

@@ -1,9 +1,9 @@
 //! What became of a route, for its owner: conditions for each parent, with the Gateway API's types and reasons.
 
-use crate::objects::{ParentKind, ParentRef, Route, RouteFilter};
+use crate::objects::{Kind, ObjectKey, ParentKind, ParentRef, Route, RouteFilter};
 use crate::translate::status::ConditionStatus;
 use crate::translate::view::View;
-use crate::translate::waypoint::is_admitted;
+use crate::translate::waypoint::{self, User, is_admitted};
 
 use super::attach;
 use super::backend;
@@ -28,6 +28,7 @@ pub(in crate::translate) fn route_status(view: &View<'_>, route: &Route) -> Vec<
         conditions.push(of_parent(accepted(route, verdict)));
         conditions.push(of_parent(resolved(view, route)));
         conditions.extend(partially_invalid(route).map(of_parent));
+        conditions.extend(resolved_waypoint(view, parent).map(of_parent));
     }
     if !route.ignored.is_empty() && !conditions.is_empty() {
         let message = "the rest of the route counts without them";
@@ -37,6 +38,33 @@ pub(in crate::translate) fn route_status(view: &View<'_>, route: &Route) -> Vec<
         });
     }
     conditions
+}
+
+/// Whether requests come to anybody who reads routes. Nothing for a route that is attached to a waypoint itself.
+fn resolved_waypoint(view: &View<'_>, parent: &ParentRef) -> Option<ConditionStatus> {
+    const KIND: &str = "ResolvedWaypoints";
+    let kind = match parent.kind {
+        ParentKind::Service => Kind::Service,
+        ParentKind::ServiceEntry => Kind::ServiceEntry,
+        ParentKind::Gateway | ParentKind::Other => return None,
+    };
+    let key = ObjectKey::new(kind, parent.namespace.clone(), parent.name.clone());
+    let object = view.model.object(&key)?;
+    let binding = waypoint::resolve(view, User::of(view, &object)?);
+    let Some(asked) = binding.asked() else {
+        let message = format!(
+            "{key} has no waypoint, so nobody carries the route out; label it or its namespace {}",
+            waypoint::USE
+        );
+        return Some(ConditionStatus::new(KIND, (false, "MissingUseWaypointLabel"), message));
+    };
+    let name = waypoint::full_name(&asked.gateway);
+    Some(match asked.verdict.fault() {
+        None => ConditionStatus::new(KIND, (true, KIND), format!("waypoint {name} carries it out")),
+        Some((reason, message)) => {
+            ConditionStatus::new(KIND, (false, reason), format!("waypoint {name} {message}"))
+        }
+    })
 }
 
 fn parent_name(parent: &ParentRef) -> String {

@@ -12,7 +12,7 @@ use weft_proto::contract::type_url;
 use crate::objects::ObjectChange;
 use crate::translate::{Settings, Translator};
 
-use super::{added, decoded, gateway, objects, translated, waypoint, waypoint_service};
+use super::{added, decoded, gateway, message, objects, translated, waypoint, waypoint_service};
 
 fn snapshot(translator: &Translator) -> Arc<Snapshot> {
     let mut store = Store::new(&StoreSettings::default());
@@ -209,6 +209,15 @@ fn pods_that_refuse_the_same_share_a_policy_that_goes_with_the_last_of_them() {
     assert!(takes(&snapshot(&translator), "web", 8080, CLIENT));
     translator.apply(added([policy]));
     assert!(!takes(&snapshot(&translator), "web", 8080, CLIENT));
+}
+
+#[test]
+fn pod_that_could_not_refuse_is_told_of() {
+    let told = |yaml: &str| message(&translated(Settings::standalone(), yaml), "Pod shop/web");
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}\n---\n";
+    assert!(told(&guarded()).contains("weft.io/WaypointEnforced=false/NotEnrolled"));
+    assert!(!told(&(namespace.to_owned() + &guarded())).contains("WaypointEnforced"));
+    assert_eq!(told(&guarded().replace("rules: [{}]", "rules: [{}], action: AUDIT")), "");
 }
 
 #[test]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::objects::{Object, ObjectChange, ObjectKey};
-use crate::translate::{Settings, Translator};
+use crate::objects::{KeySource, MESH_CONFIG, Object, ObjectChange, ObjectKey};
+use crate::translate::{FetchedKeys, Settings, Translator};
 
 use super::{added, objects};
 
 /// Kinds of documents in the small world.
-const KINDS: usize = 18;
+const KINDS: usize = 21;
 
 /// A small world in which nearly every object touches every other: two namespaces and the root one, few names and
 /// few labels.
@@ -61,9 +61,10 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             let meta = [
                 "",
                 "labels: {istio.io/use-waypoint: b, istio.io/use-waypoint-canary: c}, annotations: {istio.io/use-waypoint-canary-weight: '20'}",
-                "labels: {istio.io/use-waypoint: none}",
+                "labels: {istio.io/use-waypoint: b}, annotations: {weft.io/local-rate-limit: 5/1s}",
+                "labels: {istio.io/use-waypoint: none}, annotations: {weft.io/local-rate-limit: 5/1s}",
                 "labels: {gateway.networking.k8s.io/gateway-name: c, weft.io/waypoint-enforcement: permissive}",
-            ][variant / 2 % 4];
+            ][variant / 2 % 5];
             let selector = ["selector: {app: x},", "selector: {app: y},", ""][variant % 3];
             let target = ["web", "8080"][variant % 2];
             let kind = ["ClusterIP", "ExternalName"][usize::from(variant % 6 == 5)];
@@ -184,11 +185,23 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 )
         }
         13 => {
-            let host = ["b", "a.shop.svc.cluster.local"][variant % 2];
+            let host =
+                ["b", "a.shop.svc.cluster.local", "'*.shop.svc.cluster.local'", "one.example.com"]
+                    [variant % 4];
             let subset = ["v1", "v2"][variant / 2 % 2];
+            let export = ["", "exportTo: [.],", "exportTo: [app],"][variant % 3];
+            let ports = "portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]";
+            let policy = [
+                String::new(),
+                format!("trafficPolicy: {{outlierDetection: {{interval: {variant}s}}, {ports}}},")
+                    .replace(" 0s", " 7s"),
+            ][variant / 3 % 2]
+                .clone();
+            let of_subset =
+                ["", "trafficPolicy: {loadBalancer: {simple: RANDOM}}"][variant / 5 % 2];
             head("networking.istio.io/v1", "DestinationRule", "")
                 + &format!(
-                    "spec: {{host: {host}, subsets: [{{name: {subset}, labels: {{app: {app}}}}}]}}\n"
+                    "spec: {{host: {host}, {export} {policy} subsets: [{{name: {subset}, labels: {{app: {app}}}, {of_subset}}}]}}\n"
                 )
         }
         14 => head("v1", "ServiceAccount", ""),
@@ -221,20 +234,70 @@ fn waypoint_document(
                 "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {{name: {class}{labels}}}\nspec: {{controllerName: {controller}}}\n"
             )
         }
+        18 => {
+            let name = MESH_CONFIG.0;
+            let mesh = [
+                "pathNormalization: {normalization: MERGE_SLASHES}",
+                "trustDomainAliases: [old]",
+                "extensionProviders: [{name: ask, envoyExtAuthzGrpc: {service: a.example.com, port: 1}}]",
+            ][variant % 3];
+            let home = ["istio-system", "shop"][usize::from(variant % 4 == 3)];
+            format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {home}}}\ndata: {{mesh: '{mesh}'}}\n"
+            )
+        }
+        20 => {
+            let spec = [
+                "",
+                "targetRefs: [{group: '', kind: Service, name: a}],",
+                "targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}],",
+                "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: b}],",
+                "selector: {matchLabels: {app: x}},",
+            ][variant % 5];
+            let more = [
+                "accessLogging: [{providers: [{name: envoy}]}]",
+                "tracing: [{randomSamplingPercentage: 5}]",
+                "accessLogging: [{disabled: true}], metrics: [{overrides: [{disabled: true}]}]",
+            ][variant / 2 % 3];
+            head("telemetry.istio.io/v1", "Telemetry", "") + &format!("spec: {{{spec} {more}}}\n")
+        }
+        19 => {
+            let targets = targets(variant);
+            let keys = ["jwksUri: 'http://a.example/'", "jwks: '{\"keys\": []}'"][variant / 4 % 2];
+            head("security.istio.io/v1", "RequestAuthentication", "")
+                + &format!(
+                    "spec: {{targetRefs: [{{{targets}}}], jwtRules: [{{issuer: i, {keys}}}]}}\n"
+                )
+        }
         _ => {
-            let targets = [
-                "group: '', kind: Service, name: a",
-                "group: networking.istio.io, kind: ServiceEntry, name: a",
-                "group: gateway.networking.k8s.io, kind: Gateway, name: b",
-                "group: gateway.networking.k8s.io, kind: GatewayClass, name: weft-waypoint",
-            ][variant % 4];
-            let action = ["ALLOW", "AUDIT"][usize::from(variant % 5 == 4)];
+            let targets = targets(variant);
+            let action =
+                ["ALLOW", "AUDIT", "CUSTOM, provider: {name: ask}"][[0, 0, 2, 0, 1][variant % 5]];
             let head = head("security.istio.io/v1", "AuthorizationPolicy", "");
             head.replace(&format!("name: {name},"), &format!("name: t{name},"))
                 + &format!(
                     "spec: {{targetRefs: [{{{targets}}}], action: {action}, rules: [{{}}]}}\n"
                 )
         }
+    }
+}
+
+fn targets(variant: usize) -> &'static str {
+    [
+        "group: '', kind: Service, name: a",
+        "group: networking.istio.io, kind: ServiceEntry, name: a",
+        "group: gateway.networking.k8s.io, kind: Gateway, name: b",
+        "group: gateway.networking.k8s.io, kind: GatewayClass, name: weft-waypoint",
+    ][variant % 4]
+}
+
+/// What fetching the one set of keys of the small world gave.
+fn fetched(variant: usize) -> FetchedKeys {
+    let error = || Some("no".into());
+    match variant % 3 {
+        0 => FetchedKeys { keys: Some("{}".into()), error: None },
+        1 => FetchedKeys { keys: Some("{}".into()), error: error() },
+        _ => FetchedKeys { keys: None, error: error() },
     }
 }
 
@@ -249,18 +312,25 @@ fn edit() -> impl Strategy<Value = ObjectChange> {
 }
 
 /// Applies batches as they come, and compares with a translator that sees only the outcome.
-fn converges(settings: &Settings, batches: Vec<Vec<ObjectChange>>) {
+fn converges(settings: &Settings, batches: Vec<(Vec<ObjectChange>, usize)>) {
+    let source = KeySource::Uri("http://a.example/".into());
     let mut incremental = Translator::new(settings.clone());
     let mut heard = BTreeMap::new();
     let mut world: BTreeMap<ObjectKey, Object> = BTreeMap::new();
-    for batch in batches {
+    for (batch, keys) in batches {
         for change in &batch {
             match &change.object {
                 Some(object) => world.insert(change.key.clone(), object.clone()),
                 None => world.remove(&change.key),
             };
         }
-        for change in incremental.apply(batch) {
+        let mut changes = incremental.apply(batch);
+        // Now and then keys are fetched, while somebody asks for them.
+        let is_asked = incremental.key_sources().contains_key(&source);
+        if is_asked {
+            changes.extend(incremental.set_keys(source.clone(), fetched(keys)));
+        }
+        for change in changes {
             let name = (change.type_url, change.name);
             let new = change.resource.map(|bytes| (bytes, change.audience));
             let old = match new.clone() {
@@ -271,6 +341,9 @@ fn converges(settings: &Settings, batches: Vec<Vec<ObjectChange>>) {
         }
         let mut fresh = Translator::new(settings.clone());
         fresh.apply(added(world.values().cloned()));
+        if is_asked {
+            fresh.set_keys(source.clone(), fetched(keys));
+        }
         assert_eq!(incremental.resources(), fresh.resources());
         assert_eq!(heard, fresh.audiences());
         assert_eq!(incremental.statuses(), fresh.statuses());
@@ -282,10 +355,11 @@ proptest! {
 
     #[test]
     fn any_order_of_edits_gives_the_resources_of_a_fresh_translation(
-        batches in prop::collection::vec(prop::collection::vec(edit(), 1..6), 1..12),
+        batches in prop::collection::vec((prop::collection::vec(edit(), 1..6), 0..3_usize), 1..12),
         is_standalone: bool,
     ) {
-        converges(&Settings { is_standalone, ..Settings::standalone() }, batches);
+        let telemetry = super::telemetry::mesh();
+        converges(&Settings { is_standalone, telemetry, ..Settings::standalone() }, batches);
     }
 }
 

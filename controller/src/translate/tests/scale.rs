@@ -83,6 +83,35 @@ fn ten_thousand_pods_are_translated_at_once_and_a_change_costs_little() {
     assert!(of_service < bound(50, 1_000), "one service took {of_service:?}");
 }
 
+#[test]
+fn policy_at_a_waypoint_reaches_a_thousand_services_and_a_pod_still_costs_little() {
+    let optimised = !cfg!(debug_assertions);
+    let bound =
+        |release: u64, debug: u64| Duration::from_millis(if optimised { release } else { debug });
+    let waypoint = super::waypoint("big", "wp", "", "Same").replace("10.44.9.1", "10.250.0.1");
+    let world = world().into_iter().chain(objects(&waypoint)).chain(objects(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: big, labels: {istio.io/dataplane-mode: ambient, istio.io/use-waypoint: wp}}\n",
+    ));
+    let mut translator = Translator::new(Settings::standalone());
+    translator.apply(added(world));
+
+    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: big}\n\
+        spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wp}], rules: [{}]}\n";
+    let start = Instant::now();
+    let changes = translator.apply(added(objects(policy)));
+    let of_policy = start.elapsed();
+    // All pods refuse the same on the same port, so they share one policy; each service has it in its access policy.
+    assert_eq!(changes.len(), PODS + 1 + SERVICES);
+
+    let moved = objects(&pod(5, 8080).replace("10.1.0.5", "10.200.0.5")).remove(0);
+    let start = Instant::now();
+    assert_eq!(translator.apply(added([moved])).len(), 2);
+    let of_pod = start.elapsed();
+    println!("policy {of_policy:?}; pod {of_pod:?}");
+    assert!(of_policy < bound(500, 10_000), "the policy took {of_policy:?}");
+    assert!(of_pod < bound(5, 100), "one pod took {of_pod:?}");
+}
+
 fn route(service: usize, at: usize, to: usize) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r{service}-{at}, namespace: big}}\n\

@@ -139,7 +139,7 @@ fn subsets_carry_their_labels_and_unknown_ones_answer_500() {
     let Some(Target::To(to)) = &forward.backends[0].target else { unreachable!() };
     assert_eq!(to.subset.as_ref().unwrap().labels["version"], "v1");
     let rule = message(&world(&[]), "DestinationRule shop/web");
-    assert!(rule.contains("FieldsHonoured=false/NotHonoured [\"spec.trafficPolicy\"]"), "{rule}");
+    assert!(rule.contains("WaypointAccepted=true/Accepted [] it counts for web.shop"), "{rule}");
 }
 
 #[test]

@@ -4,12 +4,13 @@ use weft_proto::workload::{
     GatewayAddress, NamespacedHostname, TunnelProtocol, Workload, gateway_address,
 };
 
-use crate::translate::{Settings, WaypointEnforcement};
+use crate::objects::{Kind, ObjectKey, Pool, unreadable};
+use crate::translate::{Settings, WaypointEnforcement, explain, waypoint_statuses};
 
 use super::policies::refused;
 use super::{
-    Decoded, MESH, decoded, gateway, message, standalone, translated, waypoint, waypoint_pod,
-    waypoint_service,
+    Decoded, MESH, added, decoded, gateway, message, standalone, translated, waypoint,
+    waypoint_pod, waypoint_service,
 };
 
 /// A namespace `app` with a service, both with labels.
@@ -215,6 +216,145 @@ fn canary_takes_its_share_and_its_mistakes_leave_all_to_the_waypoint() {
         assert!(message.contains(&format!("false/{reason}")), "{message}");
         assert!(message.contains("takes all connections"), "{message}");
     }
+}
+
+#[test]
+fn policy_that_cant_be_read_enforces_what_it_is_attached_to() {
+    let broken = policy("app", OF_SERVICE).replace("rules", "ruls");
+    let broken = broken.trim_end_matches("---\n");
+    let key = ObjectKey::new(Kind::AuthorizationPolicy, "app", "p");
+    let object = unreadable(&key, broken, &mut Pool::default()).unwrap();
+    let mut translator = translated(Settings::standalone(), &app("", WP));
+    translator.apply(added([object]));
+    let service = decoded(&translator).services.remove("app/web.app.svc.cluster.local").unwrap();
+    assert_eq!(service.waypoint, bound());
+    assert!(decoded(&translator).policies.is_empty());
+    // A target that no policy can have makes it unreadable, and is guessed as it was meant.
+    let odd = broken
+        .replace("ruls", "rules")
+        .replace("kind: Service, group: ''", "kind: Service, group: apps");
+    assert!(refused(&odd).to_string().contains("spec.targetRefs[0].group"));
+    translator.apply(added(unreadable(&key, &odd, &mut Pool::default())));
+    let service = decoded(&translator).services.remove("app/web.app.svc.cluster.local").unwrap();
+    assert_eq!(service.waypoint, bound());
+    for (target, field) in [
+        ("kind: Deployment, group: apps, name: web", "targetRefs[0].kind"),
+        ("kind: Service, group: '', name: web, namespace: shop", "targetRefs[0].namespace"),
+        ("kind: Service, group: '', name: Web", "targetRefs[0].name"),
+    ] {
+        let text = policy("app", target);
+        assert!(refused(text.trim_end_matches("---\n")).to_string().contains(field), "{target}");
+    }
+    // What can't be told to be attached to anything stands for its whole namespace, at node proxies.
+    let none = broken.replace(&format!("targetRefs: [{{{OF_SERVICE}}}]"), "targetRefs: []");
+    assert_ne!(none, broken);
+    translator.apply(added(unreadable(&key, &none, &mut Pool::default())));
+    assert_eq!(decoded(&translator).policies.len(), 1);
+}
+
+#[test]
+fn route_says_whether_a_waypoint_carries_it_out() {
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: app}\n\
+        spec: {parentRefs: [{group: '', kind: Service, name: web}]}\n---\n";
+    let told = |labels: &str, more: &str| {
+        let yaml = app("", labels) + route + more;
+        message(&translated(Settings::standalone(), &yaml), "HTTPRoute app/r")
+    };
+    let of = |text: &str| format!("ResolvedWaypoints={text}");
+    assert!(told("", "").contains(&of("false/MissingUseWaypointLabel")));
+    assert!(told(WP, "").contains(&of("false/WaypointIsNotReady")));
+    assert!(told(WP, &waypoint("shop", "wp", "", "All")).contains(&of("true/ResolvedWaypoints")));
+}
+
+#[test]
+fn explanation_goes_step_by_step_to_what_becomes_of_a_call() {
+    let told = |yaml: &str| {
+        let translator = translated(Settings::standalone(), yaml);
+        let key = ObjectKey::new(Kind::Service, "app", "web");
+        let explained = explain(&translator.view(), &key).unwrap();
+        let steps = explained.steps.iter().map(|it| format!("{} {}", it.holds, it.text));
+        (steps.collect::<Vec<_>>(), explained.verdict)
+    };
+    let (steps, verdict) = told(&(app("", WP) + &waypoint("shop", "wp", "", "All")));
+    assert_eq!(
+        steps,
+        [
+            "true its label istio.io/use-waypoint names shop/wp",
+            "true Gateway shop/wp is a waypoint (class istio-waypoint)",
+            "true it is for services (istio.io/waypoint-for: service), and admits namespace app",
+            "true its Service wp.shop.svc.cluster.local has a ready instance",
+            "false permissive: no security policy applies at the waypoint",
+        ]
+    );
+    assert_eq!(verdict, "calls go through shop/wp; what goes round it is let in");
+    let (steps, verdict) = told(&(app(WP, "") + &policy("app", OF_SERVICE)));
+    assert_eq!(
+        steps,
+        [
+            "true it has no label istio.io/use-waypoint; that of its namespace app names shop/wp",
+            "false there is no Gateway shop/wp",
+            "true enforced: AuthorizationPolicy app/p applies at the waypoint",
+        ]
+    );
+    assert_eq!(verdict, "calls fail until shop/wp can be had");
+    let other = gateway("shop", "wp", "", "All").replace("istio-waypoint", "nginx");
+    assert!(told(&(app("", WP) + &other)).0[1].contains("of class nginx, which is no waypoint's"));
+    let workload = waypoint("shop", "wp", "istio.io/waypoint-for: workload", "All");
+    assert!(told(&(app(WP, "") + &workload)).0[1].contains("istio.io/waypoint-for: workload"));
+    let (steps, verdict) = told(&app("", ""));
+    assert_eq!(
+        steps,
+        ["false it has no label istio.io/use-waypoint", "false neither has its namespace app"]
+    );
+    assert_eq!(verdict, "no waypoint: calls go direct");
+    let none = "istio.io/use-waypoint: none";
+    assert_eq!(told(&app(WP, none)).0, ["false its label istio.io/use-waypoint is none"]);
+    assert!(
+        told(&app(WP, "gateway.istio.io/managed: istio.io-mesh-controller")).0[0]
+            .contains("waypoint's own")
+    );
+    assert!(
+        told(&(app("", WP) + &waypoint("shop", "wp", "", "Same"))).0[2].contains("admits no users")
+    );
+}
+
+#[test]
+fn yaml_of_the_waypoints_page_is_what_the_page_says() {
+    let page = include_str!("../../../../docs/waypoints.md");
+    let (_, yaml) = page.split_once("```yaml\n").unwrap();
+    let (yaml, _) = yaml.split_once("```").unwrap();
+    let translator = translated(Settings::standalone(), yaml);
+    let waypoints = waypoint_statuses(&translator.view());
+    let [waypoint] = waypoints.as_slice() else { panic!("{waypoints:?}") };
+    assert!(waypoint.is_ready);
+    let [bound] = waypoint.bound.as_slice() else { panic!("{waypoint:?}") };
+    assert!(bound.object == "Service shop/stock" && bound.is_enforced);
+    assert!(message(&translator, "Service shop/stock").contains("WaypointBound=true"));
+}
+
+#[test]
+fn waypoint_lists_what_it_stands_before() {
+    let second = WP.replace("wp,", "wp2,");
+    let yaml = app(
+        "",
+        &format!(
+            "{WP}, istio.io/use-waypoint-canary: wp2, istio.io/use-waypoint-canary-namespace: shop"
+        ),
+    ) + &app("", &second).replace("name: web", "name: api")
+        + &waypoint("shop", "wp", "", "All")
+        + &waypoint("shop", "wp2", "", "All")
+        + &policy("app", OF_SERVICE);
+    let translator = translated(Settings::standalone(), &yaml);
+    let shown = waypoint_statuses(&translator.view());
+    let bound = |at: usize| {
+        let bound = shown[at].bound.iter();
+        bound
+            .map(|it| format!("{} {} {}", it.object, it.is_enforced, it.is_canary))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((shown[0].name.as_str(), shown[0].is_ready), ("wp", true));
+    assert_eq!(bound(0), ["Service app/web true false"]);
+    assert_eq!(bound(1), ["Service app/api false false", "Service app/web true true"]);
 }
 
 #[test]

@@ -59,9 +59,9 @@ pub struct Waypoint {
     pub accounts: BTreeSet<Arc<str>>,
 }
 
-/// All waypoints, ready or not.
+/// All waypoints, ready or not, by namespace and name of their Gateways.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Waypoints(BTreeMap<GatewayName, Waypoint>);
+pub struct Waypoints(BTreeMap<Arc<str>, BTreeMap<Arc<str>, Waypoint>>);
 
 /// Istio's label of services and pods that belong to a Gateway.
 pub(in crate::translate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
@@ -87,12 +87,14 @@ pub(in crate::translate) fn is_mesh_listener(listener: &Listener) -> bool {
 impl Waypoints {
     /// A waypoint.
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Waypoint> {
-        self.0.get(&(namespace.into(), name.into()))
+        self.0.get(namespace)?.get(name)
     }
 
     /// All, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&GatewayName, &Waypoint)> {
-        self.0.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (GatewayName, &Waypoint)> {
+        self.0.iter().flat_map(|(namespace, all)| {
+            all.iter().map(|(name, waypoint)| ((namespace.clone(), name.clone()), waypoint))
+        })
     }
 
     /// Looks at `namespaces` anew; nothing: at all. Returns the names of what is not as before.
@@ -100,32 +102,37 @@ impl Waypoints {
         &mut self,
         model: &Model,
         settings: &Settings,
-        namespaces: Option<&BTreeSet<Arc<str>>>,
-    ) -> BTreeSet<GatewayName> {
-        let is_meant = |name: &GatewayName| namespaces.is_none_or(|all| all.contains(&name.0));
-        let old: BTreeMap<_, _> = self
-            .0
-            .iter()
-            .filter(|(name, _)| is_meant(name))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect();
-        let mut new = BTreeMap::new();
+        namespaces: Option<BTreeSet<Arc<str>>>,
+    ) -> BTreeSet<Arc<str>> {
         let all =
-            model.namespaces().filter(|(home, _)| namespaces.is_none_or(|it| it.contains(*home)));
-        for (home, objects) in all {
-            for (name, gateway) in &objects.gateways {
-                if is_waypoint_class(model, &gateway.class) {
-                    let built = waypoint(model, settings, objects, gateway);
-                    new.insert((home.clone(), name.clone()), built);
-                }
-            }
+            || model.namespaces().map(|(home, _)| home).chain(self.0.keys()).cloned().collect();
+        let namespaces: BTreeSet<Arc<str>> = namespaces.unwrap_or_else(all);
+        let mut changed = BTreeSet::new();
+        for home in namespaces {
+            let new = of_namespace(model, settings, &home);
+            let old = match new.is_empty() {
+                true => self.0.remove(&home),
+                false => self.0.insert(home.clone(), new),
+            };
+            let (old, none) = (old.unwrap_or_default(), BTreeMap::new());
+            let new = self.0.get(&home).unwrap_or(&none);
+            let names = old.keys().chain(new.keys());
+            changed.extend(names.filter(|name| old.get(*name) != new.get(*name)).cloned());
         }
-        let names = old.keys().chain(new.keys());
-        let changed = names.filter(|name| old.get(*name) != new.get(*name)).cloned().collect();
-        self.0.retain(|name, _| !is_meant(name));
-        self.0.extend(new);
         changed
     }
+}
+
+fn of_namespace(model: &Model, settings: &Settings, home: &str) -> BTreeMap<Arc<str>, Waypoint> {
+    let Some(objects) = model.namespace(home) else {
+        return BTreeMap::new();
+    };
+    let gateways = objects.gateways.iter();
+    let gateways = gateways.filter(|(_, gateway)| is_waypoint_class(model, &gateway.class));
+    let build = |(name, gateway): (&Arc<str>, &Arc<Gateway>)| {
+        (name.clone(), waypoint(model, settings, objects, gateway))
+    };
+    gateways.map(build).collect()
 }
 
 fn waypoint(

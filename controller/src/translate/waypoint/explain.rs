@@ -216,7 +216,7 @@ pub fn waypoint_statuses(view: &View<'_>) -> Vec<WaypointStatus> {
                 accounts: waypoint.accounts.iter().map(ToString::to_string).collect(),
                 bound: Vec::new(),
             };
-            (gateway.clone(), status)
+            (gateway, status)
         })
         .collect();
     let kinds = [Kind::Service, Kind::ServiceEntry, Kind::Pod, Kind::WorkloadEntry];

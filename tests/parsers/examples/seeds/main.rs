@@ -1,5 +1,6 @@
 //! Writes the seeds of the fuzzers that are not there yet. What is there stays as it is.
 
+mod backends;
 mod certificates;
 mod frames;
 mod manifests;
@@ -17,9 +18,11 @@ pub(crate) type Seed = (&'static str, Vec<u8>);
 
 fn main() -> std::io::Result<()> {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let sets: [(&str, Vec<Seed>); 18] = [
+    let sets: [(&str, Vec<Seed>); 20] = [
         ("address", messages::addresses()),
+        ("affinity", backends::requests()),
         ("authority", texts::authorities()),
+        ("backend_policy", backends::policies()),
         ("baggage", texts::baggage()),
         ("discovery", messages::discovery()),
         ("dns_query", packets::queries()),

@@ -56,6 +56,39 @@ metadata: {name: vm, namespace: demo, labels: {app: web}}
 spec: {address: 198.51.100.9, serviceAccount: vm, weight: 3, network: n1, locality: r/z/s}
 ";
 
+const WAYPOINT: &str = "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: w, namespace: demo, labels: {istio.io/waypoint-for: all}}
+spec:
+  gatewayClassName: weft-waypoint
+  infrastructure: {labels: {a: b}}
+  listeners:
+  - {name: mesh, port: 15008, protocol: HBONE, allowedRoutes: {namespaces: {from: Selector, selector: {matchExpressions: [{key: t, operator: In, values: [a]}]}}, kinds: [{kind: HTTPRoute}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: weft-waypoint, labels: {istio.io/waypoint-for: service}}
+spec: {controllerName: weft.io/waypoint-controller}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: demo, labels: {istio.io/use-waypoint: w, istio.io/use-waypoint-canary: v}, annotations: {istio.io/use-waypoint-canary-weight: '7'}}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: demo, labels: {app: web}}
+spec: {nodeName: node1, containers: [{name: web, ports: [{name: http, containerPort: 8080}]}]}
+status: {podIPs: [{ip: 10.44.1.10}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: at-waypoint, namespace: demo}
+spec:
+  targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: w}, {kind: Service, group: '', name: web}]
+  rules: [{}]
+";
+
 const SLICE: &str = "apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: web-1, namespace: demo, labels: {kubernetes.io/service-name: web}}
@@ -114,7 +147,7 @@ spec:
 const RULE: &str = "apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: web, namespace: demo}
-spec: {host: web, subsets: [{name: v1, labels: {version: v1}}], trafficPolicy: {}}
+spec: {host: web, subsets: [{name: v1, labels: {version: v1}}], trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}, loadBalancer: {simple: RANDOM}, portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}}
 ";
 
 #[expect(clippy::too_many_lines, reason = "a table with a line or two a file")]
@@ -132,6 +165,7 @@ pub(crate) fn files() -> Vec<Seed> {
                 - {apiVersion: v1, kind: Pod, metadata: {name: '', namespace: demo}}\n- 7\n";
     let texts = [
         ("mesh", joined(&[NAMESPACE, POD, SERVICE, POLICY, PEER])),
+        ("backends", joined(&[NAMESPACE, SERVICE, RULE])),
         ("outside", joined(&[NAMESPACE, ENTRY, WORKLOAD_ENTRY, SLICE, SERVICE])),
         ("routes", joined(&[SERVICE, ROUTE, GRPC])),
         (
@@ -161,6 +195,7 @@ pub(crate) fn files() -> Vec<Seed> {
         ("policy-star-inside", policy("cluster.local/ns", "cluster.*/ns")),
         ("policy-empty-rule", policy("  - from:", "  - {}\n  - from:")),
         ("policy-name-missing", policy("name: only-cart, ", "")),
+        ("waypoint", WAYPOINT.into()),
         (
             "policy-for-a-waypoint",
             policy("selector: {matchLabels: {app: web}}", "targetRefs: [{kind: Gateway, name: w}]"),

@@ -50,10 +50,7 @@ impl<D: Dial> CheckClient<D> {
                 Protocol::Grpc => self.check_grpc(checker, request).await,
                 Protocol::Http(rules) => {
                     let question = http1::question(checker, rules, request)?;
-                    let (answer, sender) = self.ask_http(checker, question).await?;
-                    if let Some(sender) = sender {
-                        self.keep_http(&checker.target, sender);
-                    }
+                    let answer = self.ask_http(checker, question).await?;
                     http1::outcome(rules, answer)
                 }
             }
@@ -70,6 +67,8 @@ impl<D: Dial> CheckClient<D> {
         self.kept.lock().retain(|target, _| is_used(target));
     }
 
+    /// A kept connection may end at any moment, which is no answer: then the question, which changes nothing, is put once
+    /// more on a new one.
     async fn check_grpc(
         &self,
         checker: &Checker,
@@ -77,37 +76,53 @@ impl<D: Dial> CheckClient<D> {
     ) -> Result<CheckOutcome, CheckError> {
         let question = grpc::question(checker, request);
         let kept = self.kept.lock().get(&checker.target).and_then(|kept| kept.grpc.clone());
-        // A kept connection may have ended meanwhile, which shows before anything is sent.
-        let ready = match kept {
-            Some(sender) => sender.ready().await.ok(),
-            None => None,
-        };
-        let sender = match ready {
-            Some(sender) => sender,
-            None => {
-                let stream = self.dialled(checker).await?;
-                let sender = grpc::connect(stream).await?;
-                self.kept.lock().entry(checker.target.clone()).or_default().grpc =
-                    Some(sender.clone());
-                sender.ready().await.map_err(grpc::broken)?
+        if let Some(sender) = kept {
+            match grpc::ask(sender, question.clone(), checker).await {
+                Err(CheckError::Exchange(_)) => self.forget_grpc(&checker.target),
+                outcome => return outcome,
             }
-        };
-        grpc::ask(sender, question, checker).await
+        }
+        let sender = grpc::connect(self.dialled(checker).await?).await?;
+        self.kept.lock().entry(checker.target.clone()).or_default().grpc = Some(sender.clone());
+        let outcome = grpc::ask(sender, question, checker).await;
+        if matches!(outcome, Err(CheckError::Exchange(_))) {
+            self.forget_grpc(&checker.target);
+        }
+        outcome
     }
 
+    /// As [`Self::check_grpc`].
     async fn ask_http(
         &self,
         checker: &Checker,
         question: http::Request<Full<Bytes>>,
-    ) -> Result<(http1::Answer, Option<HttpSender>), CheckError> {
-        loop {
-            let Some(mut sender) = self.idle(&checker.target) else { break };
-            if sender.ready().await.is_ok() {
-                return http1::ask(sender, question).await;
+    ) -> Result<http1::Answer, CheckError> {
+        if let Some(sender) = self.idle(&checker.target) {
+            match http1::ask(sender, question.clone()).await {
+                Err(CheckError::Exchange(_)) => {}
+                outcome => return outcome.map(|answered| self.keep(checker, answered)),
             }
         }
         let sender = http1::connect(self.dialled(checker).await?).await?;
-        http1::ask(sender, question).await
+        http1::ask(sender, question).await.map(|answered| self.keep(checker, answered))
+    }
+
+    fn forget_grpc(&self, target: &Target) {
+        if let Some(kept) = self.kept.lock().get_mut(target) {
+            kept.grpc = None;
+        }
+    }
+
+    /// Keeps the connection, if it can be used again.
+    fn keep(
+        &self,
+        checker: &Checker,
+        (answer, sender): (http1::Answer, Option<HttpSender>),
+    ) -> http1::Answer {
+        if let Some(sender) = sender {
+            self.keep_http(&checker.target, sender);
+        }
+        answer
     }
 
     async fn dialled(&self, checker: &Checker) -> Result<D::Stream, CheckError> {

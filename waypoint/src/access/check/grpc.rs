@@ -24,7 +24,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = h2::client::Builder::new();
-    builder.enable_push(false);
+    builder.enable_push(false).max_header_list_size(limits::CHECK_HEADER_BYTES_MAX);
     let (sender, connection) = builder.handshake(stream).await.map_err(broken)?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
@@ -108,12 +108,13 @@ fn http_request(checker: &Checker, request: &CheckedRequest<'_>) -> proto::HttpR
     built
 }
 
-/// One call on a connection that is ready.
+/// One call.
 pub(super) async fn ask(
-    mut sender: GrpcSender,
+    sender: GrpcSender,
     question: Bytes,
     checker: &Checker,
 ) -> Result<CheckOutcome, CheckError> {
+    let mut sender = sender.ready().await.map_err(broken)?;
     let uri = http::Uri::builder()
         .scheme("http")
         .authority(&*checker.target.hostname)

@@ -29,7 +29,9 @@ pub(super) async fn connect<S>(stream: S) -> Result<HttpSender, CheckError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let opened = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder.max_buf_size(limits::CHECK_HEADER_BYTES_MAX as usize);
+    let opened = builder.handshake(TokioIo::new(stream)).await;
     let (sender, connection) = opened.map_err(broken)?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
@@ -85,6 +87,7 @@ pub(super) async fn ask(
     mut sender: HttpSender,
     question: Request<Full<Bytes>>,
 ) -> Result<(Answer, Option<HttpSender>), CheckError> {
+    sender.ready().await.map_err(broken)?;
     let response = sender.send_request(question).await.map_err(broken)?;
     let (head, mut incoming) = response.into_parts();
     let mut body = BytesMut::new();

@@ -308,6 +308,44 @@ async fn connections_are_kept_between_checks() {
     assert_eq!(dials.load(Ordering::Relaxed), 2);
 }
 
+/// A connection that ended while nobody used it is no answer of the service.
+#[tokio::test(start_paused = true)]
+async fn kept_connection_that_has_ended_costs_no_request() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let ok = auth::CheckResponse { status: status(0), http_response: None };
+    let headers = headers();
+    let http = move |stream| {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        http_service(answer, &Arc::default(), far);
+        ends_after_one(stream, near);
+    };
+    let grpc_script = move |stream| {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        grpc_service(far, Ok(ok.clone()), "0", Arc::default());
+        ends_after_one(stream, near);
+    };
+    let dials: [Arc<AtomicUsize>; 2] = Default::default();
+    let http_client = CheckClient::new(Scripted { script: http, dials: dials[0].clone() });
+    let grpc_client = CheckClient::new(Scripted { script: grpc_script, dials: dials[1].clone() });
+    let (by_http, by_grpc) = (built(&http1(proto::HttpCheck::default())), built(&grpc()));
+    for _ in 0..3 {
+        let outcome = http_client.check(&by_http, &request(&headers)).await;
+        assert!(matches!(outcome, CheckOutcome::Allowed(_)), "{outcome:?}");
+        let outcome = grpc_client.check(&by_grpc, &request(&headers)).await;
+        assert!(matches!(outcome, CheckOutcome::Allowed(_)), "{outcome:?}");
+        tokio::time::advance(Duration::from_secs(2)).await;
+    }
+    assert_eq!(dials.map(|count| count.load(Ordering::Relaxed)), [3, 3]);
+}
+
+/// Joins two pipes for a second, then cuts both.
+fn ends_after_one(mut client: DuplexStream, mut service: DuplexStream) {
+    tokio::spawn(async move {
+        let joined = tokio::io::copy_bidirectional(&mut client, &mut service);
+        let _cut = tokio::time::timeout(Duration::from_secs(1), joined).await;
+    });
+}
+
 /// Answers each request on a connection with `answer`; returns what came.
 fn http_service(answer: &'static str, asked: &Arc<Mutex<String>>, stream: DuplexStream) {
     let asked = asked.clone();

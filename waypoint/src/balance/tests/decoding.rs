@@ -81,7 +81,8 @@ fn tls_that_is_not_understood_fails_rather_than_falls_away() {
     assert_eq!(tls(1, ""), Some(TlsMode::Simple));
     assert_eq!(tls(2, ""), Some(TlsMode::Mutual));
     assert_eq!(tls(3, ""), None);
-    for mode in [0, 4, -1] {
+    assert_eq!(tls(4, ""), Some(TlsMode::Mesh));
+    for mode in [0, 5, -1] {
         assert!(matches!(tls(mode, ""), Some(TlsMode::Unavailable(_))), "{mode}");
     }
     assert_eq!(tls(2, "no Secret"), Some(TlsMode::Unavailable("no Secret".into())));

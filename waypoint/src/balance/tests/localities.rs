@@ -153,6 +153,35 @@ fn shares_are_distributed_and_nothing_goes_elsewhere() {
 }
 
 #[test]
+fn services_own_preference_holds_where_no_rule_says_anything() {
+    use weft_core::mesh::{HealthPolicy, LoadBalancing, LoadBalancingMode, LoadBalancingScope};
+    let preference = |mode, scope| LoadBalancing {
+        scopes: Box::new([scope]),
+        mode,
+        health_policy: HealthPolicy::OnlyHealthy,
+    };
+    let zone = preference(LoadBalancingMode::Failover, LoadBalancingScope::Zone);
+    let all = [there("eu/a", 1), there("eu/b", 1)].concat();
+    let shares = |settings: Settings, preference: &LoadBalancing| {
+        let settings = Settings::for_service(&Arc::new(settings), Some(preference));
+        let mut world = World::at(place("eu/a"), (*settings).clone(), all.clone());
+        world.by_place(1_000).get("eu/a").copied().unwrap_or_default()
+    };
+    assert_eq!(shares(Settings::default(), &zone), 1_000);
+    let said = || Settings { localities: Localities::Ignored, ..Settings::default() };
+    assert_near(shares(said(), &zone), 1_000, 0.5);
+    let strict = preference(LoadBalancingMode::Strict, LoadBalancingScope::Zone);
+    assert_eq!(shares(said(), &strict), 1_000);
+    // Nobody knows where the nodes are: what is required isn't there.
+    let node = preference(LoadBalancingMode::Strict, LoadBalancingScope::Node);
+    let settings = Settings::for_service(&Arc::default(), Some(&node));
+    let mut world = World::at(place("eu/a"), (*settings).clone(), all.clone());
+    assert_eq!(world.pick().unwrap_err(), PickError::NoEndpoints);
+    let default = Arc::new(Settings::default());
+    assert!(Arc::ptr_eq(&default, &Settings::for_service(&default, None)));
+}
+
+#[test]
 fn retry_that_may_go_anywhere_does() {
     let all = [there("eu/a", 1), there("us/a", 3)].concat();
     let mut world = World::at(place("eu/a"), with_outlier(Localities::default()), all);

@@ -133,6 +133,46 @@ fn carry_out(world: &mut World, held: &mut Held, balancer: usize, step: &Step) {
     }
 }
 
+#[test]
+fn threads_share_a_cluster_while_its_endpoints_and_settings_change() {
+    const THREADS: usize = 4;
+    let now = Instant::now();
+    let cluster = Cluster::new(Arc::new(settings(50, 0, 2, 0)), Place::default(), now);
+    cluster.set_endpoints(endpoints(6), now);
+    std::thread::scope(|scope| {
+        for seed in 0..THREADS {
+            let cluster = cluster.clone();
+            scope.spawn(move || {
+                let mut rng = StdRng::seed_from_u64(seed as u64);
+                let mut held = Vec::new();
+                for turn in 0..5_000_u64 {
+                    let now = now + Duration::from_millis(turn);
+                    let context =
+                        PickContext { hash: Some(turn), tried: &[], is_anywhere: false, now };
+                    let Ok(picked) = cluster.pick(&context, &mut rng) else { continue };
+                    let is_bad = picked.id().starts_with(['1', '3']);
+                    picked.report(Outcome::Status(if is_bad { 503 } else { 200 }), now);
+                    held.push((picked, cluster.admit_request(), cluster.admit_retry()));
+                    if turn % 7 == 0 {
+                        held.clear();
+                    }
+                }
+            });
+        }
+        for turn in 0..300_usize {
+            let now = now + Duration::from_millis(turn as u64 * 16);
+            cluster.set_endpoints(endpoints(3 + turn % 5), now);
+            cluster.set_settings(Arc::new(settings(50, 0, 2, turn)));
+        }
+    });
+    let counts = cluster.counts();
+    assert_eq!((counts.requests, counts.retries), (0, 0));
+    let all = cluster.endpoints(now);
+    assert_eq!(all.iter().map(|it| it.active).sum::<u32>(), 0);
+    let ejected = all.iter().filter(|it| it.ejected_until.is_some()).count();
+    assert!(ejected <= all.len() / 2 && ejected == counts.ejected);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 

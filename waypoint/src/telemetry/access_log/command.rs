@@ -32,6 +32,9 @@ macro_rules! plain {
         pub(super) enum Plain { $($name,)* }
 
         impl Plain {
+            #[cfg(test)]
+            pub(super) const NAMES: &[&str] = &[$($text, $($other,)*)*];
+
             fn parse(name: &str) -> Option<Self> {
                 match name {
                     $($text $(| $other)* => Some(Self::$name),)*
@@ -96,7 +99,7 @@ impl Command {
         };
         let of = match name {
             "REQ" => Some(Of::Request),
-            "REQ_WITHOUT_QUERY" | "REQUEST_WITHOUT_QUERY" => Some(Of::RequestWithoutQuery),
+            "REQ_WITHOUT_QUERY" => Some(Of::RequestWithoutQuery),
             "RESP" => Some(Of::Response),
             "TRAILER" => Some(Of::Trailers),
             _ => None,

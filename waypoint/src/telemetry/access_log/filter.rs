@@ -163,12 +163,13 @@ impl std::fmt::Debug for Filter {
     }
 }
 
-/// Whether [`limits::FILTER_STACK_BYTES`] do for a parser that recurses: every level of an expression takes an operator, a dot or a bracket. Those
-/// in strings count as well, since only the parser knows where a string ends. The parser's own bound doesn't hold for
-/// long chains, nor for what happens when such a tree is dropped.
+/// Whether [`limits::FILTER_STACK_BYTES`] do for a parser that recurses: every level of an expression takes an operator, a dot or
+/// a bracket. Those in strings count as well, since only the parser knows where a string ends. The parser's own bound
+/// doesn't hold: past it, it may recurse without end. Nor is there one for long chains.
 fn fits_the_stack(expression: &str) -> bool {
-    let levels = expression.bytes().filter(|byte| b"([{.!-+*/%?&|".contains(byte)).count();
-    levels <= limits::FILTER_OPERATORS_MAX
+    let count = |of: &[u8]| expression.bytes().filter(|byte| of.contains(byte)).count();
+    count(b"([{") <= limits::FILTER_BRACKETS_MAX
+        && count(b".!-+*/%?&|") <= limits::FILTER_OPERATORS_MAX
 }
 
 /// Refuses names that stand for nothing, and more levels than evaluation has stack for.

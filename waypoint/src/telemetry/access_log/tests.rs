@@ -106,6 +106,19 @@ fn what_isnt_known_is_refused_by_its_name() {
 }
 
 #[test]
+fn commands_that_the_controller_lets_through_are_those_that_are_known() {
+    use weft_proto::contract::telemetry::COMMANDS;
+    for name in command::Plain::NAMES {
+        assert!(COMMANDS.contains(name), "{name} is refused by the controller");
+    }
+    for name in COMMANDS {
+        let plain = format!("%{name}%");
+        let known = Layout::text(&plain).is_ok() || Layout::text(&format!("%{name}(X-A)%")).is_ok();
+        assert!(known, "{name} is not known");
+    }
+}
+
+#[test]
 fn json_keeps_types_and_nesting() {
     let format = json!({
         "code": "%RESPONSE_CODE%", "missing": "%REQ(X-NONE)%", "mesh": {"method": "%REQ(:METHOD)%"},
@@ -238,22 +251,43 @@ fn filter_that_cant_be_understood_is_refused_with_what_is_wrong() {
         refused(&format!("({})", "response.code.x".replace(".x", &".x".repeat(500)))),
         FilterError::TooLarge
     );
-    let nested = |open: &str, close: &str| format!("{}1{}", open.repeat(250), close.repeat(250));
-    for (open, close) in [
+    let many: Vec<_> = (0..30).map(|n| format!("response.code == {n}")).collect();
+    assert!(Filter::new(&many.join(" || ")).is_ok());
+    assert_eq!(refused(&"a".repeat(5000)), FilterError::TooLarge);
+}
+
+#[test]
+fn deep_expression_takes_no_more_stack_than_there_is() {
+    let owned = Owned::new();
+    const KINDS: [(&str, &str); 19] = [
         ("(", ")"),
         ("[", "]"),
         ("!", ""),
         ("-", ""),
         ("{1:", "}"),
         ("true?1:", ""),
-        ("1+", ""),
+        ("true?(", "):1"),
         ("1-(", ")"),
-    ] {
-        let _ = Filter::new(&nested(open, close));
+        ("-(", ")"),
+        ("!(", ")"),
+        ("[(", ")]"),
+        ("{1:(", ")}"),
+        ("size(", ")"),
+        ("'a'.contains(", ")"),
+        ("request[", "]"),
+        ("1||(", ")"),
+        ("1 in [", "]"),
+        ("[1].exists(x,", ")"),
+        ("1+", ""),
+    ];
+    for (open, close) in KINDS {
+        for depth in [1, 10, 20, 24, 30, 40, 48, 60, 120, 250] {
+            let expression = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            if let Ok(filter) = Filter::new(&expression) {
+                let _verdict = filter.allows(&(&owned.request()).into());
+            }
+        }
     }
-    let many: Vec<_> = (0..30).map(|n| format!("response.code == {n}")).collect();
-    assert!(Filter::new(&many.join(" || ")).is_ok());
-    assert_eq!(refused(&"a".repeat(5000)), FilterError::TooLarge);
 }
 
 #[test]

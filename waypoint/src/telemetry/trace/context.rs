@@ -257,6 +257,31 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_client_sends_is_read_without_a_panic_and_goes_on_well_formed(
+            name in 0_usize..8,
+            value in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+            text in "(0[01]-)?[0-9a-f]{16,32}-[0-9a-f]{16}(-[01d]{1,2})?(-[0-9a-f]{16})?",
+        ) {
+            let names = [
+                TRACEPARENT, TRACESTATE, B3, B3_TRACE, B3_SPAN, B3_SAMPLED, B3_FLAGS, REQUEST_ID,
+            ];
+            for value in [value.as_slice(), text.as_bytes()] {
+                let Ok(value) = HeaderValue::from_bytes(value) else { continue };
+                let mut headers = HeaderMap::new();
+                headers.insert(names[name].clone(), value);
+                if let Some(Incoming { parent: Some((trace, span)), form, .. }) = Incoming::read(&headers) {
+                    let (parent, is_sampled, is_new) = (span, true, false);
+                    Outgoing { trace, span, parent, is_sampled, form, is_new }.write(&mut headers);
+                    let again = Incoming::read(&headers).unwrap();
+                    assert_eq!(again.parent, Some((trace, span)));
+                }
+                assert!(!ensure_request_id(&mut headers).is_empty());
+            }
+        }
+    }
+
     #[test]
     fn request_id_is_kept_or_made() {
         let mut kept = headers(&[("x-request-id", "mine")]);

@@ -26,6 +26,13 @@ pub struct SpanQueue {
     metrics: SpanMetrics,
 }
 
+/// A queue that ends once nobody else holds it.
+#[derive(Debug, Clone)]
+pub struct WeakSpanQueue {
+    spans: mpsc::WeakSender<Span>,
+    metrics: SpanMetrics,
+}
+
 /// Sends the spans of a queue. [`Exporter::run`] it until the queue's last clone is gone.
 #[derive(Debug)]
 pub struct Exporter {
@@ -81,12 +88,25 @@ impl SpanQueue {
         (Self { spans: sender, metrics }, exporter)
     }
 
+    /// The same without keeping its exporter going.
+    pub fn downgrade(&self) -> WeakSpanQueue {
+        WeakSpanQueue { spans: self.spans.downgrade(), metrics: self.metrics.clone() }
+    }
+
     /// Hands in a span; without room it is dropped and counted.
     pub fn push(&self, span: Span) {
         if self.spans.try_send(span).is_err() {
             self.metrics.dropped.fetch_add(1, Ordering::Relaxed);
             self.metrics.count("dropped", 1);
         }
+    }
+}
+
+impl WeakSpanQueue {
+    /// The queue, if somebody else still holds it.
+    pub fn upgrade(&self) -> Option<SpanQueue> {
+        let spans = self.spans.upgrade()?;
+        Some(SpanQueue { spans, metrics: self.metrics.clone() })
     }
 }
 

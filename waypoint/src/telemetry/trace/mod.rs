@@ -21,7 +21,7 @@ mod tests;
 
 pub use collector::{Collector, Dial, Io, OtlpProtocol};
 pub use context::{Form, Incoming, Outgoing, ensure_request_id};
-pub use export::{Exporter, SpanMetrics, SpanQueue};
+pub use export::{Exporter, SpanMetrics, SpanQueue, WeakSpanQueue};
 pub use ids::{SpanId, TraceId, Uuid};
 pub use span::{Attempt, AttemptEnd, ServerSpan, Tracer};
 pub use tags::{CustomTag, Origin, TagValue};

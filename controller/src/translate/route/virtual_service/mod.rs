@@ -24,7 +24,7 @@ use crate::translate::view::View;
 use super::attach::Audience;
 use super::frontend::Frontend;
 
-pub(in crate::translate) use status::{rule_status, virtual_status};
+pub(in crate::translate) use status::virtual_status;
 
 /// A virtual service that counts for a frontend, with its rules.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub(super) fn attached<'a>(
 }
 
 /// A host, then what stands for all below its parents, then for all.
-fn hosts(host: &Arc<str>) -> Vec<Arc<str>> {
+pub(super) fn hosts(host: &Arc<str>) -> Vec<Arc<str>> {
     let mut hosts = vec![host.clone()];
     let mut rest: &str = host;
     while let Some((_, behind)) = rest.split_once('.') {

@@ -1,9 +1,9 @@
-//! What became of a virtual service and of a destination rule, for their owners. Istio says nothing here.
+//! What became of a virtual service, for its owner. Istio says nothing here.
 
 use std::sync::Arc;
 
 use crate::model::full_host;
-use crate::objects::{DestinationRule, VirtualOutcome, VirtualService};
+use crate::objects::{VirtualOutcome, VirtualService};
 use crate::translate::route::attach;
 use crate::translate::route::frontend::frontends_of_host;
 use crate::translate::status::ConditionStatus;
@@ -29,10 +29,29 @@ pub(in crate::translate) fn virtual_status(
             parent: Some(host.to_string()),
             ..ConditionStatus::new(ACCEPTED, outcome, message)
         });
+        conditions.extend(without_waypoint(view, object, (at, host)));
     }
     conditions.push(resolved(view, object));
     conditions.extend(ignored(&object.ignored));
     conditions
+}
+
+/// Rules for a host that no waypoint stands before are carried out by nobody.
+fn without_waypoint(
+    view: &View<'_>,
+    object: &VirtualService,
+    (at, host): (usize, &Arc<str>),
+) -> Option<ConditionStatus> {
+    let full = full_host(host, &object.meta.namespace, &view.settings.dns_domain);
+    let frontends = frontends_of_host(view, &full);
+    let is_bare = !frontends.is_empty() && frontends.iter().all(|it| it.waypoint.is_none());
+    let outcome = (false, "MissingUseWaypointLabel");
+    let message = format!("no waypoint stands before {full}, so nobody carries the rules out");
+    is_bare.then(|| ConditionStatus {
+        fields: vec![format!("spec.hosts[{at}]")],
+        parent: Some(host.to_string()),
+        ..ConditionStatus::new("ResolvedWaypoints", outcome, message)
+    })
 }
 
 type Outcome = (bool, &'static str);
@@ -127,23 +146,6 @@ fn resolved(view: &View<'_>, object: &VirtualService) -> ConditionStatus {
             ConditionStatus { fields, ..ConditionStatus::new(KIND, (false, reason), message) }
         }
     }
-}
-
-/// Conditions of a destination rule.
-pub(in crate::translate) fn rule_status(rule: &DestinationRule) -> Vec<ConditionStatus> {
-    let mut conditions = Vec::new();
-    if rule.host.starts_with('*') && !rule.subsets.is_empty() {
-        let message = "subsets are looked for under the host's own name, not below another";
-        conditions.push(ConditionStatus {
-            fields: vec!["spec.host".to_owned()],
-            ..ConditionStatus::new(ACCEPTED, (false, "UnsupportedValue"), message)
-        });
-    } else {
-        let message = "routes find its subsets";
-        conditions.push(ConditionStatus::new(ACCEPTED, (true, "Accepted"), message));
-    }
-    conditions.extend(ignored(&rule.ignored));
-    conditions
 }
 
 fn ignored(fields: &[String]) -> Option<ConditionStatus> {

@@ -1,0 +1,253 @@
+//! The mesh's configuration: the ConfigMap `istio` of the root namespace, as far as waypoints' security reads it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use weft_core::identity::TrustDomain;
+
+use super::duration;
+use super::fields::{self, FieldError};
+use super::meta::Meta;
+
+/// Name of the ConfigMap, and the key in it.
+pub const MESH_CONFIG: (&str, &str) = ("istio", "mesh");
+
+/// A ConfigMap. All but the mesh's is without content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeshConfig {
+    /// Name, labels and so on.
+    pub meta: Meta,
+    /// How far paths are brought to one form.
+    pub normalisation: Normalisation,
+    /// Trust domains that mean the mesh's own.
+    pub trust_domain_aliases: Box<[TrustDomain]>,
+    /// Services that CUSTOM policies ask, by name. What can't be honoured has its reason instead.
+    pub checkers: BTreeMap<Arc<str>, Result<ExtensionChecker, String>>,
+    /// Keys that are read by nobody here.
+    pub ignored: Box<[String]>,
+    /// It couldn't be read and no earlier version is known: paths are normalised as far as possible.
+    pub is_unreadable: bool,
+}
+
+/// `pathNormalization.normalization`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Normalisation {
+    /// As [`Normalisation::Base`].
+    #[default]
+    Default,
+    /// Not at all.
+    None,
+    /// RFC 3986, and backslashes.
+    Base,
+    /// Slashes merged, too.
+    MergeSlashes,
+    /// Encoded slashes decoded, too.
+    DecodeAndMergeSlashes,
+}
+
+/// A service that CUSTOM policies ask (`envoyExtAuthzHttp`, `envoyExtAuthzGrpc`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExtensionChecker {
+    /// Its namespace; nothing: whoever answers to the host.
+    pub namespace: Option<Arc<str>>,
+    /// Its host, in lower case.
+    pub host: Arc<str>,
+    /// Its port.
+    pub port: u16,
+    /// Longest time for an answer.
+    pub timeout: Option<Duration>,
+    /// Lets in where it can't be asked.
+    pub fails_open: bool,
+    /// The answer where it can't be asked.
+    pub status_on_error: Option<u16>,
+    /// What it is sent of bodies.
+    pub body: Option<CheckedBody>,
+    /// By HTTP; nothing: by gRPC.
+    pub http: Option<HttpChecker>,
+    /// Fields that have no effect.
+    pub ignored: Box<[&'static str]>,
+}
+
+/// `includeRequestBodyInCheck`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CheckedBody {
+    /// Bytes.
+    #[serde(default)]
+    pub max_request_bytes: u32,
+    /// A longer body is cut.
+    #[serde(default)]
+    pub allow_partial_message: bool,
+    /// As bytes; gRPC only.
+    #[serde(default)]
+    pub pack_as_bytes: bool,
+}
+
+/// What is particular to checks by HTTP. Names of headers may have a `*` at one end.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HttpChecker {
+    /// Before the path.
+    pub path_prefix: String,
+    /// Headers of the request that are sent.
+    pub request_headers: Vec<String>,
+    /// Headers that are sent besides.
+    pub additional: BTreeMap<String, String>,
+    /// Headers of the answer that go on with the request.
+    pub to_upstream: Vec<String>,
+    /// Headers of the answer that go into the response.
+    pub to_downstream_allowed: Vec<String>,
+    /// Headers of the answer that go into the refusal.
+    pub to_downstream_denied: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawConfigMap {
+    pub(super) metadata: super::meta::RawMeta,
+    #[serde(default, deserialize_with = "fields::or_default")]
+    data: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMesh {
+    #[serde(default, deserialize_with = "fields::or_default")]
+    extension_providers: Vec<BTreeMap<String, Value>>,
+    #[serde(default, deserialize_with = "fields::or_default")]
+    path_normalization: RawNormalisation,
+    #[serde(default, deserialize_with = "fields::or_default")]
+    trust_domain_aliases: Vec<String>,
+    #[serde(flatten)]
+    others: BTreeMap<String, IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNormalisation {
+    #[serde(default)]
+    normalization: Normalisation,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawChecker {
+    service: String,
+    port: fields::Port,
+    timeout: Option<String>,
+    #[serde(default)]
+    fail_open: bool,
+    status_on_error: Option<String>,
+    include_request_body_in_check: Option<CheckedBody>,
+    clear_route_cache: Option<IgnoredAny>,
+    path_prefix: Option<String>,
+    // An older name of the next one.
+    include_headers_in_check: Option<Vec<String>>,
+    include_request_headers_in_check: Option<Vec<String>>,
+    include_additional_headers_in_check: Option<BTreeMap<String, String>>,
+    headers_to_upstream_on_allow: Option<Vec<String>>,
+    headers_to_downstream_on_allow: Option<Vec<String>>,
+    headers_to_downstream_on_deny: Option<Vec<String>>,
+}
+
+pub(super) fn config_map(meta: Meta, raw: &RawConfigMap) -> Result<MeshConfig, FieldError> {
+    let text = raw.data.get(MESH_CONFIG.1).filter(|_| *meta.name == *MESH_CONFIG.0);
+    let Some(text) = text else {
+        return Ok(MeshConfig::empty(meta));
+    };
+    let bad = |reason: String| FieldError::new("data.mesh", reason);
+    let mesh: RawMesh = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
+    let mut ignored: Vec<String> = mesh.others.into_keys().collect();
+    let mut checkers = BTreeMap::new();
+    for (at, provider) in mesh.extension_providers.into_iter().enumerate() {
+        let Some(Value::String(name)) = provider.get("name") else {
+            return Err(bad(format!("extensionProviders[{at}] has no name")));
+        };
+        let kinds = provider.iter().filter(|(key, _)| *key != "name");
+        for (kind, value) in kinds {
+            let is_http = match kind.as_str() {
+                "envoyExtAuthzHttp" => true,
+                "envoyExtAuthzGrpc" => false,
+                other => {
+                    ignored.push(format!("extensionProviders[{at}].{other}"));
+                    continue;
+                }
+            };
+            checkers.insert(Arc::from(name.as_str()), checker(value, is_http));
+        }
+    }
+    let aliases = mesh.trust_domain_aliases.iter().map(|text| {
+        let domain: Result<TrustDomain, _> = text.parse();
+        domain.map_err(|error| bad(format!("trustDomainAliases: {text:?}: {error}")))
+    });
+    Ok(MeshConfig {
+        normalisation: mesh.path_normalization.normalization,
+        trust_domain_aliases: aliases.collect::<Result<_, _>>()?,
+        checkers,
+        ignored: ignored.into(),
+        ..MeshConfig::empty(meta)
+    })
+}
+
+impl MeshConfig {
+    pub(super) fn empty(meta: Meta) -> Self {
+        Self {
+            meta,
+            normalisation: Normalisation::default(),
+            trust_domain_aliases: Box::default(),
+            checkers: BTreeMap::new(),
+            ignored: Box::default(),
+            is_unreadable: false,
+        }
+    }
+}
+
+/// Where a checker isn't understood, the policies that name it refuse what they cover.
+fn checker(value: &Value, is_http: bool) -> Result<ExtensionChecker, String> {
+    let raw: RawChecker =
+        Deserialize::deserialize(value).map_err(|error: serde_json::Error| error.to_string())?;
+    let (namespace, host) = match raw.service.split_once('/') {
+        Some((namespace, host)) => (Some(namespace), host),
+        None => (None, raw.service.as_str()),
+    };
+    let host = host.to_ascii_lowercase();
+    if !fields::is_dns_subdomain(&host) || namespace.is_some_and(|it| !fields::is_dns_label(it)) {
+        return Err(format!("service {:?} is neither <host> nor <namespace>/<host>", raw.service));
+    }
+    let http = http_checker(&raw);
+    if !is_http && http != HttpChecker::default() {
+        return Err("has fields of envoyExtAuthzHttp".to_owned());
+    }
+    let status = raw.status_on_error.as_deref().map(|text| {
+        let code = text.parse().ok().filter(|code| (200..600).contains(code));
+        code.ok_or_else(|| format!("statusOnError {text:?} is no HTTP status"))
+    });
+    Ok(ExtensionChecker {
+        namespace: namespace.map(Arc::from),
+        host: host.into(),
+        port: raw.port.get(),
+        timeout: raw.timeout.as_deref().map(duration::parse).transpose()?,
+        fails_open: raw.fail_open,
+        status_on_error: status.transpose()?,
+        body: raw.include_request_body_in_check,
+        http: is_http.then_some(http),
+        ignored: raw.clear_route_cache.iter().map(|_| "clearRouteCache").collect(),
+    })
+}
+
+fn http_checker(raw: &RawChecker) -> HttpChecker {
+    let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let mut request_headers = list(&raw.include_headers_in_check);
+    request_headers.extend(list(&raw.include_request_headers_in_check));
+    HttpChecker {
+        path_prefix: raw.path_prefix.clone().unwrap_or_default(),
+        request_headers,
+        additional: raw.include_additional_headers_in_check.clone().unwrap_or_default(),
+        to_upstream: list(&raw.headers_to_upstream_on_allow),
+        to_downstream_allowed: list(&raw.headers_to_downstream_on_allow),
+        to_downstream_denied: list(&raw.headers_to_downstream_on_deny),
+    }
+}

@@ -1,0 +1,147 @@
+//! Policies of a rule, its ports and its subsets → settings, each whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weft_proto::contract::backend::BACKEND_SETTINGS_MAX;
+use weft_proto::route as proto;
+
+use crate::objects::{DestinationRule, PolicyParts, TrafficPolicy};
+
+/// What all settings of a service share.
+#[derive(Debug)]
+pub(super) struct Common<'a> {
+    pub(super) rate_limit: Option<proto::RateLimit>,
+    /// Where Secrets are that rules name.
+    pub(super) secrets_in: &'a Arc<str>,
+    /// Of certificates, where a rule says nothing.
+    pub(super) subject_alt_names: &'a [Arc<str>],
+}
+
+/// A policy, and what it has no room for.
+#[derive(Debug)]
+pub(super) struct Merged {
+    /// Without its names.
+    pub(super) policy: proto::BackendPolicy,
+    /// Subsets whose settings are left out.
+    pub(super) left_out: Vec<Arc<str>>,
+}
+
+/// Why TLS with a Secret can't be had.
+pub(super) const NO_SECRETS: &str = "Secrets aren't read; name files instead";
+
+/// Merges rules of one host, the oldest first.
+pub(super) fn merged(rules: &[&DestinationRule], common: &Common<'_>) -> Merged {
+    let none = TrafficPolicy::default();
+    let own = rules.iter().find_map(|rule| rule.policy.as_ref()).unwrap_or(&none);
+    let mut policy = proto::BackendPolicy {
+        settings: Some(settings(own.parts.clone(), common)),
+        ports: own
+            .ports
+            .iter()
+            .map(|(port, _)| (u32::from(*port), settings(at_port(own, *port), common)))
+            .collect(),
+        ..Default::default()
+    };
+    let mut count = 1 + policy.ports.len();
+    let mut left_out = Vec::new();
+    for subset in rules.iter().flat_map(|rule| &rule.subsets) {
+        let Some(more) = &subset.policy else {
+            continue;
+        };
+        if policy.subsets.contains_key(&*subset.name) {
+            continue;
+        }
+        let built = of_subset(own, more, common);
+        count += 1 + built.ports.len();
+        match count <= BACKEND_SETTINGS_MAX {
+            true => {
+                policy.subsets.insert(subset.name.to_string(), built);
+            }
+            false => left_out.push(subset.name.clone()),
+        }
+    }
+    policy.origins = rules.iter().map(|rule| origin(rule)).collect();
+    Merged { policy, left_out }
+}
+
+fn origin(rule: &DestinationRule) -> proto::PolicyOrigin {
+    proto::PolicyOrigin {
+        kind: "DestinationRule".to_owned(),
+        namespace: rule.meta.namespace.to_string(),
+        name: rule.meta.name.to_string(),
+    }
+}
+
+fn of_subset(
+    own: &TrafficPolicy,
+    subset: &TrafficPolicy,
+    common: &Common<'_>,
+) -> proto::SubsetSettings {
+    let listed = own.ports.iter().chain(&subset.ports).map(|(port, _)| *port);
+    let listed: BTreeSet<u16> = listed.collect();
+    let ports: BTreeMap<u32, proto::BackendSettings> = listed
+        .into_iter()
+        .map(|port| {
+            let base = at_port(own, port);
+            let parts = match listed_port(subset, port) {
+                Some(of_port) => PolicyParts {
+                    retry_budget: subset.parts.retry_budget.or(base.retry_budget),
+                    ..of_port.clone()
+                },
+                None => over(base, &subset.parts),
+            };
+            (u32::from(port), settings(parts, common))
+        })
+        .collect();
+    let all = settings(over(own.parts.clone(), &subset.parts), common);
+    proto::SubsetSettings { settings: Some(all), ports }
+}
+
+fn listed_port(policy: &TrafficPolicy, port: u16) -> Option<&PolicyParts> {
+    policy.ports.iter().find(|(own, _)| *own == port).map(|(_, parts)| parts)
+}
+
+/// What is listed for a port holds instead of all else but the budget, which ports don't have; also what isn't given there is
+/// not inherited.
+fn at_port(policy: &TrafficPolicy, port: u16) -> PolicyParts {
+    match listed_port(policy, port) {
+        Some(parts) => PolicyParts { retry_budget: policy.parts.retry_budget, ..parts.clone() },
+        None => policy.parts.clone(),
+    }
+}
+
+/// Each part that is given replaces the other's as a whole.
+fn over(base: PolicyParts, more: &PolicyParts) -> PolicyParts {
+    PolicyParts {
+        load_balancer: more.load_balancer.clone().or(base.load_balancer),
+        connection_pool: more.connection_pool.or(base.connection_pool),
+        outlier_detection: more.outlier_detection.clone().or(base.outlier_detection),
+        tls: more.tls.clone().or(base.tls),
+        retry_budget: more.retry_budget.or(base.retry_budget),
+    }
+}
+
+fn settings(parts: PolicyParts, common: &Common<'_>) -> proto::BackendSettings {
+    proto::BackendSettings {
+        load_balancer: parts.load_balancer,
+        connection_pool: parts.connection_pool,
+        outlier_detection: parts.outlier_detection,
+        retry_budget: parts.retry_budget,
+        tls: parts.tls.map(|it| tls(it, common)),
+        rate_limit: common.rate_limit,
+    }
+}
+
+/// A Secret's name in full; and because none is read, connections that need one fail instead of going without.
+fn tls(mut tls: proto::UpstreamTls, common: &Common<'_>) -> proto::UpstreamTls {
+    let is_own = matches!(tls.mode(), proto::TlsMode::Simple | proto::TlsMode::Mutual);
+    if is_own && tls.subject_alt_names.is_empty() {
+        tls.subject_alt_names = common.subject_alt_names.iter().map(ToString::to_string).collect();
+    }
+    if !tls.credential.is_empty() {
+        tls.credential = format!("{}/{}", common.secrets_in, tls.credential);
+        tls.unavailable = NO_SECRETS.to_owned();
+    }
+    tls
+}

@@ -1,0 +1,169 @@
+//! What became of a destination rule, for its owner. Istio says nothing here.
+
+use std::sync::Arc;
+
+use weft_proto::route as proto;
+
+use crate::model::full_host;
+use crate::objects::{DestinationRule, Meta, TrafficPolicy};
+use crate::translate::route::frontend::{Frontend, frontends_of_host};
+use crate::translate::status::ConditionStatus;
+use crate::translate::view::View;
+
+use super::{merge, rate_limit};
+
+const ACCEPTED: &str = "weft.io/WaypointAccepted";
+
+type Outcome = (bool, &'static str);
+
+/// Conditions of a destination rule.
+pub(in crate::translate) fn rule_status(
+    view: &View<'_>,
+    rule: &DestinationRule,
+) -> Vec<ConditionStatus> {
+    let (outcome, message, fields) = verdict(view, rule);
+    let mut conditions =
+        vec![ConditionStatus { fields, ..ConditionStatus::new(ACCEPTED, outcome, message) }];
+    let secrets = credentials(rule);
+    if !secrets.is_empty() {
+        let message = format!("{}; connections fail rather than go without TLS", merge::NO_SECRETS);
+        conditions.push(ConditionStatus {
+            fields: secrets,
+            ..ConditionStatus::new("weft.io/ResolvedRefs", (false, "SecretNotRead"), message)
+        });
+    }
+    if !rule.ignored.is_empty() {
+        let message = "the rest of the object counts without them";
+        conditions.push(ConditionStatus {
+            fields: rule.ignored.to_vec(),
+            ..ConditionStatus::new("weft.io/FieldsHonoured", (false, "NotHonoured"), message)
+        });
+    }
+    conditions
+}
+
+/// Whether it counts, why not, and for which of its fields not.
+fn verdict(view: &View<'_>, rule: &DestinationRule) -> (Outcome, String, Vec<String>) {
+    if rule.is_for_workloads {
+        let message = "it is for some callers alone, whom a waypoint can't tell; its subsets are found by routes all the same";
+        return ((false, "UnsupportedValue"), message.into(), vec!["spec.workloadSelector".into()]);
+    }
+    let is_wide = rule.host.starts_with('*');
+    if is_wide && !rule.subsets.is_empty() && !rule.has_policies() {
+        let message = "subsets are looked for under the host's own name, not below another";
+        return ((false, "UnsupportedValue"), message.into(), vec!["spec.host".into()]);
+    }
+    if !rule.has_policies() {
+        return ((true, "Accepted"), "routes find its subsets".into(), Vec::new());
+    }
+    let host = full_host(&rule.host, &rule.meta.namespace, &view.settings.dns_domain);
+    let mut frontends = match is_wide {
+        true => below(view, &host),
+        false => frontends_of_host(view, &host),
+    };
+    if frontends.is_empty() {
+        let message = format!("no service or service entry has the host {host}");
+        return ((false, "NoMatchingHost"), message, vec!["spec.host".into()]);
+    }
+    let all = frontends.len();
+    frontends.retain(|frontend| super::rules(view, frontend).iter().any(|it| is_same(it, rule)));
+    let Some(first) = frontends.first() else {
+        let message = format!(
+            "exportTo, a rule with a nearer host, or rules of another namespace keep it from {host}"
+        );
+        return ((false, "NotApplied"), message, Vec::new());
+    };
+    let overruled = overruled(view, first, rule);
+    match (overruled.is_empty(), frontends.len() == all) {
+        (false, _) => {
+            let message = "an older rule of the same host has them; the rest of the rule counts";
+            ((true, "PartiallyConflicted"), message.into(), overruled)
+        }
+        (true, true) => {
+            let is_bound = is_wide || first.waypoint.is_some();
+            let where_from = match is_bound {
+                true => "",
+                false => ", where a waypoint sends requests there; none stands before it",
+            };
+            ((true, "Accepted"), format!("it counts for {host}{where_from}"), Vec::new())
+        }
+        (true, false) => {
+            let message = format!(
+                "it counts for {} of {all} services below {host}; nearer rules or those of their namespaces for the others",
+                frontends.len()
+            );
+            ((true, "Accepted"), message, Vec::new())
+        }
+    }
+}
+
+fn is_same(one: &DestinationRule, other: &DestinationRule) -> bool {
+    one.meta.namespace == other.meta.namespace && one.meta.name == other.meta.name
+}
+
+fn below<'a>(view: &View<'a>, wide: &str) -> Vec<Frontend<'a>> {
+    let suffix = wide.strip_prefix('*').unwrap_or(wide);
+    let hosts = view.model.hosts().filter(|host| host.ends_with(suffix));
+    hosts.flat_map(|host| frontends_of_host(view, host)).collect()
+}
+
+/// Fields that an older rule, or the bound, leaves without effect.
+fn overruled(view: &View<'_>, frontend: &Frontend<'_>, rule: &DestinationRule) -> Vec<String> {
+    let rules = super::rules(view, frontend);
+    let older = || rules.iter().take_while(|it| !is_same(it, rule));
+    let mut fields = Vec::new();
+    if rule.policy.is_some() && older().any(|it| it.policy.is_some()) {
+        fields.push("spec.trafficPolicy".to_owned());
+    }
+    let common = merge::Common {
+        rate_limit: None,
+        secrets_in: super::consumer(frontend),
+        subject_alt_names: &[],
+    };
+    let left_out = merge::merged(&rules, &common).left_out;
+    for (at, subset) in rule.subsets.iter().enumerate().filter(|(_, it)| it.policy.is_some()) {
+        let has = |it: &&DestinationRule| {
+            it.subsets.iter().any(|own| own.name == subset.name && own.policy.is_some())
+        };
+        if older().any(has) || left_out.contains(&subset.name) {
+            fields.push(format!("spec.subsets[{at}].trafficPolicy"));
+        }
+    }
+    fields
+}
+
+/// Fields that name Secrets.
+fn credentials(rule: &DestinationRule) -> Vec<String> {
+    let names_secret = |tls: &Option<proto::UpstreamTls>| {
+        tls.as_ref().is_some_and(|tls| !tls.credential.is_empty())
+    };
+    let own = rule.policy.iter().map(|policy| ("spec".to_owned(), policy));
+    let subsets = rule.subsets.iter().enumerate();
+    let subsets =
+        subsets.filter_map(|(at, it)| Some((format!("spec.subsets[{at}]"), it.policy.as_ref()?)));
+    let mut fields = Vec::new();
+    for (at, policy) in own.chain(subsets) {
+        let TrafficPolicy { parts, ports } = policy;
+        if names_secret(&parts.tls) {
+            fields.push(format!("{at}.trafficPolicy.tls.credentialName"));
+        }
+        for (port, parts) in ports.iter().filter(|(_, parts)| names_secret(&parts.tls)) {
+            let _ = parts;
+            fields.push(format!(
+                "{at}.trafficPolicy.portLevelSettings[port={port}].tls.credentialName"
+            ));
+        }
+    }
+    fields
+}
+
+/// A condition of a service or an entry whose rate limit can't be read.
+pub(in crate::translate) fn rate_limit_status(meta: &Meta) -> Option<ConditionStatus> {
+    let reason: String = rate_limit::of(meta)?.err()?;
+    let field: Arc<str> = format!("metadata.annotations.{}", rate_limit::ANNOTATION).into();
+    let message = format!("{reason}; there is no limit");
+    Some(ConditionStatus {
+        fields: vec![field.to_string()],
+        ..ConditionStatus::new("weft.io/RateLimited", (false, "InvalidValue"), message)
+    })
+}

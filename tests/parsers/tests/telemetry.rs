@@ -1,0 +1,68 @@
+//! From what users write to what a waypoint tells: docs/telemetry.md, the controller's translation and the waypoint's reading.
+
+use std::sync::Arc;
+
+use weft_controller::objects::{self, Kind, MeshTelemetry, ObjectChange, Pool};
+use weft_controller::translate::{
+    Admission, Settings, Traffic, Translator, Waypoint, WaypointHost, Waypoints,
+};
+use weft_proto::contract::type_url;
+use weft_waypoint::telemetry::policy::{self, ServiceTelemetry};
+use weft_waypoint::telemetry::trace::OtlpProtocol;
+
+const PAGE: &str = include_str!("../../../docs/telemetry.md");
+
+const SERVICES: [&str; 2] = [
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop, labels: {istio.io/use-waypoint: wp}}\nspec: {ports: [{name: http, port: 80}]}\n",
+    "apiVersion: v1\nkind: Service\nmetadata: {name: api, namespace: shop, labels: {istio.io/use-waypoint: wp}}\nspec: {ports: [{name: http, port: 80}]}\n",
+];
+
+/// The page's blocks of YAML.
+fn blocks() -> Vec<&'static str> {
+    let blocks = PAGE.split("```yaml\n").skip(1);
+    blocks.map(|rest| rest.split_once("```").expect("a block ends").0).collect()
+}
+
+fn told(translator: &Translator, service: &str) -> ServiceTelemetry {
+    let name = format!("shop/{service}.shop.svc.cluster.local");
+    let resources = translator.resources();
+    let bytes = resources.get(&(type_url::TELEMETRY_POLICY, name.as_str().into()));
+    let decoded = policy::decode(bytes.expect("a policy"), &|_| None).expect("it is understood");
+    assert_eq!(decoded.problems, Vec::<String>::new());
+    assert_eq!(decoded.service, name);
+    decoded.telemetry
+}
+
+#[test]
+fn yaml_of_the_page_is_what_a_waypoint_does() {
+    let blocks = blocks();
+    let (mesh, manifests): (Vec<_>, Vec<_>) =
+        blocks.into_iter().partition(|block| !block.contains("kind: Telemetry"));
+    let telemetry = MeshTelemetry::read(mesh[0]).expect("the mesh's configuration is read");
+    assert!(telemetry.ignored.is_empty(), "{:?}", telemetry.ignored);
+    let settings = Settings { telemetry: Arc::new(telemetry), ..Settings::standalone() };
+    let mut translator = Translator::new(settings);
+    let mut pool = Pool::default();
+    let changes = SERVICES.into_iter().chain(manifests).map(|text| {
+        let header = objects::header(text).unwrap();
+        let kind = Kind::of(&header.api_version, &header.kind).expect("a known kind");
+        let object = objects::read(kind, text, &mut pool).unwrap();
+        ObjectChange { key: object.key(), object: Some(object) }
+    });
+    translator.apply(changes.collect());
+    let host = WaypointHost::Name("wp.shop.svc.cluster.local".into());
+    let waypoint = Waypoint { host, traffic: Traffic::All, admission: Admission::Same };
+    translator.set_waypoints(Waypoints([(("shop".into(), "wp".into()), waypoint)].into()));
+
+    let (web, api) = (told(&translator, "web"), told(&translator, "api"));
+    assert!(api.logs[0].filter.is_some() && api.view.is_none());
+    assert!(web.logs[0].filter.is_none() && web.view.is_some());
+    assert_ne!(web.logs[0].share, api.logs[0].share);
+    let (web, api) = (web.tracing.expect("traces"), api.tracing.expect("traces"));
+    assert_eq!(web.collector, api.collector, "one queue does for both");
+    assert_eq!(web.collector.authority, "otel.observability.svc.cluster.local:4317");
+    assert_eq!(web.collector.protocol, OtlpProtocol::Grpc);
+    let statuses = translator.statuses();
+    let refused = statuses.iter().flat_map(|status| &status.conditions).find(|it| !it.status);
+    assert_eq!(refused, None);
+}

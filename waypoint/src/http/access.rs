@@ -1,0 +1,231 @@
+//! Whether a request may go on: tokens, rules, and services that are asked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, request};
+use weft_core::clock;
+
+use super::answer::Answer;
+use super::downstream::{Downstream, Gone};
+use super::exchange::Seen;
+use super::feed::Feed;
+use crate::access::check::{BodyRule, HeaderChange, ReadBody};
+use crate::access::{
+    Access, AccessRequest, Authenticated, CheckOutcome, CheckedRequest, Checker, Reported, Step,
+    Verdict, sanitise,
+};
+use crate::record::Record;
+use crate::serve::Tunnel;
+use crate::telemetry::ResponseFlags;
+
+/// A request that may go on, and what comes with that.
+#[derive(Default)]
+pub(super) struct Admitted {
+    pub(super) authenticated: Option<Authenticated>,
+    /// For the response, whenever it comes.
+    pub(super) response: Vec<HeaderChange>,
+}
+
+/// A request that may not: what it is answered.
+pub(super) enum Refusal {
+    Answer(Box<Answer>),
+    Gone(Gone),
+}
+
+/// Judges a request, and changes its headers as tokens and checkers ask.
+pub(super) async fn admit(
+    tunnel: &Arc<Tunnel>,
+    access: &Access,
+    downstream: &mut Downstream,
+    head: &mut request::Parts,
+    seen: &mut Seen,
+    feed: &mut Feed,
+    record: &mut Record,
+) -> Result<Admitted, Refusal> {
+    sanitise::sanitise(&mut head.headers, false);
+    let authenticated = authenticate(access, head, seen, record)?;
+    let mut admitted = Admitted { authenticated, response: Vec::new() };
+    let mut step = Step::default();
+    loop {
+        let asking = {
+            let request = asked(tunnel, head, seen, admitted.authenticated.as_ref());
+            let mut reports = Vec::new();
+            let verdict = access.evaluate(&request, step, &mut reports);
+            for report in reports {
+                let policy = report.policy.map_or("none", |policy| &**policy);
+                let (service, what) = (tunnel.target.name(), word(report.what));
+                tracing::info!(target: "policy", %service, policy, what, "not enforced");
+            }
+            match verdict {
+                Verdict::Allow => break,
+                Verdict::Deny(denial) => {
+                    record.flag(ResponseFlags::NONE, denial.to_string());
+                    return Err(forbidden());
+                }
+                Verdict::Check { checker, next, .. } => (checker.clone(), next),
+            }
+        };
+        let (checker, next) = asking;
+        check(tunnel, &checker, downstream, head, seen, feed, record, &mut admitted).await?;
+        step = next;
+    }
+    if access.forwards_identity() {
+        let identity = &tunnel.worker.shared.own.identity;
+        let value = sanitise::client_identity(identity, &tunnel.caller.identity);
+        head.headers.insert(sanitise::FORWARDED_CLIENT_CERT, value);
+    }
+    Ok(admitted)
+}
+
+fn word(what: Reported) -> &'static str {
+    match what {
+        Reported::Audit => "audit",
+        Reported::WouldAllow => "would allow",
+        Reported::WouldDeny => "would deny",
+        Reported::WouldCheck => "would check",
+    }
+}
+
+fn forbidden() -> Refusal {
+    Refusal::Answer(Box::new(Answer::text(StatusCode::FORBIDDEN, "RBAC: access denied")))
+}
+
+fn authenticate(
+    access: &Access,
+    head: &mut request::Parts,
+    seen: &mut Seen,
+    record: &mut Record,
+) -> Result<Option<Authenticated>, Refusal> {
+    // Only a verified token gives these.
+    for name in access.token_headers() {
+        head.headers.remove(name);
+    }
+    if !access.authenticates() {
+        return Ok(None);
+    }
+    let now = clock::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let authenticated = access.authenticate(head, now.as_secs()).map_err(|refusal| {
+        let mut answer = Answer::text(refusal.status(), refusal.reason().to_string().as_str());
+        let scheme = refusal.www_authenticate("http", &seen.authority, &seen.path);
+        if let Ok(value) = HeaderValue::from_str(&scheme) {
+            answer.head.headers.insert(http::header::WWW_AUTHENTICATE, value);
+        }
+        record.flag(ResponseFlags::NONE, refusal.details());
+        Refusal::Answer(Box::new(answer))
+    })?;
+    let Some(authenticated) = authenticated else { return Ok(None) };
+    for name in authenticated.remove_headers() {
+        head.headers.remove(name);
+    }
+    for (name, value) in authenticated.set_headers() {
+        head.headers.insert(name, value.clone());
+    }
+    if let Some(query) = authenticated.query_without_token(&seen.query) {
+        seen.query = query.into();
+    }
+    Ok(Some(authenticated))
+}
+
+fn asked<'a>(
+    tunnel: &'a Tunnel,
+    head: &'a request::Parts,
+    seen: &'a Seen,
+    authenticated: Option<&'a Authenticated>,
+) -> AccessRequest<'a> {
+    let caller = &tunnel.caller;
+    let called = tunnel.target.address();
+    AccessRequest {
+        source: Some(&caller.identity),
+        source_ip: caller.address.ip(),
+        remote_ip: caller.address.ip(),
+        destination_ip: called.map_or(tunnel.worker.shared.own.address, |it| it.ip()),
+        destination_port: tunnel.target.port(),
+        method: seen.method.as_str(),
+        host: &seen.authority,
+        path: &seen.path,
+        headers: &head.headers,
+        authenticated,
+        sni: None,
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one request, each used and some changed"
+)]
+async fn check(
+    tunnel: &Arc<Tunnel>,
+    checker: &Checker,
+    downstream: &mut Downstream,
+    head: &mut request::Parts,
+    seen: &Seen,
+    feed: &mut Feed,
+    record: &mut Record,
+    admitted: &mut Admitted,
+) -> Result<(), Refusal> {
+    let body = match checker.body() {
+        Some(rule) => Some(read_body(rule, downstream, feed).await?),
+        None => None,
+    };
+    let called = tunnel.target.address();
+    let own = (tunnel.worker.shared.own.address, tunnel.target.port());
+    let path_and_query = seen.path_and_query();
+    let id = head.headers.get("x-request-id").and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let question = CheckedRequest {
+        id,
+        method: seen.method.as_str(),
+        scheme: seen.scheme,
+        authority: &seen.authority,
+        path_and_query: &path_and_query,
+        protocol: if head.version == http::Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" },
+        headers: &head.headers,
+        size: head.headers.get("content-length").and_then(|it| it.to_str().ok()?.parse().ok()),
+        body,
+        source: Some(&tunnel.caller.identity),
+        source_address: tunnel.caller.address,
+        destination: Some(&tunnel.worker.shared.own.identity),
+        destination_address: called.unwrap_or_else(|| own.into()),
+        time: clock::now(),
+    };
+    let outcome = Box::pin(tunnel.worker.checks.check(checker, &question)).await;
+    match outcome {
+        CheckOutcome::Allowed(allowed) => {
+            for change in &allowed.request {
+                change.apply(&mut head.headers);
+            }
+            admitted.response.extend(allowed.response);
+            Ok(())
+        }
+        CheckOutcome::Denied(denied) => {
+            let mut answer = Answer::empty(denied.status);
+            denied.headers.iter().for_each(|change| change.apply(&mut answer.head.headers));
+            answer.body = denied.body;
+            record.flag(ResponseFlags::UNAUTHORIZED, "ext_authz_denied");
+            Err(Refusal::Answer(Box::new(answer)))
+        }
+        CheckOutcome::Failed { error, refusal } => {
+            let checker = &checker.name;
+            tracing::warn!(target: "policy", %checker, %error, "a checker couldn't be asked");
+            let Some(status) = refusal else { return Ok(()) };
+            record.flag(ResponseFlags::UNAUTHORIZED, "ext_authz_error");
+            Err(Refusal::Answer(Box::new(Answer::empty(status))))
+        }
+    }
+}
+
+/// As much of the body as the checker is shown. It goes on to the application all the same.
+async fn read_body(
+    rule: BodyRule,
+    downstream: &mut Downstream,
+    feed: &mut Feed,
+) -> Result<ReadBody, Refusal> {
+    let is_whole = feed.read_ahead(downstream, rule.bytes_max).await.map_err(Refusal::Gone)?;
+    if !is_whole && !rule.allows_partial {
+        let large =
+            Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large to be checked");
+        return Err(Refusal::Answer(Box::new(large)));
+    }
+    let bytes: Bytes = feed.ahead(rule.bytes_max);
+    Ok(ReadBody { bytes, is_partial: !is_whole })
+}
