@@ -13,6 +13,7 @@ Examples:
   weft-bench --quick                           a minute or two, only to see that all of it runs
   weft-bench --only latency --only bulk-1      two scenarios
   weft-bench --peer /path/to/ztunnel --json results.json --chart results.svg
+  weft-bench --only l7-latency --only l7-requests --envoy /path/to/envoy
 
 Progress goes to the error output, the table to the output. The exit status is 0 if every scenario
 ran to its end, whether or not it met its targets.";
@@ -24,8 +25,11 @@ pub(crate) struct Arguments {
     /// Another ztunnel binary, to run through the same scenarios under Weft's controller and agent.
     #[arg(long, value_name = "PATH")]
     peer: Option<PathBuf>,
+    /// Envoy's binary, to run through the scenarios of HTTP: one as a hop, two as sidecars with mutual TLS.
+    #[arg(long, value_name = "PATH")]
+    envoy: Option<PathBuf>,
     /// Plain TCP alone: what this machine can do.
-    #[arg(long, conflicts_with = "peer")]
+    #[arg(long, conflicts_with_all = ["peer", "envoy"])]
     plain: bool,
     /// Short rounds and a small estate: shows that everything runs, says little about speed.
     #[arg(long)]
@@ -68,6 +72,18 @@ pub(crate) enum Scenario {
     Growth,
     /// The control plane with 10,000 workloads.
     Control,
+    /// Requests of HTTP through a waypoint, on one connection.
+    #[value(name = "l7-latency")]
+    L7Latency,
+    /// The same on 64 connections: how many a second, and how they fare at half of it.
+    #[value(name = "l7-requests")]
+    L7Requests,
+    /// New connections a second, each for one request of HTTP.
+    #[value(name = "l7-connections")]
+    L7Connections,
+    /// Memory of a waypoint: idle, and with 1,000 services of ten routes each.
+    #[value(name = "l7-memory")]
+    L7Memory,
 }
 
 impl Scenario {
@@ -83,13 +99,23 @@ impl Scenario {
             Self::Memory => "memory",
             Self::Growth => "growth",
             Self::Control => "control",
+            Self::L7Latency => "l7-latency",
+            Self::L7Requests => "l7-requests",
+            Self::L7Connections => "l7-connections",
+            Self::L7Memory => "l7-memory",
         }
+    }
+
+    /// Whether it is of requests of HTTP through a waypoint, which have a bed of their own.
+    #[must_use]
+    pub(crate) fn is_l7(self) -> bool {
+        matches!(self, Self::L7Latency | Self::L7Requests | Self::L7Connections | Self::L7Memory)
     }
 
     /// Whether plain TCP alone can run it.
     #[must_use]
     pub(crate) fn is_of_traffic(self) -> bool {
-        !matches!(self, Self::Memory | Self::Growth | Self::Control)
+        !self.is_l7() && !matches!(self, Self::Memory | Self::Growth | Self::Control)
     }
 }
 
@@ -100,6 +126,8 @@ pub(crate) struct Plan {
     pub(crate) run: RunSettings,
     /// The other ztunnel.
     pub(crate) peer: Option<PathBuf>,
+    /// Envoy.
+    pub(crate) envoy: Option<PathBuf>,
     /// No mesh at all.
     pub(crate) plain_only: bool,
     /// What to measure, in order.
@@ -136,6 +164,7 @@ impl TryFrom<Arguments> for Plan {
                 rounds: arguments.rounds.unwrap_or(if quick { 1 } else { 5 }),
             },
             peer: arguments.peer.map(whole).transpose()?,
+            envoy: arguments.envoy.map(whole).transpose()?,
             plain_only: arguments.plain,
             scenarios,
             json: arguments.json,
@@ -176,7 +205,10 @@ mod tests {
             &["--rounds", "0"],
             &["--plain", "--only", "memory"],
             &["--plain", "--peer", "/bin/true"],
+            &["--plain", "--envoy", "/bin/true"],
+            &["--plain", "--only", "l7-latency"],
             &["--peer", "/no/such/file"],
+            &["--envoy", "/no/such/file"],
         ] {
             assert!(plan(words).is_err(), "{words:?}");
         }

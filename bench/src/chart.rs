@@ -81,14 +81,15 @@ fn panels(report: &Report) -> Vec<Panel<'_>> {
     };
     let is = |measure: &Measure, scenario| measure.subject.scenario == scenario;
     let grows = |measure: &Measure| is(measure, "growth");
+    let is_l7 = |measure: &Measure| measure.subject.is_l7();
     // Bytes a connection are thousands of times smaller than the rest.
     let is_small = |measure: &Measure| measure.subject.figure == "per connection";
     let all = [
         of("Time, multiples of plain (less is better)", Scale::Ratio, &|measure| {
-            !measure.subject.unit.more_is_better() && !grows(measure)
+            !measure.subject.unit.more_is_better() && !grows(measure) && !is_l7(measure)
         }),
         of("Throughput, multiples of plain (more is better)", Scale::Ratio, &|measure| {
-            measure.subject.unit.more_is_better() && !grows(measure)
+            measure.subject.unit.more_is_better() && !grows(measure) && !is_l7(measure)
         }),
         of("Throughput by worker threads, multiples of plain", Scale::Ratio, &grows),
         of("Memory of a ztunnel (less is better)", Scale::Value, &|measure| {
@@ -103,6 +104,15 @@ fn panels(report: &Report) -> Vec<Panel<'_>> {
         of("Control plane, memory (less is better)", Scale::Value, &|measure| {
             is(measure, "control") && measure.subject.unit == Unit::Bytes
         }),
+        of("HTTP, time, multiples of plain (less is better)", Scale::Ratio, &|measure| {
+            is_l7(measure) && !measure.subject.unit.more_is_better()
+        }),
+        of("HTTP, throughput, multiples of plain (more is better)", Scale::Ratio, &|measure| {
+            is_l7(measure) && measure.subject.unit.more_is_better()
+        }),
+        of("Memory of a waypoint (less is better)", Scale::Value, &|measure| {
+            is(measure, "l7-memory")
+        }),
     ];
     all.into_iter().filter(|panel| !panel.measures.is_empty()).collect()
 }
@@ -115,11 +125,11 @@ fn bar(value: &SideValue, scale: Scale) -> Option<f64> {
 fn legend(report: &Report) -> String {
     let mut text = String::new();
     let mut x = 16.0;
-    for side in [Side::Mesh, Side::Peer] {
+    for side in Side::ALL.into_iter().filter(|side| *side != Side::Plain) {
         if report.measures.iter().any(|measure| measure.of(side).is_some()) {
             rectangle(&mut text, (x, 38.0), (12.0, 12.0), colour(side));
             words(&mut text, (x + 18.0, 49.0), "", &side.to_string());
-            x += 72.0;
+            x += if side == Side::Pair { 104.0 } else { 72.0 };
         }
     }
     line(&mut text, (x + 6.0, 36.0), 52.0, "stroke=\"#c2410c\" stroke-width=\"2.5\"");
@@ -181,6 +191,8 @@ fn colour(side: Side) -> &'static str {
         Side::Plain => "#57606a",
         Side::Mesh => "#0b5c8a",
         Side::Peer => "#a8b3bd",
+        Side::Hop => "#d9a441",
+        Side::Pair => "#8a5a9e",
     }
 }
 

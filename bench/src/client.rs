@@ -19,12 +19,14 @@ pub(crate) struct Load {
     pub(crate) connections: u32,
     /// For how long.
     pub(crate) seconds: f64,
+    /// Requests a second, where the mode asks for it.
+    pub(crate) rate: Option<f64>,
 }
 
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct Outcome {
-    count: u64,
+    pub(crate) count: u64,
     failed: u64,
     /// Messages or connections a second.
     pub(crate) rate: f64,
@@ -48,13 +50,16 @@ impl Load {
     /// # Errors
     /// It isn't built.
     pub(crate) fn launch(&self, from: &Pod, target: SocketAddr) -> Result<Launch> {
-        Ok(from.launch(config::binary("shop")?).args([
-            "bench-client".to_owned(),
-            format!("--target={target}"),
-            format!("--mode={}", self.mode),
-            format!("--connections={}", self.connections),
-            format!("--seconds={}", self.seconds),
-        ]))
+        Ok(from
+            .launch(config::binary("shop")?)
+            .args([
+                "bench-client".to_owned(),
+                format!("--target={target}"),
+                format!("--mode={}", self.mode),
+                format!("--connections={}", self.connections),
+                format!("--seconds={}", self.seconds),
+            ])
+            .args(self.rate.map(|rate| format!("--rate={rate:.3}"))))
     }
 
     /// Runs it to the end.

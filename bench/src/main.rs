@@ -14,6 +14,7 @@ mod bed;
 mod chart;
 mod client;
 mod control;
+mod l7;
 mod machine;
 mod progress;
 mod report;
@@ -33,11 +34,11 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use weft_harness::enter;
 
-use arguments::{Arguments, Plan};
+use arguments::{Arguments, Plan, Scenario};
 use bed::Bed;
 use machine::Machine;
 use progress::say;
-use report::{FORMAT, Failure, Report};
+use report::{FORMAT, Failure, Measure, Report};
 
 fn main() -> ExitCode {
     match run() {
@@ -84,7 +85,6 @@ fn measure(plan: &Plan) -> Result<Report> {
             machine.load, machine.cpus
         ));
     }
-    let bed = Bed::build(plan)?;
     let mut report = Report {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -93,8 +93,26 @@ fn measure(plan: &Plan) -> Result<Report> {
         measures: Vec::new(),
         failures: Vec::new(),
     };
-    for scenario in &plan.scenarios {
-        match scenarios::run(*scenario, &bed, &plan.run) {
+    // One bed after the other: what one of them was filled with must not be in the way of the other's figures.
+    let (of_http, of_tcp): (Vec<_>, Vec<_>) = plan.scenarios.iter().partition(|it| it.is_l7());
+    if !of_tcp.is_empty() {
+        let bed = Bed::build(plan)?;
+        run_all(&of_tcp, &mut report, |it| scenarios::run(it, &bed, &plan.run));
+    }
+    if !of_http.is_empty() {
+        let bed = l7::Bed::build(plan)?;
+        run_all(&of_http, &mut report, |it| l7::run(it, &bed, &plan.run));
+    }
+    Ok(report)
+}
+
+fn run_all(
+    scenarios: &[Scenario],
+    report: &mut Report,
+    run: impl Fn(Scenario) -> Result<Vec<Measure>>,
+) {
+    for scenario in scenarios {
+        match run(*scenario) {
             Ok(measures) => report.measures.extend(measures),
             Err(error) => {
                 say(&format!("{} failed: {error:#}", scenario.name()));
@@ -103,7 +121,6 @@ fn measure(plan: &Plan) -> Result<Report> {
             }
         }
     }
-    Ok(report)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -59,6 +59,15 @@ pub(crate) enum Side {
     Mesh,
     /// Pods in a mesh of the same controller and agent with another ztunnel.
     Peer,
+    /// Through one Envoy, without TLS.
+    Hop,
+    /// Through two Envoys, as sidecars with mutual TLS.
+    Pair,
+}
+
+impl Side {
+    /// All, in the order of columns and bars.
+    pub(crate) const ALL: [Self; 5] = [Self::Plain, Self::Mesh, Self::Peer, Self::Hop, Self::Pair];
 }
 
 impl fmt::Display for Side {
@@ -67,6 +76,8 @@ impl fmt::Display for Side {
             Self::Plain => "plain",
             Self::Mesh => "mesh",
             Self::Peer => "peer",
+            Self::Hop => "envoy",
+            Self::Pair => "envoy pair",
         })
     }
 }
@@ -155,6 +166,12 @@ impl Subject {
         Self { scenario, figure, place: None, workers: None, unit }
     }
 
+    /// Whether it is of requests of HTTP through a waypoint.
+    #[must_use]
+    pub(crate) fn is_l7(&self) -> bool {
+        self.scenario.starts_with("l7-")
+    }
+
     /// Measured at a place.
     #[must_use]
     pub(crate) fn at(self, place: Place) -> Self {
@@ -193,15 +210,33 @@ pub(crate) struct Measure {
     /// What the mesh has to reach, and whether it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<Verdict>,
+    /// How the mesh stands to Envoys as sidecars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) to_pair: Option<ToPair>,
+}
+
+/// The mesh's figures as multiples of those of two Envoys.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ToPair {
+    /// Median over the rounds of the multiple in the same round.
+    pub(crate) ratio: f64,
+    /// What it has to be, and whether it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<Verdict>,
 }
 
 impl Measure {
     /// Judges the values by the subject's target, if it has one.
     #[must_use]
     pub(crate) fn new(subject: Subject, sides: Vec<SideValue>) -> Self {
-        let mesh = sides.iter().find(|value| value.side == Side::Mesh);
+        let of = |side| sides.iter().find(|value| value.side == side);
+        let (mesh, pair) = (of(Side::Mesh), of(Side::Pair));
         let target = mesh.and_then(|mesh| targets::judge(&subject, mesh));
-        Self { subject, sides, target }
+        let ratio =
+            mesh.zip(pair).and_then(|(mesh, pair)| median_ratio(&mesh.samples, &pair.samples));
+        let to_pair =
+            ratio.map(|ratio| ToPair { ratio, target: targets::judge_to_pair(&subject, ratio) });
+        Self { subject, sides, target, to_pair }
     }
 
     /// A side's value.
@@ -253,8 +288,8 @@ fn measure(subject: Subject, sides: BTreeMap<Side, Vec<f64>>) -> Measure {
         side,
         value: median(&samples),
         ratio: match (&plain, side) {
-            (Some(plain), Side::Mesh | Side::Peer) => median_ratio(&samples, plain),
-            _ => None,
+            (_, Side::Plain) | (None, _) => None,
+            (Some(plain), _) => median_ratio(&samples, plain),
         },
         samples,
     });
@@ -285,6 +320,34 @@ pub(crate) mod tests {
         }
         samples.add(&idle, Side::Mesh, 12_300_000.0);
         samples.add(&idle, Side::Peer, 15_500_000.0);
+        report_of(
+            samples,
+            vec![Failure { scenario: "control".into(), reason: "no <answer>".into() }],
+        )
+    }
+
+    /// The same of requests through a waypoint.
+    pub(crate) fn example_l7() -> Report {
+        let mut samples = Samples::default();
+        let subject = |scenario: &str, figure: &str, unit| Subject::new(scenario, figure, unit);
+        let latency = subject("l7-latency", "p50", Unit::Microseconds);
+        let requests = subject("l7-requests", "rate", Unit::PerSecond);
+        let idle = subject("l7-memory", "idle", Unit::Bytes);
+        for (subject, plain, mesh, hop, pair) in [
+            (&latency, 60.0, 240.0, 226.0, 368.0),
+            (&requests, 73_000.0, 19_000.0, 26_600.0, 17_000.0),
+        ] {
+            samples.add(subject, Side::Plain, plain);
+            samples.add(subject, Side::Mesh, mesh);
+            samples.add(subject, Side::Hop, hop);
+            samples.add(subject, Side::Pair, pair);
+        }
+        samples.add(&idle, Side::Mesh, 15_300_000.0);
+        samples.add(&idle, Side::Pair, 70_500_000.0);
+        report_of(samples, Vec::new())
+    }
+
+    fn report_of(samples: Samples, failures: Vec<Failure>) -> Report {
         Report {
             format: FORMAT,
             version: "0.1.0".to_owned(),
@@ -298,8 +361,18 @@ pub(crate) mod tests {
             },
             settings: RunSettings { quick: false, seconds: 2.0, rounds: 5 },
             measures: samples.measures(),
-            failures: vec![Failure { scenario: "control".into(), reason: "no <answer>".into() }],
+            failures,
         }
+    }
+
+    #[test]
+    fn the_mesh_is_also_a_multiple_of_two_envoys() {
+        let report = example_l7();
+        let to_pair = |index: usize| report.measures.get(index).unwrap().to_pair.unwrap();
+        assert!((to_pair(0).ratio - 240.0 / 368.0).abs() < 1e-9);
+        assert_eq!(to_pair(0).target.map(|target| target.met), Some(true));
+        assert_eq!(to_pair(1).target.map(|target| target.met), Some(false));
+        assert_eq!(to_pair(2).target, None);
     }
 
     #[test]

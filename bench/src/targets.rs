@@ -38,11 +38,11 @@ impl Bound {
         }
     }
 
-    fn is_met(self, value: &SideValue) -> Option<bool> {
+    fn is_met(self, value: f64, ratio: Option<f64>) -> Option<bool> {
         match self {
-            Self::RatioAtMost(most) => value.ratio.map(|ratio| ratio <= most),
-            Self::RatioAtLeast(least) => value.ratio.map(|ratio| ratio >= least),
-            Self::AtMost(most) => Some(value.value <= most),
+            Self::RatioAtMost(most) => ratio.map(|ratio| ratio <= most),
+            Self::RatioAtLeast(least) => ratio.map(|ratio| ratio >= least),
+            Self::AtMost(most) => Some(value <= most),
         }
     }
 }
@@ -59,7 +59,7 @@ type Target = (&'static str, &'static str, Option<Place>, Bound);
 const ACROSS: Option<Place> = Some(Place::Across);
 const LOCAL: Option<Place> = Some(Place::Local);
 
-const TARGETS: [Target; 17] = [
+const TARGETS: [Target; 21] = [
     ("latency", "p50", ACROSS, Bound::RatioAtMost(2.1)),
     ("requests", "rate", ACROSS, Bound::RatioAtLeast(0.42)),
     ("bulk-1", "rate", ACROSS, Bound::RatioAtLeast(0.55)),
@@ -77,6 +77,16 @@ const TARGETS: [Target; 17] = [
     ("control", "full load", None, Bound::AtMost(30.0)),
     ("control", "controller's memory", None, Bound::AtMost(90e6)),
     ("control", "a ztunnel's memory", None, Bound::AtMost(45e6)),
+    ("l7-latency", "p50", None, Bound::RatioAtMost(4.1)),
+    ("l7-requests", "rate", None, Bound::RatioAtLeast(0.27)),
+    ("l7-memory", "idle", None, Bound::AtMost(20e6)),
+    ("l7-memory", "1,000 services", None, Bound::AtMost(80e6)),
+];
+
+/// Scenario, figure, bound as a multiple of two Envoys.
+const TO_PAIR: [(&str, &str, Bound); 2] = [
+    ("l7-latency", "p50", Bound::RatioAtMost(0.7)),
+    ("l7-requests", "rate", Bound::RatioAtLeast(1.15)),
 ];
 
 /// The verdict on the mesh's value; `None` where nothing is asked, or nothing can be told because
@@ -90,7 +100,17 @@ pub(crate) fn judge(subject: &Subject, mesh: &SideValue) -> Option<Verdict> {
             && subject.workers.is_none()
     };
     let (.., bound) = TARGETS.iter().find(fits)?;
-    bound.is_met(mesh).map(|met| Verdict { bound: *bound, met })
+    bound.is_met(mesh.value, mesh.ratio).map(|met| Verdict { bound: *bound, met })
+}
+
+/// The verdict on the mesh as a multiple of two Envoys; `None` where nothing is asked.
+#[must_use]
+pub(crate) fn judge_to_pair(subject: &Subject, ratio: f64) -> Option<Verdict> {
+    let fits = |(scenario, figure, _): &&(&str, &str, Bound)| {
+        subject.scenario == *scenario && subject.figure == *figure
+    };
+    let (.., bound) = TO_PAIR.iter().find(fits)?;
+    bound.is_met(ratio, Some(ratio)).map(|met| Verdict { bound: *bound, met })
 }
 
 #[cfg(test)]

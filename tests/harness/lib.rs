@@ -34,12 +34,14 @@ mod parts;
 pub mod poll;
 pub mod process;
 pub mod runner;
+pub mod waypoint;
 mod wiring;
 
 pub use enter::{Inside, enter};
 pub use faults::{Fault, Host};
-pub use manifests::{Manifests, ServiceSpec};
+pub use manifests::{Manifests, PodState, ServiceSpec};
 pub use mesh::{Mesh, MeshBuilder, Node, Pod, PodSpec};
 pub use netns::Netns;
 pub use parts::{ControllerSettings, ZtunnelSettings, is_redirected};
 pub use process::{Launch, Process};
+pub use waypoint::{WaypointSettings, WaypointSpec};

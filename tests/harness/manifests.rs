@@ -12,10 +12,24 @@ use crate::mesh::Pod;
 /// Annotation that names a pod's network namespace.
 const NETNS_ANNOTATION: &str = "weft.io/netns";
 
+/// Label that names the waypoint of a service.
+const USE_WAYPOINT: &str = "istio.io/use-waypoint";
+
 /// The folder that the controller watches.
 #[derive(Debug)]
 pub struct Manifests {
     folder: PathBuf,
+}
+
+/// Where a pod is in its life, as a cluster would say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodState {
+    /// It is there and must not be called yet.
+    Starting,
+    /// It may be called. What nobody says otherwise of.
+    Ready,
+    /// It finishes what it has begun, and must not be called anew.
+    Terminating,
 }
 
 /// What a Service is to be.
@@ -96,9 +110,21 @@ impl Manifests {
         self.objects(&format!("service-{}.{}", spec.namespace, spec.name), &[service(spec)])
     }
 
-    pub(crate) fn pod(&self, pod: &Pod, node: &str) -> Result<()> {
+    pub(crate) fn pod(&self, pod: &Pod, node: &str, state: PodState) -> Result<()> {
         let name = format!("pod-{}.{}", pod.spec.namespace, pod.spec.name);
-        self.objects(&name, &[pod_object(pod, node)])
+        let mut object = pod_object(pod, node);
+        let ready = json!([{"type": "Ready", "status": "False"}]);
+        let (part, field, value) = match state {
+            PodState::Ready => return self.objects(&name, &[object]),
+            PodState::Starting => ("status", "conditions", ready),
+            PodState::Terminating => {
+                ("metadata", "deletionTimestamp", json!("2026-01-01T00:00:00Z"))
+            }
+        };
+        if let Some(part) = object.get_mut(part).and_then(Value::as_object_mut) {
+            part.insert(field.to_owned(), value);
+        }
+        self.objects(&name, &[object])
     }
 }
 
@@ -126,6 +152,24 @@ pub fn service(spec: &ServiceSpec<'_>) -> Value {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": spec.name, "namespace": spec.namespace},
+        "spec": {"selector": selector, "ports": ports},
+    })
+}
+
+/// A Service of HTTP; its calls go through `waypoint`, if one is given.
+#[must_use]
+pub fn http_service(spec: &ServiceSpec<'_>, waypoint: Option<&str>) -> Value {
+    let selector: BTreeMap<_, _> = spec.selector.iter().copied().collect();
+    let labels: BTreeMap<_, _> = waypoint.map(|name| (USE_WAYPOINT, name)).into_iter().collect();
+    let ports: Vec<Value> = spec
+        .ports
+        .iter()
+        .map(|(port, target)| json!({"name": format!("http-{port}"), "port": port, "targetPort": target}))
+        .collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": spec.name, "namespace": spec.namespace, "labels": labels},
         "spec": {"selector": selector, "ports": ports},
     })
 }

@@ -11,7 +11,7 @@ use std::{fs, process};
 use anyhow::{Context, Result, bail};
 
 use crate::config;
-use crate::manifests::Manifests;
+use crate::manifests::{Manifests, PodState};
 use crate::netns::Netns;
 use crate::process::{Launch, Process, lock};
 use crate::wiring::{
@@ -287,8 +287,16 @@ impl Mesh {
     /// # Errors
     /// The manifest can't be written.
     pub fn declare(&self, pod: &Pod) -> Result<()> {
+        self.declare_as(pod, PodState::Ready)
+    }
+
+    /// Writes a pod's manifest with another state.
+    ///
+    /// # Errors
+    /// The manifest can't be written.
+    pub fn declare_as(&self, pod: &Pod, state: PodState) -> Result<()> {
         let node = &self.node(pod.spec.node)?.name;
-        self.manifests.pod(pod, node)
+        self.manifests.pod(pod, node, state)
     }
 
     /// [`Self::pod`] and [`Self::declare`].

@@ -17,7 +17,7 @@ use crate::process::{Launch, Process};
 use crate::wiring::NAMESERVER;
 
 /// Time for a program to come up: a debug build on a busy machine, several times over.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Time for a new pod to be enrolled: controller, agent, rules, certificate.
 const ENROL_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -275,7 +275,7 @@ impl Mesh {
         Ok(launch.bind(run, "/run/ztunnel").bind(resolver, "/etc/resolv.conf"))
     }
 
-    fn node_folder(&self, node: &Node) -> Result<PathBuf> {
+    pub(crate) fn node_folder(&self, node: &Node) -> Result<PathBuf> {
         let folder = self.folder().join(&node.name);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         Ok(folder)
@@ -291,7 +291,7 @@ pub fn is_redirected(netns: &Netns) -> Result<bool> {
     Ok(rules.contains(&format!(":{}", port::OUTBOUND)))
 }
 
-fn wait_ready(process: &Process, netns: &Netns, port: u16, path: &str) -> Result<()> {
+pub(crate) fn wait_ready(process: &Process, netns: &Netns, port: u16, path: &str) -> Result<()> {
     let what = format!("{} ready", process.name());
     poll::until(&what, START_DEADLINE, || {
         process.check_running()?;

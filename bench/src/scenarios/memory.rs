@@ -91,7 +91,7 @@ pub(super) fn fill(
     site.restart_ztunnels(workers)?;
     let before = settled(site)?;
     let connections = if run.quick { CONNECTIONS_QUICK } else { CONNECTIONS };
-    let load = Load { mode: "hold", connections, seconds: HOLD.as_secs_f64() };
+    let load = Load { mode: "hold", connections, seconds: HOLD.as_secs_f64(), rate: None };
     let launch = load.launch(&site.client, site.server(place).address(PORT))?;
     // A log of its own for each client: the line that tells that all are open comes once.
     let name = format!("hold-{}", site.mesh.process_names().len());

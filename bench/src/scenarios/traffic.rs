@@ -52,7 +52,7 @@ pub(super) fn load(scenario: Scenario, run: &RunSettings) -> Load {
         Scenario::Connections => ("connect", NEW_AT_ONCE),
         _ => ("latency", 1),
     };
-    Load { mode, connections, seconds: run.seconds }
+    Load { mode, connections, seconds: run.seconds, rate: None }
 }
 
 /// One run of the client.

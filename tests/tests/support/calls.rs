@@ -32,6 +32,13 @@ pub(crate) fn get(from: &Pod, url: &str) -> Result<Answer> {
     Ok(Answer { status, value })
 }
 
+/// `GET url` with a header, `name: value`.
+pub(crate) fn get_with(from: &Pod, url: &str, header: &str) -> Result<Answer> {
+    let value = tool(from, &["call", "--json", "--header", header, url])?;
+    let status = value.get("status").and_then(Value::as_u64).unwrap_or_default();
+    Ok(Answer { status, value })
+}
+
 /// A request that must succeed.
 pub(crate) fn succeeds(from: &Pod, url: &str) -> Result<Answer> {
     let answer = get(from, url)?;

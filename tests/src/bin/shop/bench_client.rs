@@ -12,12 +12,13 @@ use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
+use crate::bench_http;
 use crate::bench_server::{BULK_PIECE, ECHO, MESSAGE_MAX, ONCE, SINK, SOURCE};
 use crate::figures::{Latencies, Percentiles};
 use crate::{say, socket};
 
 /// Longest wait for any one answer: past that the run has failed.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// Part of a run's time that goes before anything is counted: windows and caches fill.
 const WARM_UP_PART: u32 = 10;
 /// Connections that are being opened at a time in hold mode.
@@ -37,6 +38,14 @@ enum Mode {
     Connect,
     /// Opens connections, holds them, checks that all still work.
     Hold,
+    /// One request of HTTP/1.1 at a time on each connection, a blocking thread each.
+    HttpLatency,
+    /// The same, `--rate` of them a second.
+    HttpPaced,
+    /// As many requests as go, one at a time on each connection.
+    HttpRps,
+    /// Connections, each for one request.
+    HttpConnect,
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,6 +68,12 @@ pub(crate) struct Arguments {
     /// Threads for `rps` and `connect`; 0 for one a core.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Requests a second for `http-paced`, on all connections together.
+    #[arg(long, default_value_t = 1000.0)]
+    rate: f64,
+    /// The host that requests of HTTP name.
+    #[arg(long, default_value = "bench")]
+    host: String,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -87,8 +102,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     }
     let mut report = match arguments.mode {
         Mode::Latency => latency(arguments)?,
+        Mode::HttpLatency | Mode::HttpPaced => http_in_turn(arguments)?,
         Mode::Bulk | Mode::Download => bulk(arguments)?,
-        Mode::Rps | Mode::Connect => exchanges(arguments)?,
+        Mode::Rps | Mode::Connect | Mode::HttpRps | Mode::HttpConnect => exchanges(arguments)?,
         Mode::Hold => hold(arguments)?,
     };
     report.mode = format!("{:?}", arguments.mode).to_lowercase();
@@ -99,7 +115,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 /// What to count and until when.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+pub(crate) struct Window {
+    opened: Instant,
     begin: Instant,
     end: Instant,
 }
@@ -107,23 +124,41 @@ struct Window {
 impl Window {
     fn of(arguments: &Arguments) -> Self {
         let length = Duration::from_secs_f64(arguments.seconds);
-        let begin = Instant::now() + length / WARM_UP_PART;
-        Self { begin, end: begin + length }
+        let opened = Instant::now();
+        let begin = opened + length / WARM_UP_PART;
+        Self { opened, begin, end: begin + length }
     }
 
-    fn holds(&self, at: Instant) -> bool {
+    /// When the run began, its warm-up included.
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// When it is over.
+    pub(crate) fn end(&self) -> Instant {
+        self.end
+    }
+
+    /// Whether what began then counts.
+    pub(crate) fn holds(&self, at: Instant) -> bool {
         at >= self.begin && at < self.end
     }
 }
 
+/// What was counted.
 #[derive(Debug, Default)]
-struct Tally {
+pub(crate) struct Tally {
     latencies: Latencies,
     failed: u64,
     first_error: Option<String>,
 }
 
 impl Tally {
+    /// Counts an answer.
+    pub(crate) fn add(&mut self, latency: Duration) {
+        self.latencies.add(latency);
+    }
+
     fn fail(&mut self, error: &anyhow::Error) {
         self.failed += 1;
         self.first_error.get_or_insert_with(|| format!("{error:#}"));
@@ -192,6 +227,27 @@ fn latency(arguments: &Arguments) -> Result<Report> {
                 tally.latencies.add(start.elapsed());
             }
         }
+    })?;
+    Ok(merged(tallies).report(arguments))
+}
+
+/// Each connection on a thread of its own: a sleeping thread is woken to the tenth of a millisecond.
+fn http_in_turn(arguments: &Arguments) -> Result<Report> {
+    let window = Window::of(arguments);
+    let connections = u32::try_from(arguments.connections)?;
+    let interval = match arguments.mode {
+        Mode::HttpPaced if arguments.rate > 0.0 => {
+            Some(Duration::from_secs_f64(f64::from(connections) / arguments.rate))
+        }
+        Mode::HttpPaced => bail!("--rate must be more than 0"),
+        _ => None,
+    };
+    let number = AtomicU64::new(0);
+    let tallies = on_threads(arguments.connections, || {
+        let turn = u32::try_from(number.fetch_add(1, Ordering::Relaxed))?;
+        // Evenly: they must not all ask at once.
+        let pace = interval.map(|interval| (interval / connections * turn, interval));
+        bench_http::blocking((arguments.target, &arguments.host), pace, window)
     })?;
     Ok(merged(tallies).report(arguments))
 }
@@ -270,8 +326,16 @@ fn exchanges(arguments: &Arguments) -> Result<Report> {
             let mut tasks = tokio::task::JoinSet::new();
             for _ in 0..share {
                 let (target, size) = (arguments.target, arguments.size);
+                let host = arguments.host.clone();
                 match arguments.mode {
-                    Mode::Connect => tasks.spawn(connect_loop(target, size, window)),
+                    Mode::Connect => {
+                        tasks.spawn(connect_loop(window, move || one_connection(target, size)))
+                    }
+                    Mode::HttpConnect => tasks.spawn(connect_loop(window, move || {
+                        let host = host.clone();
+                        async move { bench_http::one_connection(target, &host).await }
+                    })),
+                    Mode::HttpRps => tasks.spawn(request_loop(target, host, window)),
                     _ => tasks.spawn(message_loop(target, size, window)),
                 };
             }
@@ -320,14 +384,27 @@ async fn messages(target: SocketAddr, size: u32, window: Window, tally: &mut Tal
     tokio::time::timeout_at(window.end + DEADLINE, exchange).await.context("no answer")?
 }
 
-async fn connect_loop(target: SocketAddr, size: u32, window: Window) -> Tally {
+async fn request_loop(target: SocketAddr, host: String, window: Window) -> Tally {
+    let mut tally = Tally::default();
+    if let Err(error) = bench_http::requests((target, &host), window, &mut tally).await {
+        tally.fail(&error);
+    }
+    tally
+}
+
+/// Connections one after the other, each for what `connection` does with it.
+async fn connect_loop<C, F>(window: Window, connection: C) -> Tally
+where
+    C: Fn() -> F,
+    F: Future<Output = Result<()>>,
+{
     let mut tally = Tally::default();
     loop {
         let start = Instant::now();
         if start >= window.end {
             return tally;
         }
-        match tokio::time::timeout(DEADLINE, one_connection(target, size)).await {
+        match tokio::time::timeout(DEADLINE, connection()).await {
             Ok(Ok(())) if window.holds(start) => tally.latencies.add(start.elapsed()),
             Ok(Ok(())) => {}
             Ok(Err(error)) => tally.fail(&error),

@@ -6,6 +6,7 @@
 //! ```
 
 mod bench_client;
+mod bench_http;
 mod bench_server;
 mod call;
 mod client;
@@ -35,6 +36,8 @@ enum Command {
     Load(load::Arguments),
     /// Answers the bench client: echo, sink, source and one-shot connections on one port.
     BenchServer(bench_server::Arguments),
+    /// Answers small requests of HTTP/1.1 for the bench client.
+    BenchHttp(bench_http::Arguments),
     /// Measures latency, request rate, bulk, new connections, or holds connections open.
     BenchClient(bench_client::Arguments),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Call(arguments) => call::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
         Command::BenchServer(arguments) => bench_server::run(&arguments),
+        Command::BenchHttp(arguments) => bench_http::run(&arguments),
         Command::BenchClient(arguments) => bench_client::run(&arguments),
     };
     match result {
