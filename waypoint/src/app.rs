@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use weft_core::admin::{self, ChangeAccess, Hosts, Router};
 use weft_core::certs::CertStore;
-use weft_core::config::Config;
+use weft_core::config::{Config, Env, ProcessEnv};
 use weft_core::control_plane::{self, Role};
 use weft_core::identity::SpiffeId;
 use weft_core::mesh::{Store, StoreSettings};
@@ -62,6 +62,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         control_plane::cert_settings(&config),
     );
     certs.prefetch(&own.identity);
+    let environment = ProcessEnv::read();
     let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone());
     let by_name = ByName::new(mesh.clone(), own.clone(), Arc::new(dialer));
     let hub = Arc::new(Hub::new(HubParts {
@@ -73,7 +74,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         dialler: Box::new(move |to| {
             Arc::new(ToCollector { by_name: by_name.clone(), authority: to.authority.clone() })
         }),
-        environment: Box::new(|key| std::env::var(key).ok()),
+        environment: Box::new(move |key| environment.get(key)),
     }));
     let (feed, rules) = Feed::new(store, hub.clone());
     let (discovery, state) =
@@ -102,9 +103,9 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     let (drain, watch) = drain::pair();
     let listening = listen(shared.clone(), workers, state, watch)?;
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut accepting = tokio::spawn(listening);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -16,7 +16,7 @@ use crate::telemetry::{Hub, Told};
 
 /// All that is set for one service. Immutable; a request keeps the one that it began with.
 #[derive(Debug, Clone, Default)]
-pub struct ServiceRules {
+pub(crate) struct ServiceRules {
     table: Part<Table>,
     access: Option<Arc<Access>>,
     backends: Part<Policy>,
@@ -24,9 +24,10 @@ pub struct ServiceRules {
 }
 
 /// Something that was sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Part<T> {
     /// Nothing was.
+    #[default]
     None,
     /// The last that could be read.
     Some(Arc<T>),
@@ -41,12 +42,6 @@ impl<T> Clone for Part<T> {
             Self::Some(it) => Self::Some(it.clone()),
             Self::Unusable => Self::Unusable,
         }
-    }
-}
-
-impl<T> Default for Part<T> {
-    fn default() -> Self {
-        Self::None
     }
 }
 
@@ -116,7 +111,7 @@ type All = HashMap<Arc<str>, Arc<ServiceRules>>;
 
 /// The rules of all services, as they are now. Clones see the same.
 #[derive(Debug, Clone, Default)]
-pub struct Rules(Arc<ArcSwap<All>>);
+pub(crate) struct Rules(Arc<ArcSwap<All>>);
 
 impl Rules {
     /// Of one service, by `namespace/hostname`.
@@ -131,7 +126,7 @@ impl Rules {
 }
 
 /// Takes what discovery brings: the mesh to its store, the rest here.
-pub struct Feed {
+pub(crate) struct Feed {
     mesh: Store,
     rules: Rules,
     hub: Arc<Hub>,

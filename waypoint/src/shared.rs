@@ -16,7 +16,7 @@ use crate::telemetry::Hub;
 use crate::upstream::Backends;
 
 /// Capabilities and configuration of the process. Nothing here is written to but through its own owner.
-pub struct Shared {
+pub(crate) struct Shared {
     /// What the environment says.
     pub config: Config,
     /// Who this waypoint is.
@@ -50,11 +50,11 @@ impl Shared {
 }
 
 /// A service and its port.
-pub type ServicePort = (Arc<str>, u16);
+pub(crate) type ServicePort = (Arc<str>, u16);
 
 /// Ports on which an application was heard before its client.
 #[derive(Debug, Default)]
-pub struct ServerFirst(RwLock<HashSet<ServicePort>>);
+pub(crate) struct ServerFirst(RwLock<HashSet<ServicePort>>);
 
 impl ServerFirst {
     /// Whether it was.

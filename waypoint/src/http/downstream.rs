@@ -15,7 +15,7 @@ use crate::upstream::Piece;
 
 /// Why the client's side carries no more.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Gone {
+pub(super) enum Gone {
     /// The client ended it, or its connection did.
     #[error("the client is gone: {0}")]
     Client(String),
@@ -28,7 +28,7 @@ pub enum Gone {
 }
 
 /// One request of a client, and the way back.
-pub enum Downstream {
+pub(super) enum Downstream {
     /// HTTP/1.1
     One(Box<HttpSession>),
     /// HTTP/2
@@ -36,7 +36,7 @@ pub enum Downstream {
 }
 
 /// A stream of an HTTP/2 connection.
-pub struct Stream {
+pub(super) struct Stream {
     respond: SendResponse<Bytes>,
     send: Option<SendStream<Bytes>>,
     recv: RecvStream,

@@ -22,7 +22,7 @@ use crate::shared::Shared;
 use crate::upstream::{ByName, Dialer, Shelf};
 
 /// What one thread has for itself.
-pub struct Worker {
+pub(crate) struct Worker {
     /// What all threads share.
     pub shared: Arc<Shared>,
     /// Connections to applications.
@@ -61,7 +61,7 @@ impl Worker {
 
 /// The threads that serve.
 #[derive(Clone)]
-pub struct Workers(Arc<[Seat]>);
+pub(crate) struct Workers(Arc<[Seat]>);
 
 struct Seat {
     runtime: Handle,
@@ -103,20 +103,15 @@ impl Workers {
         let _ended = serving.await;
         seat.open.fetch_sub(1, Ordering::Relaxed);
     }
-
-    /// Lets go of connections to a workload that is gone.
-    pub fn evict(&self, uid: &str) {
-        for seat in self.0.iter() {
-            seat.worker.shelf.evict(uid);
-        }
-    }
 }
 
 async fn sweep(worker: Arc<Worker>) {
     let mut ticks = interval(limits::SWEEP_INTERVAL);
     loop {
         ticks.tick().await;
-        worker.shelf.sweep(Instant::now());
+        let snapshot = worker.shared.mesh.load();
+        worker.shelf.sweep(Instant::now(), &snapshot);
+        worker.shared.backends.retain(&snapshot);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::limits;
 
 /// A tunnel of which some bytes were looked at already. They are read again.
 #[derive(Debug)]
-pub struct Inner {
+pub(crate) struct Inner {
     tunnel: TunnelStream,
     seen: Bytes,
 }
@@ -45,11 +45,6 @@ impl Inner {
             false => [&self.seen[..], &more[..]].concat().into(),
         };
         Ok(true)
-    }
-
-    /// The tunnel, and what was looked at.
-    pub fn into_parts(self) -> (TunnelStream, Bytes) {
-        (self.tunnel, self.seen)
     }
 }
 

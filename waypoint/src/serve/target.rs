@@ -12,7 +12,7 @@ use weft_core::mesh::{
 
 /// Who this waypoint is.
 #[derive(Debug, Clone)]
-pub struct Own {
+pub(crate) struct Own {
     /// By its certificate.
     pub identity: SpiffeId,
     /// Its address.
@@ -23,7 +23,7 @@ pub struct Own {
 
 /// What is asked for.
 #[derive(Debug, Clone)]
-pub enum Target {
+pub(crate) enum Target {
     /// A service.
     Service {
         /// The service.
@@ -44,7 +44,7 @@ pub enum Target {
 
 /// Why a tunnel leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Nothing has that address or name.
     #[error("nothing in the mesh is at {0}")]
     Unknown(String),

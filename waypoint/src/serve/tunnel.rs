@@ -21,7 +21,7 @@ use crate::shared::ServicePort;
 
 /// The far end of an HBONE connection.
 #[derive(Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Who it proved to be.
     pub identity: SpiffeId,
     /// Its address.
@@ -31,7 +31,7 @@ pub struct Caller {
 }
 
 /// A tunnel that is served.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     /// Who serves it.
     pub worker: Arc<Worker>,
     /// Who opened it.
@@ -100,7 +100,7 @@ async fn speak(tunnel: Arc<Tunnel>, stream: Inner, is_http: bool, drain: drain::
         return;
     };
     match spoken {
-        Spoken::Http1 => serve_one(tunnel, stream, drain).await,
+        Spoken::Http1 => Box::pin(serve_one(tunnel, stream, drain)).await,
         Spoken::Http2 => serve_two(tunnel, stream, drain).await,
         Spoken::Other(upstream) => tcp::join(tunnel, stream, upstream, drain).await,
     }

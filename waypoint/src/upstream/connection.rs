@@ -23,7 +23,7 @@ use crate::limits;
 
 /// A part of a request's body.
 #[derive(Debug)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// Bytes.
     Data(Bytes),
     /// The end, with trailers if there are any. Without it the request counts as cut off.
@@ -32,7 +32,7 @@ pub enum Piece {
 
 /// What is sent.
 #[derive(Debug)]
-pub struct RequestBody {
+pub(crate) struct RequestBody {
     pieces: Option<mpsc::Receiver<Piece>>,
     /// Bytes that are still to come, where the client declared it.
     declared: Option<u64>,
@@ -90,11 +90,11 @@ impl Body for RequestBody {
 /// The client's request ended before its end.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the request was given up by its client")]
-pub struct Truncated;
+pub(crate) struct Truncated;
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// The application never saw the request: it can be sent again, whatever it asks for.
     #[error("the connection ended before the request was sent")]
     NotSent,
@@ -110,7 +110,7 @@ pub enum SendError {
 }
 
 /// A connection while it has an exchange.
-pub enum Exchange {
+pub(crate) enum Exchange {
     /// HTTP/1.1, this exchange's alone.
     One(Box<One>),
     /// HTTP/2, shared.
@@ -118,7 +118,7 @@ pub enum Exchange {
 }
 
 /// HTTP/1.1.
-pub struct One {
+pub(crate) struct One {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<TokioIo<Io>, RequestBody>,
     has_ended: bool,
@@ -128,7 +128,7 @@ pub struct One {
 }
 
 /// HTTP/2.
-pub struct Two {
+pub(crate) struct Two {
     sender: http2::SendRequest<RequestBody>,
     _stream: Arc<()>,
 }
@@ -245,11 +245,6 @@ impl Exchange {
             }
         })
         .await
-    }
-
-    /// Whether another exchange may follow on the same stream.
-    pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Two(_))
     }
 }
 

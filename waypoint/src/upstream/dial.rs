@@ -22,7 +22,7 @@ use super::endpoint::{Endpoint, Hop};
 
 /// Why an application wasn't reached.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// Through its proxy.
     #[error(transparent)]
     Tunnel(#[from] HboneError),
@@ -36,7 +36,7 @@ pub enum DialError {
 
 /// A stream to an application.
 #[derive(Debug)]
-pub enum Io {
+pub(crate) enum Io {
     /// Through a tunnel.
     Tunnel(TunnelStream),
     /// Straight.
@@ -44,7 +44,7 @@ pub enum Io {
 }
 
 /// Reaches applications, as the waypoint itself.
-pub struct Dialer {
+pub(crate) struct Dialer {
     identity: SpiffeId,
     address: IpAddr,
     pool: Pool<TlsDialer>,
@@ -89,7 +89,8 @@ impl Dialer {
     }
 }
 
-async fn straight(to: std::net::SocketAddr) -> Result<TcpStream, ConnectFailure> {
+/// A stream without a tunnel.
+pub(super) async fn straight(to: std::net::SocketAddr) -> Result<TcpStream, ConnectFailure> {
     let socket = socket::stream_socket(to, &StreamSettings::default())
         .map_err(|error| ConnectFailure::Io { to, error })?;
     socket::connect(socket, to).await

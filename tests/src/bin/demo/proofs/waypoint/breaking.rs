@@ -38,6 +38,16 @@ pub(crate) fn faults_are_seen_and_survived(shop: &Shop) -> Result<String> {
         "route-desk",
         &object("gateway.networking.k8s.io/v1", "HTTPRoute", "desk", &again),
     )?;
+    // Five percent fail, so that the budget has to allow for more than that at a time.
+    let budget = json!({
+        "host": "desk",
+        "trafficPolicy": {"retryBudget": {"percent": 50.0, "minRetryConcurrency": 20}},
+    });
+    let _budget = Temporary::write(
+        &shop.mesh,
+        "budget-desk",
+        &object("networking.istio.io/v1", "DestinationRule", "desk", &budget),
+    )?;
     let _faults = Temporary::write(
         &shop.mesh,
         "faults-stock",
