@@ -75,27 +75,27 @@ impl<T> Part<T> {
 
 impl ServiceRules {
     /// Its routes; `None`: requests go to the service itself.
-    pub fn table(&self) -> Option<&Table> {
+    pub(crate) fn table(&self) -> Option<&Table> {
         self.table.get().map(|it| &**it)
     }
 
     /// Requests are answered 500: what was set about their way can't be read.
-    pub fn is_unusable(&self) -> bool {
+    pub(crate) fn is_unusable(&self) -> bool {
         matches!(self.table, Part::Unusable) || matches!(self.backends, Part::Unusable)
     }
 
     /// Who may do what. A service that is bound always has one: without it, it isn't known yet what is forbidden.
-    pub fn access(&self) -> Option<&Arc<Access>> {
+    pub(crate) fn access(&self) -> Option<&Arc<Access>> {
         self.access.as_ref()
     }
 
     /// How its endpoints are treated.
-    pub fn backends(&self) -> Option<&Arc<Policy>> {
+    pub(crate) fn backends(&self) -> Option<&Arc<Policy>> {
         self.backends.get()
     }
 
     /// What is told of its requests.
-    pub fn told(&self) -> Option<&Arc<Told>> {
+    pub(crate) fn told(&self) -> Option<&Arc<Told>> {
         self.told.as_ref()
     }
 
@@ -115,12 +115,12 @@ pub(crate) struct Rules(Arc<ArcSwap<All>>);
 
 impl Rules {
     /// Of one service, by `namespace/hostname`.
-    pub fn of(&self, service: &str) -> Arc<ServiceRules> {
+    pub(crate) fn of(&self, service: &str) -> Arc<ServiceRules> {
         self.0.load().get(service).cloned().unwrap_or_default()
     }
 
     /// All, by name.
-    pub fn all(&self) -> Arc<All> {
+    pub(crate) fn all(&self) -> Arc<All> {
         self.0.load_full()
     }
 }
@@ -134,7 +134,7 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Feeds `mesh`, and what is returned.
-    pub fn new(mesh: Store, hub: Arc<Hub>) -> (Self, Rules) {
+    pub(crate) fn new(mesh: Store, hub: Arc<Hub>) -> (Self, Rules) {
         let rules = Rules::default();
         (Self { mesh, rules: rules.clone(), hub }, rules)
     }

@@ -39,12 +39,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Another number for a tunnel.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.tunnels.fetch_add(1, Ordering::Relaxed)
     }
 
     /// This waypoint as the mesh knows it.
-    pub fn own_workload(&self) -> Option<Arc<Workload>> {
+    pub(crate) fn own_workload(&self) -> Option<Arc<Workload>> {
         self.mesh.load().workload_at(&self.own.network, self.own.address).cloned()
     }
 }
@@ -58,12 +58,12 @@ pub(crate) struct ServerFirst(RwLock<HashSet<ServicePort>>);
 
 impl ServerFirst {
     /// Whether it was.
-    pub fn contains(&self, port: &ServicePort) -> bool {
+    pub(crate) fn contains(&self, port: &ServicePort) -> bool {
         self.0.read().contains(port)
     }
 
     /// Remembers it.
-    pub fn insert(&self, port: ServicePort) {
+    pub(crate) fn insert(&self, port: ServicePort) {
         let mut ports = self.0.write();
         if ports.len() < limits::SERVER_FIRST_MAX {
             ports.insert(port);

@@ -49,12 +49,12 @@ impl Worker {
     }
 
     /// What this waypoint says of itself to other proxies.
-    pub fn baggage(&self) -> &Baggage {
+    pub(crate) fn baggage(&self) -> &Baggage {
         &self.baggage
     }
 
     /// This waypoint as the mesh knows it.
-    pub fn own_workload(&self) -> Option<Arc<Workload>> {
+    pub(crate) fn own_workload(&self) -> Option<Arc<Workload>> {
         self.shared.own_workload()
     }
 }
@@ -71,7 +71,7 @@ struct Seat {
 
 impl Workers {
     /// One for each runtime.
-    pub fn new(shared: &Arc<Shared>, runtimes: &[Handle]) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, runtimes: &[Handle]) -> Self {
         let own = &shared.own;
         let shelf = |_: &Handle| {
             let dialer = Dialer::new(own.identity.clone(), own.address, shared.certs.clone());
@@ -88,7 +88,7 @@ impl Workers {
     }
 
     /// Serves a connection on the thread that has fewest, until it ends.
-    pub async fn serve(self, tcp: TcpStream, from: SocketAddr, drain: drain::Watch) {
+    pub(crate) async fn serve(self, tcp: TcpStream, from: SocketAddr, drain: drain::Watch) {
         let Some(seat) = self.0.iter().min_by_key(|seat| seat.open.load(Ordering::Relaxed)) else {
             return;
         };

@@ -46,17 +46,17 @@ pub(crate) struct Tunnel {
 
 impl Tunnel {
     /// The mesh as it is now.
-    pub fn mesh(&self) -> &SnapshotReader {
+    pub(crate) fn mesh(&self) -> &SnapshotReader {
         &self.worker.shared.mesh
     }
 
     /// Its service and port; a workload's own stand for themselves.
-    pub fn service_port(&self) -> ServicePort {
+    pub(crate) fn service_port(&self) -> ServicePort {
         (self.target.name().clone(), self.target.port())
     }
 
     /// What is set for its service now.
-    pub fn rules(&self) -> Arc<ServiceRules> {
+    pub(crate) fn rules(&self) -> Arc<ServiceRules> {
         match &self.target {
             Target::Service { service, .. } => self.worker.shared.rules.of(&service.key),
             Target::Workload { .. } => Arc::default(),

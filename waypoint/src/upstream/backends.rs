@@ -91,7 +91,7 @@ pub(crate) struct Wanted<'a> {
 
 impl Backends {
     /// The state of what is wanted, as of this snapshot and these policies.
-    pub fn get(
+    pub(crate) fn get(
         &self,
         wanted: &Wanted<'_>,
         snapshot: &Snapshot,
@@ -113,13 +113,13 @@ impl Backends {
     }
 
     /// Forgets what is of services that aren't there any more.
-    pub fn retain(&self, snapshot: &Snapshot) {
+    pub(crate) fn retain(&self, snapshot: &Snapshot) {
         let is_there = |key: &Key| snapshot.service_with_key(&key.service).is_some();
         self.all.write().retain(|key, _| is_there(key));
     }
 
     /// Everything, for who asks.
-    pub fn list(&self) -> Vec<Listed> {
+    pub(crate) fn list(&self) -> Vec<Listed> {
         let all = self.all.read();
         let entry = |(key, backend): (&Key, &Arc<Backend>)| Listed {
             service: key.service.clone(),
@@ -143,33 +143,33 @@ impl Backend {
     }
 
     /// A place for another connection, if its bound allows one.
-    pub fn hold(self: &Arc<Self>) -> Result<Held, Overflow> {
+    pub(crate) fn hold(self: &Arc<Self>) -> Result<Held, Overflow> {
         let permit = self.cluster.admit_connection()?;
         Ok(Held { backend: self.clone(), permit: Some(permit) })
     }
 
     /// Returns when a place may be free.
-    pub async fn freed(&self) {
+    pub(crate) async fn freed(&self) {
         self.freed.notified().await;
     }
 
     /// Whether requests wait for a place: connections aren't kept idle then.
-    pub fn is_waited_for(&self) -> bool {
+    pub(crate) fn is_waited_for(&self) -> bool {
         self.cluster.counts().pending > 0
     }
 
     /// Whether a workload is one of its endpoints.
-    pub fn has(&self, uid: &str) -> bool {
+    pub(crate) fn has(&self, uid: &str) -> bool {
         self.endpoints.load().endpoints.iter().any(|it| *it.workload.uid == *uid)
     }
 
     /// Its balancing, breaking and counting.
-    pub fn cluster(&self) -> &Cluster {
+    pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
     /// An endpoint for a request.
-    pub fn pick(
+    pub(crate) fn pick(
         &self,
         context: &PickContext<'_>,
         rng: &mut impl Rng,

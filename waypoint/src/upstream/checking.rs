@@ -26,12 +26,12 @@ pub(crate) struct ByName {
 
 impl ByName {
     /// Within that mesh.
-    pub fn new(mesh: SnapshotReader, own: Own, dialer: Arc<Dialer>) -> Self {
+    pub(crate) fn new(mesh: SnapshotReader, own: Own, dialer: Arc<Dialer>) -> Self {
         Self { mesh, own, dialer }
     }
 
     /// A stream to an endpoint of a service. `namespace` empty: whichever has the name.
-    pub async fn reach(&self, namespace: &str, host: &str, port: u16) -> io::Result<Io> {
+    pub(crate) async fn reach(&self, namespace: &str, host: &str, port: u16) -> io::Result<Io> {
         let snapshot = self.mesh.load();
         let service = match namespace {
             "" => snapshot.services_named(host).first(),

@@ -40,12 +40,12 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     /// Nothing.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { pieces: None, declared: None }
     }
 
     /// What comes out of a channel; `declared` bytes altogether, if that is known.
-    pub fn channel(declared: Option<u64>) -> (mpsc::Sender<Piece>, Self) {
+    pub(crate) fn channel(declared: Option<u64>) -> (mpsc::Sender<Piece>, Self) {
         let (sender, pieces) = mpsc::channel(1);
         (sender, Self { pieces: Some(pieces), declared })
     }
@@ -163,7 +163,7 @@ impl One {
     }
 
     /// The stream itself, after the application agreed to speak something else on it; and what it said already.
-    pub fn into_stream(self) -> (Io, Bytes) {
+    pub(crate) fn into_stream(self) -> (Io, Bytes) {
         let parts = self.driver.into_parts();
         (parts.io.into_inner(), parts.read_buf)
     }
@@ -178,7 +178,7 @@ impl Two {
 
 impl Exchange {
     /// Sends a request and waits for the head of its response.
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
@@ -228,7 +228,7 @@ impl Exchange {
     }
 
     /// The next part of the response's body.
-    pub async fn frame(
+    pub(crate) async fn frame(
         &mut self,
         body: &mut Incoming,
     ) -> Option<Result<Frame<Bytes>, hyper::Error>> {

@@ -52,13 +52,13 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     /// With this identity, from this address.
-    pub fn new(identity: SpiffeId, address: IpAddr, certs: CertStore) -> Self {
+    pub(crate) fn new(identity: SpiffeId, address: IpAddr, certs: CertStore) -> Self {
         let pool = Pool::new(PoolSettings::default(), TlsDialer { certs });
         Self { identity, address, pool }
     }
 
     /// A new stream to the application.
-    pub async fn dial(
+    pub(crate) async fn dial(
         &self,
         to: &Endpoint,
         baggage: &Baggage,
@@ -84,7 +84,7 @@ impl Dialer {
     }
 
     /// Takes the connections to a workload that is gone out of the pool.
-    pub fn evict(&self, uid: &str) {
+    pub(crate) fn evict(&self, uid: &str) {
         self.pool.evict(uid);
     }
 }

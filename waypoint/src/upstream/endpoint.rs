@@ -72,7 +72,7 @@ pub(crate) fn endpoint(
 
 impl Endpoint {
     /// The application at `port` of a workload.
-    pub fn of(
+    pub(crate) fn of(
         workload: Arc<Workload>,
         port: u16,
         families: IpFamilies,

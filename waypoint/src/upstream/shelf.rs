@@ -53,7 +53,7 @@ pub(crate) struct Way<'a> {
 
 impl<'a> Way<'a> {
     /// Without bounds of its own.
-    pub fn plain(
+    pub(crate) fn plain(
         to: &'a Endpoint,
         spoken: Spoken,
         baggage: &'a Baggage,
@@ -73,7 +73,7 @@ impl<'a> Way<'a> {
     }
 
     /// As the settings of its backend say.
-    pub fn bounded(mut self, backend: &'a Arc<Backend>, others: &'a [Arc<Shelf>]) -> Self {
+    pub(crate) fn bounded(mut self, backend: &'a Arc<Backend>, others: &'a [Arc<Shelf>]) -> Self {
         let pool = &backend.cluster().settings().pool;
         (self.backend, self.others) = (Some(backend), others);
         self.connect_timeout = pool.connect_timeout;
@@ -129,17 +129,17 @@ struct Shared {
 
 impl Shelf {
     /// Empty.
-    pub fn new(dialer: Arc<Dialer>) -> Self {
+    pub(crate) fn new(dialer: Arc<Dialer>) -> Self {
         Self { dialer, places: Mutex::default() }
     }
 
     /// Makes streams.
-    pub fn dialer(&self) -> &Arc<Dialer> {
+    pub(crate) fn dialer(&self) -> &Arc<Dialer> {
         &self.dialer
     }
 
     /// A connection for one exchange.
-    pub async fn take(&self, way: &Way<'_>) -> Result<Exchange, TakeError> {
+    pub(crate) async fn take(&self, way: &Way<'_>) -> Result<Exchange, TakeError> {
         let key = way.key();
         loop {
             if let Some(exchange) = self.find(&key, way) {
@@ -194,7 +194,7 @@ impl Shelf {
     }
 
     /// Puts a connection back whose exchange ended. One that can't serve another goes.
-    pub fn give_back(&self, way: &Way<'_>, exchange: Exchange) {
+    pub(crate) fn give_back(&self, way: &Way<'_>, exchange: Exchange) {
         let Exchange::One(mut one) = exchange else { return };
         let is_spent = way.requests_max.is_some_and(|most| one.served() >= most);
         let is_wanted = way.backend.is_some_and(|it| it.is_waited_for());
@@ -210,7 +210,7 @@ impl Shelf {
     }
 
     /// Lets go of what has been idle for long, has ended, or led to a workload that is gone.
-    pub fn sweep(&self, now: Instant, mesh: &Snapshot) {
+    pub(crate) fn sweep(&self, now: Instant, mesh: &Snapshot) {
         let is_old = |since: Instant| now.duration_since(since) >= limits::UPSTREAM_IDLE_TIME;
         self.places.lock().retain(|key, place| {
             if mesh.workload(&key.uid).is_none() {
