@@ -183,6 +183,18 @@ fn enforcement_is_said_by_service_then_namespace_then_mesh() {
 }
 
 #[test]
+fn policy_at_the_canary_alone_counts() {
+    let labels = format!(
+        "{WP}, istio.io/use-waypoint-canary: wp2, istio.io/use-waypoint-canary-namespace: shop"
+    );
+    let of_canary = policy("shop", &OF_GATEWAY.replace("name: wp", "name: wp2"));
+    let (address, message) = outcome(Settings::standalone(), &(app("", &labels) + &of_canary));
+    assert_eq!(address, bound(), "{message}");
+    let alone = outcome(Settings::standalone(), &(app("", WP) + &of_canary));
+    assert_eq!(alone.0, None);
+}
+
+#[test]
 fn labels_without_effect_are_told_where_they_stand() {
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: app, annotations: {weft.io/waypoint-enforcement: 'yes'}}\n---\n";
     let pod = super::pod("web", "labels: {istio.io/use-waypoint-canary: wp}", "", "");
