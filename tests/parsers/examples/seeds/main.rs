@@ -1,5 +1,6 @@
 //! Writes the seeds of the fuzzers that are not there yet. What is there stays as it is.
 
+mod access;
 mod certificates;
 mod frames;
 mod manifests;
@@ -17,7 +18,8 @@ pub(crate) type Seed = (&'static str, Vec<u8>);
 
 fn main() -> std::io::Result<()> {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let sets: [(&str, Vec<Seed>); 18] = [
+    let sets: [(&str, Vec<Seed>); 19] = [
+        ("access_policy", access::policies()),
         ("address", messages::addresses()),
         ("authority", texts::authorities()),
         ("baggage", texts::baggage()),
