@@ -119,6 +119,14 @@ impl Rules {
         self.0.load().get(service).cloned().unwrap_or_default()
     }
 
+    /// Of workloads that are called by their own addresses: the waypoint's own, `namespace/~gateway`. A waypoint is sent
+    /// its own alone.
+    pub(crate) fn of_workloads(&self) -> Arc<ServiceRules> {
+        let all = self.0.load();
+        let own = all.iter().find(|(name, _)| name.contains("/~"));
+        own.map(|(_, rules)| rules.clone()).unwrap_or_default()
+    }
+
     /// All, by name.
     pub(crate) fn all(&self) -> Arc<All> {
         self.0.load_full()

@@ -128,6 +128,9 @@ async fn only_a_waypoints_token_opens_what_is_for_waypoints() {
         let mut stream = Stream::open(&mesh, component, "node1").await;
         stream.subscribe(TABLES, &none()).await;
         assert_eq!(stream.try_next().await.unwrap_err().code(), Code::PermissionDenied);
+        let mut stream = Stream::open(&mesh, component, "node1").await;
+        stream.subscribe(type_url::ACCESS_POLICY, &none()).await;
+        assert_eq!(stream.try_next().await.unwrap_err().code(), Code::PermissionDenied);
     }
     // Nor does it open what is for others: a waypoint called like the agent is none.
     let day = Duration::from_secs(86_400);

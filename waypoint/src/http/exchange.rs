@@ -15,7 +15,7 @@ use super::downstream::{Downstream, Gone};
 use super::feed::Feed;
 use super::forward::{self, Forwarding, Plan};
 use super::headers;
-use crate::access::{Level, path, sanitise};
+use crate::access::{Level, path};
 use crate::limits;
 use crate::record::Record;
 use crate::resources::ServiceRules;
@@ -199,10 +199,6 @@ async fn admit(
 ) -> Result<Admitted, Refusal> {
     if let Some(access) = rules.access() {
         return access::admit(tunnel, access, judged).await;
-    }
-    if matches!(tunnel.target, Target::Workload { .. }) {
-        sanitise::sanitise(&mut judged.head.headers, false);
-        return Ok(Admitted::default());
     }
     judged.record.flag(ResponseFlags::NO_FILTER_CONFIG, "policies_not_received");
     let text = "the policies of the service haven't arrived";

@@ -59,7 +59,7 @@ impl Tunnel {
     pub(crate) fn rules(&self) -> Arc<ServiceRules> {
         match &self.target {
             Target::Service { service, .. } => self.worker.shared.rules.of(&service.key),
-            Target::Workload { .. } => Arc::default(),
+            Target::Workload { .. } => self.worker.shared.rules.of_workloads(),
         }
     }
 }
