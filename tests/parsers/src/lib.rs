@@ -9,8 +9,8 @@
 //! Invariants: a target takes any bytes and panics exactly if a promise is broken. It keeps no state that changes what
 //! it says to the next input, and needs neither root nor a network beyond loopback.
 
-mod backend;
 mod access;
+mod backend;
 mod dns;
 mod headers;
 mod identity;
@@ -23,8 +23,8 @@ mod tokens;
 mod tunnel;
 mod zds;
 
-pub use backend::{affinity, backend_policy};
 pub use access::access_policy;
+pub use backend::{affinity, backend_policy};
 pub use dns::{dns_query, dns_response};
 pub use headers::{authority, baggage, forwarded, traceparent};
 pub use identity::{leaf_certificate, spiffe_id};

@@ -112,6 +112,8 @@ fn check_taken(resources: &BTreeMap<(&'static str, Arc<str>), Bytes>) {
                 let found = weft_waypoint::balance::decode(&name, &resource.unwrap_or_default());
                 let found = found.expect("a waypoint takes what is sent");
                 assert_eq!(found.problems, [], "a waypoint doesn't understand what is sent");
+                None
+            }
             type_url::TELEMETRY_POLICY => {
                 let bytes = resource.unwrap_or_default();
                 policy::decode(&bytes, &|_| None).expect("a waypoint takes what is sent");
