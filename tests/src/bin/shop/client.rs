@@ -65,6 +65,11 @@ impl Connection {
         Ok(Self { sender, peer, host })
     }
 
+    /// Whether a request can be sent on it, as far as is known here.
+    pub(crate) fn is_open(&self) -> bool {
+        self.sender.is_ready()
+    }
+
     /// Sends `GET` and gives the head of the answer.
     pub(crate) async fn get(
         &mut self,

@@ -32,6 +32,10 @@ pub(crate) struct Arguments {
     /// A new connection (and look-up) for each request.
     #[arg(long)]
     new_connections: bool,
+    /// A connection that the other side closed while no request was on it is opened anew, as pools do; without this it
+    /// counts as a failure.
+    #[arg(long, conflicts_with = "new_connections")]
+    pooled: bool,
     /// Time for one request, milliseconds.
     #[arg(long, default_value_t = 2_000)]
     deadline_ms: u64,
@@ -85,6 +89,7 @@ async fn drive(arguments: &Arguments) -> Result<Report> {
         let worker = Worker {
             url: arguments.url.clone(),
             keep: !arguments.new_connections,
+            pooled: arguments.pooled,
             deadline: Duration::from_millis(arguments.deadline_ms),
             counters: Arc::clone(&counters),
             connection: None,
@@ -143,6 +148,7 @@ async fn wait_for_end(arguments: &Arguments, counters: &Counters) -> Result<()> 
 struct Worker {
     url: String,
     keep: bool,
+    pooled: bool,
     deadline: Duration,
     counters: Arc<Counters>,
     connection: Option<Connection>,
@@ -184,7 +190,8 @@ impl Worker {
     }
 
     async fn request(&mut self) -> Result<()> {
-        let mut connection = match self.connection.take() {
+        let kept = self.connection.take();
+        let mut connection = match kept.filter(|kept| !self.pooled || kept.is_open()) {
             Some(connection) => connection,
             None => Connection::open(&self.url, self.deadline).await?,
         };
