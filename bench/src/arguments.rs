@@ -84,6 +84,9 @@ pub(crate) enum Scenario {
     /// Memory of a waypoint: idle, and with 1,000 services of ten routes each.
     #[value(name = "l7-memory")]
     L7Memory,
+    /// How soon a changed route acts, with those services bound.
+    #[value(name = "l7-change")]
+    L7Change,
 }
 
 impl Scenario {
@@ -103,13 +106,21 @@ impl Scenario {
             Self::L7Requests => "l7-requests",
             Self::L7Connections => "l7-connections",
             Self::L7Memory => "l7-memory",
+            Self::L7Change => "l7-change",
         }
     }
 
     /// Whether it is of requests of HTTP through a waypoint, which have a bed of their own.
     #[must_use]
     pub(crate) fn is_l7(self) -> bool {
-        matches!(self, Self::L7Latency | Self::L7Requests | Self::L7Connections | Self::L7Memory)
+        matches!(
+            self,
+            Self::L7Latency
+                | Self::L7Requests
+                | Self::L7Connections
+                | Self::L7Memory
+                | Self::L7Change
+        )
     }
 
     /// Whether plain TCP alone can run it.

@@ -110,6 +110,9 @@ fn panels(report: &Report) -> Vec<Panel<'_>> {
         of("HTTP, throughput, multiples of plain (more is better)", Scale::Ratio, &|measure| {
             is_l7(measure) && measure.subject.unit.more_is_better()
         }),
+        of("A changed route acts (less is better)", Scale::Value, &|measure| {
+            is(measure, "l7-change")
+        }),
         of("Memory of a waypoint (less is better)", Scale::Value, &|measure| {
             is(measure, "l7-memory")
         }),

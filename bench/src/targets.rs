@@ -59,7 +59,7 @@ type Target = (&'static str, &'static str, Option<Place>, Bound);
 const ACROSS: Option<Place> = Some(Place::Across);
 const LOCAL: Option<Place> = Some(Place::Local);
 
-const TARGETS: [Target; 21] = [
+const TARGETS: [Target; 22] = [
     ("latency", "p50", ACROSS, Bound::RatioAtMost(2.1)),
     ("requests", "rate", ACROSS, Bound::RatioAtLeast(0.42)),
     ("bulk-1", "rate", ACROSS, Bound::RatioAtLeast(0.55)),
@@ -81,6 +81,7 @@ const TARGETS: [Target; 21] = [
     ("l7-requests", "rate", None, Bound::RatioAtLeast(0.27)),
     ("l7-memory", "idle", None, Bound::AtMost(20e6)),
     ("l7-memory", "1,000 services", None, Bound::AtMost(80e6)),
+    ("l7-change", "p99", None, Bound::AtMost(200.0)),
 ];
 
 /// Scenario, figure, bound as a multiple of two Envoys.

@@ -24,38 +24,9 @@ pub fn get(netns: &Netns, port: u16, path: &str) -> Result<String> {
 /// # Errors
 /// No connection, no answer in time, or a status other than 200.
 pub fn request(netns: &Netns, to: SocketAddr, method: &str, path: &str) -> Result<String> {
-    let head = format!("Host: {to}\r\nContent-Length: 0\r\n\r\n");
-    exchange(netns, to, (method, path), &head)
-}
-
-/// The answer to JSON that is posted inside `netns` with a bearer token.
-///
-/// # Errors
-/// No connection, no answer in time, or a status other than 200.
-pub fn post(
-    netns: &Netns,
-    (to, path): (SocketAddr, &str),
-    token: &str,
-    json: &str,
-) -> Result<String> {
-    let rest = format!(
-        "Host: {to}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{json}",
-        json.len()
-    );
-    exchange(netns, to, ("POST", path), &rest)
-}
-
-/// Sends a request whose headers and body are `rest`.
-fn exchange(
-    netns: &Netns,
-    to: SocketAddr,
-    (method, path): (&str, &str),
-    rest: &str,
-) -> Result<String> {
     let mut stream = netns.connect(to, DEADLINE)?;
     // 1.0: the answer then ends with the connection, never in chunks.
-    write!(stream, "{method} {path} HTTP/1.0\r\n{rest}")?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {to}\r\nContent-Length: 0\r\n\r\n")?;
     let mut answer = Vec::new();
     stream
         .read_to_end(&mut answer)

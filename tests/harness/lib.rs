@@ -10,7 +10,7 @@
 //!   control         node1            node2             10.43.0.100   10.43.0.1   10.43.0.2
 //!   controller      agent, ztunnel   agent, ztunnel
 //!                   ├─ pod           ├─ pod            10.44.1.10…   10.44.2.10…
-//!                   └─ pod           └─ pod
+//!                   └─ pod           └─ pod: a waypoint
 //! ```
 //!
 //! Invariants:

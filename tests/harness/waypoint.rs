@@ -7,11 +7,10 @@
 //! ```
 
 use std::fs;
-use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use weft_proto::contract::{DEFAULT_CLUSTER_ID, port};
 
@@ -22,7 +21,7 @@ use crate::mesh::{Mesh, Pod, PodSpec};
 use crate::metrics::Samples;
 use crate::parts::{START_DEADLINE, wait_ready};
 use crate::poll;
-use crate::process::{Process, lock};
+use crate::process::{Launch, Process, lock};
 
 /// Istio's label of what belongs to a Gateway.
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
@@ -222,27 +221,23 @@ impl Mesh {
         Ok(Samples::parse(&http::get(&pod.netns, port::METRICS, "/metrics")?))
     }
 
-    /// The token of a waypoint's instances.
+    /// The token of a waypoint's instances, of what `weft token` prints.
     ///
     /// # Errors
     /// The controller doesn't know the Gateway in time, or refuses.
     pub fn waypoint_token(&self, spec: &WaypointSpec) -> Result<String> {
-        let secret = fs::read_to_string(self.folder().join("controller").join("admin-token"))
-            .context("the controller's admin token: has it been started?")?;
         let waypoint = format!("{}/{}", spec.namespace, spec.name);
-        let asked = json!({"waypoint": waypoint, "service_account": spec.name}).to_string();
-        let to = SocketAddr::from(([127, 0, 0, 1], port::CONTROLLER_ADMIN));
+        let ask = Launch::new(config::binary("weft")?, self.control().path())
+            .args(["token", "--waypoint", &waypoint, "--service-account", &spec.name])
+            .arg("--state")
+            .arg(self.folder().join("controller"));
         // The controller may not have read the Gateway's file yet.
-        let answer = poll::until(&format!("a token for {waypoint}"), START_DEADLINE, || {
-            http::post(self.control(), (to, "/weft/token"), secret.trim(), &asked)
+        let line = poll::until(&format!("a token for {waypoint}"), START_DEADLINE, || {
+            ask.run(START_DEADLINE)?.success()
         })?;
-        let answer: Value = serde_json::from_str(&answer).context("the controller's answer")?;
-        let line = answer.get("token").and_then(Value::as_str).unwrap_or_default();
         // `weft1.<hash of the root>.<token>`: the root is known here.
-        match line.splitn(3, '.').nth(2) {
-            Some(token) => Ok(token.to_owned()),
-            None => bail!("the controller's answer holds no token: {answer}"),
-        }
+        let token = line.trim().splitn(3, '.').nth(2).map(str::to_owned);
+        token.with_context(|| format!("`weft token` printed no token: {line}"))
     }
 }
 

@@ -9,16 +9,18 @@
 //!
 //! The waypoint routes (a header rule and a default one), counts, and is told by a policy who may call.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tokio::time::Duration;
 use weft_harness::{
     ControllerSettings, Mesh, Pod, PodSpec, ServiceSpec, WaypointSettings, WaypointSpec,
-    ZtunnelSettings, manifests, poll,
+    ZtunnelSettings, http, manifests, poll,
 };
+use weft_proto::contract::{port, type_url};
 
 use super::envoy;
 use crate::arguments::Plan;
@@ -36,6 +38,12 @@ const OUTSIDE: &str = "plain";
 pub(super) const WAYPOINT: &str = "waypoint";
 /// Address of the service that the mesh's client calls.
 const SERVICE: [u8; 4] = [10, 99, 0, 1];
+/// Address of another one behind the same waypoint.
+const STEADY: [u8; 4] = [10, 99, 0, 2];
+/// Time for the waypoint to take the routes of many services.
+const LOAD_DEADLINE: Duration = Duration::from_secs(120);
+/// Pause between two looks at the controller's status.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// Time for a change to reach all proxies.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -120,16 +128,46 @@ impl Bed {
         Ok(self.mesh.waypoint_metrics(&self.waypoint)?.sum("istio_requests_total", &labels))
     }
 
+    /// A side, which there is unless its program wasn't given.
+    pub(super) fn site(&self, side: Side) -> Result<&Site> {
+        let site = self.sites.iter().find(|site| site.side == side);
+        site.with_context(|| format!("there is no {side} side"))
+    }
+
+    /// Waits until the waypoint has acknowledged the routes of so many services and its own.
+    ///
+    /// # Errors
+    /// It hasn't within two minutes.
+    pub(super) fn wait_loaded(&self, services: usize) -> Result<()> {
+        let what = format!("routes of {services} services at the waypoint");
+        poll::until(&what, LOAD_DEADLINE, || {
+            // Between looks the controller needs the processor for the work that is waited for.
+            std::thread::sleep(LOOK_PAUSE);
+            let status = http::get(self.mesh.control(), port::CONTROLLER_ADMIN, "/weft/status")?;
+            let status: Value = serde_json::from_str(&status).context("the controller's status")?;
+            let types = status.get("types").and_then(Value::as_array).context("no types in it")?;
+            let name = |it: &Value| it.get("type_url").and_then(Value::as_str).map(str::to_owned);
+            let is_routes = |it: &&Value| name(it).as_deref() == Some(type_url::ROUTE_TABLE);
+            let routes = types.iter().find(is_routes).context("no routes in it")?;
+            let count = |name| routes.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let tables = count("resources");
+            let (clients, in_sync) = (count("clients"), count("in_sync"));
+            ensure!(tables > services as u64, "{tables} tables so far");
+            ensure!(clients > 0 && clients == in_sync, "{in_sync} of {clients} have them");
+            Ok(())
+        })
+    }
+
     /// Waits until the mesh's requests come through the waypoint: what goes round it is another thing.
     fn wait_through(&self) -> Result<()> {
-        let site = self.sites.iter().find(|site| site.side == Side::Mesh).context("no mesh")?;
+        let site = self.site(Side::Mesh)?;
         let load = Load { mode: "http-latency", connections: 1, seconds: 0.05, rate: None };
         poll::until("requests through the waypoint", SOON, || {
             let before = self.counted()?;
             let answered = load.run(&site.client, site.target)?.count;
             let counted = self.counted()? - before;
             // Those of the warm-up are in it too.
-            anyhow::ensure!(counted >= answered as f64, "{counted} of {answered} or more came");
+            ensure!(counted >= answered as f64, "{counted} of {answered} or more came");
             Ok(())
         })
         .with_context(|| self.log_tails())
@@ -156,7 +194,7 @@ impl Site {
     }
 
     /// One Envoy on the server's node.
-    fn hop(mesh: &Mesh, program: &std::path::Path) -> Result<Self> {
+    fn hop(mesh: &Mesh, program: &Path) -> Result<Self> {
         let of = |name: &str| mesh.pods().into_iter().find(|pod| is(pod, OUTSIDE, name));
         let (client, server) = (of("client"), of("server"));
         let (client, server) = (client.context("no client")?, server.context("no server")?);
@@ -167,7 +205,7 @@ impl Site {
     }
 
     /// Two of them, in the pods of a client and a server of their own.
-    fn pair(mesh: &Mesh, program: &std::path::Path) -> Result<Self> {
+    fn pair(mesh: &Mesh, program: &Path) -> Result<Self> {
         let client = mesh.pod(PodSpec::new(OUTSIDE, "pair-client", 1))?;
         let server = mesh.pod(PodSpec::new(OUTSIDE, "pair-server", 2))?;
         mesh.serve(&server, PORT, &["bench-http"])?;
@@ -196,25 +234,48 @@ fn server(mesh: &Mesh, namespace: &str) -> Result<Arc<Pod>> {
     Ok(pod)
 }
 
-/// The service, another one that only a header leads to, their routes, and who may call.
+/// The service, another one that only a header leads to, one beside them, and who may call.
 fn write_objects(mesh: &Mesh) -> Result<()> {
-    let service = |name: &str, waypoint| {
+    let service = |name: &str, waypoint: Option<&str>, address: Option<[u8; 4]>| {
         let ports = &[(80, PORT)];
         let spec =
             ServiceSpec { namespace: NAMESPACE, name, ports, selector: &[("app", "server")] };
-        manifests::http_service(&spec, waypoint)
+        let mut service = manifests::http_service(&spec, waypoint);
+        let address = address.map(|address| json!(Ipv4Addr::from(address)));
+        if let (Some(fields), Some(address)) =
+            (service.get_mut("spec").and_then(Value::as_object_mut), address)
+        {
+            fields.insert("clusterIP".to_owned(), address);
+        }
+        service
     };
-    let mut items = service("items", Some(WAYPOINT));
-    if let Some(spec) = items.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.insert("clusterIP".to_owned(), json!(std::net::Ipv4Addr::from(SERVICE)));
-    }
-    mesh.manifests().objects("items", &[items, service("items-beta", None), route(), policy()])
+    let objects = [
+        service("items", Some(WAYPOINT), Some(SERVICE)),
+        service("items-beta", None, None),
+        service("steady", Some(WAYPOINT), Some(STEADY)),
+        policy(),
+    ];
+    mesh.manifests().objects("items", &objects)?;
+    write_route(mesh, None)
 }
 
-fn route() -> Value {
+/// Address of the service whose routes nobody changes.
+pub(super) fn steady() -> SocketAddr {
+    SocketAddr::from((STEADY, 80))
+}
+
+/// The routes of the service; answers can be marked with a header.
+pub(super) fn write_route(mesh: &Mesh, mark: Option<(&str, usize)>) -> Result<()> {
     let backend = |name: &str| json!([{"name": name, "port": 80}]);
     let header = json!([{"headers": [{"name": "x-beta-user", "value": "true"}]}]);
-    json!({
+    let filters: Vec<Value> = mark
+        .map(|(name, value)| {
+            let set = json!([{"name": name, "value": value.to_string()}]);
+            json!({"type": "ResponseHeaderModifier", "responseHeaderModifier": {"set": set}})
+        })
+        .into_iter()
+        .collect();
+    let route = json!({
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
         "metadata": {"name": "items", "namespace": NAMESPACE},
@@ -222,10 +283,11 @@ fn route() -> Value {
             "parentRefs": [{"group": "", "kind": "Service", "name": "items"}],
             "rules": [
                 {"matches": header, "backendRefs": backend("items-beta")},
-                {"backendRefs": backend("items")},
+                {"filters": filters, "backendRefs": backend("items")},
             ],
         },
-    })
+    });
+    mesh.manifests().objects("items-route", &[route])
 }
 
 fn policy() -> Value {

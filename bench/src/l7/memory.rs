@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::Result;
 use tokio::time::Instant;
-use weft_harness::{http, poll};
-use weft_proto::contract::{port, type_url};
 
 use super::bed::Bed;
 use super::estate::Estate;
@@ -14,10 +11,6 @@ use crate::progress::say;
 use crate::report::{Measure, RunSettings, Samples, Side, Subject, Unit};
 use crate::resident::Resident;
 
-/// Time for the waypoint to take the whole estate.
-const LOAD_DEADLINE: Duration = Duration::from_secs(120);
-/// Pause between two looks at the controller's status.
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// How long memory is left alone before it is read.
 const REST: Duration = Duration::from_secs(5);
 const REST_QUICK: Duration = Duration::from_secs(1);
@@ -48,13 +41,13 @@ pub(super) fn measure(bed: &Bed, run: &RunSettings) -> Result<Vec<Measure>> {
     say(&format!("l7-memory: writing {} services", estate.services));
     let start = Instant::now();
     estate.write(bed.mesh.manifests())?;
-    wait_loaded(bed, estate.services)?;
+    bed.wait_loaded(estate.services)?;
     say(&format!("  taken after {:.1} s", start.elapsed().as_secs_f64()));
     std::thread::sleep(rest);
     add(&estate.figure(), Side::Mesh, waypoint(bed)?.all);
     // As one that comes later finds it.
     bed.restart_waypoint()?;
-    wait_loaded(bed, estate.services)?;
+    bed.wait_loaded(estate.services)?;
     std::thread::sleep(rest);
     add(&format!("{}, started with them", estate.figure()), Side::Mesh, waypoint(bed)?.all);
     Ok(samples.measures())
@@ -82,23 +75,4 @@ fn envoys(bed: &Bed) -> Result<Vec<(Side, Resident)>> {
         all.push((site.side, largest));
     }
     Ok(all)
-}
-
-/// Waits until the waypoint has acknowledged the routes of every service.
-fn wait_loaded(bed: &Bed, services: usize) -> Result<()> {
-    poll::until(&format!("routes of {services} services at the waypoint"), LOAD_DEADLINE, || {
-        // Between looks the controller needs the processor for the work that is waited for.
-        std::thread::sleep(LOOK_PAUSE);
-        let status = http::get(bed.mesh.control(), port::CONTROLLER_ADMIN, "/weft/status")?;
-        let status: Value = serde_json::from_str(&status).context("the controller's status")?;
-        let types = status.get("types").and_then(Value::as_array).context("no types in it")?;
-        let is_routes =
-            |it: &&Value| it.get("type_url").and_then(Value::as_str) == Some(type_url::ROUTE_TABLE);
-        let routes = types.iter().find(is_routes).context("no routes in it")?;
-        let count = |name| routes.get(name).and_then(Value::as_u64).unwrap_or_default();
-        let (tables, clients, in_sync) = (count("resources"), count("clients"), count("in_sync"));
-        ensure!(tables > services as u64, "{tables} tables so far");
-        ensure!(clients > 0 && clients == in_sync, "{in_sync} of {clients} have them");
-        Ok(())
-    })
 }

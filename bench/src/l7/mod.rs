@@ -1,6 +1,7 @@
 //! Small requests of HTTP/1.1 through a waypoint, beside the same without any proxy and through Envoys.
 
 mod bed;
+mod change;
 mod envoy;
 mod estate;
 mod memory;
@@ -18,6 +19,7 @@ pub(crate) use bed::Bed;
 /// It could not run to its end.
 pub(crate) fn run(scenario: Scenario, bed: &Bed, run: &RunSettings) -> Result<Vec<Measure>> {
     match scenario {
+        Scenario::L7Change => change::measure(bed, run),
         Scenario::L7Memory => memory::measure(bed, run),
         traffic => traffic::measure(traffic, bed, run),
     }

@@ -59,7 +59,7 @@ fn yaml_of_the_page_is_what_a_waypoint_does() {
     assert_eq!(web.collector.authority, "otel.observability.svc.cluster.local:4317");
     assert_eq!(web.collector.protocol, OtlpProtocol::Grpc);
     let statuses = translator.statuses();
-    let telemetry = statuses.iter().filter(|status| status.key.kind == Kind::Telemetry);
+    let telemetry = statuses.iter().filter(|status| status.object.kind == Kind::Telemetry);
     let refused = telemetry.flat_map(|status| &status.conditions).find(|it| !it.status);
     assert_eq!(refused, None);
 }

@@ -22,6 +22,8 @@ static STARTED: AtomicU64 = AtomicU64::new(0);
 pub(crate) enum Connections {
     /// The same few throughout.
     Kept,
+    /// The same few, opened anew where the other side closed them between two requests.
+    Pooled,
     /// A new one, and a look-up, each time.
     New,
 }
@@ -45,8 +47,10 @@ impl Load {
         let rps = rps.to_string();
         let words = ["load", "--progress", "--url", url, "--rps", &rps];
         let mut launch = from.launch(config::binary("shop")?).args(words);
-        if connections == Connections::New {
-            launch = launch.arg("--new-connections");
+        match connections {
+            Connections::New => launch = launch.arg("--new-connections"),
+            Connections::Pooled => launch = launch.arg("--pooled"),
+            Connections::Kept => {}
         }
         let load = Self(mesh.start(&name, launch)?);
         poll::until("the first requests of a load", FIRST_DEADLINE, || {

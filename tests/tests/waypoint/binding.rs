@@ -1,11 +1,16 @@
 //! Calls to services that ask for a waypoint go through it, and others don't.
 
 use anyhow::{Result, ensure};
-use weft_harness::{Inside, Pod, poll};
+use serde_json::Value;
+use weft_harness::{
+    Inside, Pod, PodSpec, ServiceSpec, WaypointSettings, WaypointSpec, manifests, poll,
+};
 
 use crate::support::calls::{Answer, get, get_with, is_refused, succeeds};
 use crate::support::{PORT, SOON};
 use crate::town::{requests, town};
+
+const USE_WAYPOINT: &str = "istio.io/use-waypoint";
 
 /// The application sees the waypoint where a call came through it, and its client where it came straight.
 fn came_from(answer: &Answer, pod: &Pod) -> bool {
@@ -80,4 +85,40 @@ pub(crate) fn caller_whom_the_policy_does_not_name_is_answered_403(_: &Inside) -
     let answer = get(&*town.pod("front", "intruder")?, "http://vault.shop/")?;
     ensure!(answer.status == 403, "{answer:?}");
     Ok(())
+}
+
+pub(crate) fn waypoint_of_istios_class_serves_a_namespace_but_for_what_opts_out(
+    _: &Inside,
+) -> Result<()> {
+    let town = town()?;
+    let (mesh, web) = (&town.mesh, town.pod("front", "web")?);
+    let mut namespace = manifests::namespace("legacy", true);
+    set_label(&mut namespace, USE_WAYPOINT, "door");
+    mesh.manifests().objects("namespace-legacy", &[namespace])?;
+    for (name, label) in [("stock", None), ("aside", Some("none"))] {
+        let pod = mesh.declared_pod(PodSpec::new("legacy", name, 2))?;
+        mesh.serve(&pod, PORT, &["serve", "--role", "inventory", "--no-upstreams"])?;
+        let (ports, selector) = (&[(80, PORT)], &[("app", name)]);
+        let service = ServiceSpec { namespace: "legacy", name, ports, selector };
+        let service = manifests::http_service(&service, label);
+        mesh.manifests().objects(&format!("service-legacy.{name}"), &[service])?;
+        mesh.wait_enrolled(&pod)?;
+    }
+    let spec = WaypointSpec::new("legacy", "door").class("istio-waypoint");
+    mesh.declare_waypoint(&spec)?;
+    let door = mesh.add_waypoint(&spec, ("door-1", 2), &WaypointSettings::default())?;
+    poll::until("a call through the namespace's waypoint", SOON, || {
+        let answer = succeeds(&web, "http://stock.legacy/")?;
+        ensure!(came_from(&answer, &door), "{answer:?}");
+        Ok(())
+    })?;
+    let answer = succeeds(&web, "http://aside.legacy/")?;
+    ensure!(came_from(&answer, &web), "{answer:?}");
+    Ok(())
+}
+
+fn set_label(object: &mut Value, key: &str, value: &str) {
+    if let Some(labels) = object.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.insert(key.to_owned(), value.into());
+    }
 }

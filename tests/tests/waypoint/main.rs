@@ -18,6 +18,7 @@ use binding::{
     call_to_a_service_that_asks_goes_through_its_waypoint,
     caller_whom_the_policy_does_not_name_is_answered_403, header_route_reaches_another_service,
     request_that_no_rule_matches_is_answered_404, service_that_does_not_ask_is_called_straight,
+    waypoint_of_istios_class_serves_a_namespace_but_for_what_opts_out,
 };
 use replicas::{
     killed_waypoint_serves_again_after_its_restart, replaced_instance_loses_no_request,
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         service_that_does_not_ask_is_called_straight,
         call_round_the_waypoint_is_refused_where_a_policy_applies,
         caller_whom_the_policy_does_not_name_is_answered_403,
+        waypoint_of_istios_class_serves_a_namespace_but_for_what_opts_out,
         absent_waypoint_is_gone_round_where_no_policy_applies,
         waypoint_that_is_bound_and_not_there_fails_closed_where_a_policy_applies,
         replaced_instance_loses_no_request,

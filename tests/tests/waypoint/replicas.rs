@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use weft_harness::{
     ControllerSettings, Inside, Mesh, Pod, PodSpec, ServiceSpec, WaypointSettings, WaypointSpec,
     ZtunnelSettings, manifests, poll,
@@ -57,7 +57,8 @@ pub(crate) fn replaced_instance_loses_no_request(_: &Inside) -> Result<()> {
             Ok(requests(&mesh.waypoint_metrics(pod)?, "checkout") >= before + ENOUGH)
         })
     };
-    let load = Load::start(&mesh, &web, URL, 200, Connections::New)?;
+    let new = Load::start(&mesh, &web, URL, 200, Connections::New)?;
+    let pooled = Load::start(&mesh, &web, URL, 100, Connections::Pooled)?;
     serves(&first)?;
     serves(&second)?;
     // A rollout: another one comes, then the first is taken out, and ends in its own time.
@@ -67,7 +68,8 @@ pub(crate) fn replaced_instance_loses_no_request(_: &Inside) -> Result<()> {
     ensure!(status.success(), "the first instance ended with {status}");
     serves(&second)?;
     serves(&third)?;
-    load.finish()?;
+    new.finish().context("with a connection each")?;
+    pooled.finish().context("on connections that are kept")?;
     Ok(())
 }
 

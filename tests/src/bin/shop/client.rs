@@ -94,6 +94,11 @@ impl Connection {
         Ok(Self { sender, peer, host })
     }
 
+    /// Whether a request can be sent on it, as far as is known here.
+    pub(crate) fn is_open(&self) -> bool {
+        self.sender.is_ready()
+    }
+
     /// Sends a request and gives the head of the answer.
     pub(crate) async fn send(&mut self, url: &str, ask: &Ask) -> Result<Response<Incoming>> {
         let uri: Uri = url.parse().context("the URL")?;

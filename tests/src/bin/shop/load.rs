@@ -38,6 +38,10 @@ pub(crate) struct Arguments {
     /// So many requests and no more.
     #[arg(long)]
     count: Option<u64>,
+    /// A connection that the other side closed while no request was on it is opened anew, as pools do; without this it
+    /// counts as a failure.
+    #[arg(long, conflicts_with = "new_connections")]
+    pooled: bool,
     /// Time for one request, milliseconds.
     #[arg(long, default_value_t = 2_000)]
     deadline_ms: u64,
@@ -107,6 +111,7 @@ async fn drive(arguments: &Arguments) -> Result<Report> {
             keep: !arguments.new_connections,
             ask: arguments.ask.clone(),
             count: arguments.count,
+            pooled: arguments.pooled,
             deadline: Duration::from_millis(arguments.deadline_ms),
             counters: Arc::clone(&counters),
             connection: None,
@@ -181,6 +186,7 @@ struct Worker {
     keep: bool,
     ask: Ask,
     count: Option<u64>,
+    pooled: bool,
     deadline: Duration,
     counters: Arc<Counters>,
     connection: Option<Connection>,
@@ -222,7 +228,8 @@ impl Worker {
     }
 
     async fn request(&mut self, tally: &mut Tally) -> Result<()> {
-        let mut connection = match self.connection.take() {
+        let kept = self.connection.take();
+        let mut connection = match kept.filter(|kept| !self.pooled || kept.is_open()) {
             Some(connection) => connection,
             None => Connection::open(&self.url, self.deadline).await?,
         };
