@@ -46,13 +46,15 @@ pub fn settings(config: &Config) -> Settings {
 }
 
 /// Starts the owner of `folder`'s objects; what it gives is the controller's input.
-pub fn spawn(mut folder: Folder, settings: Settings) -> Inputs {
+pub fn spawn(folder: Folder, settings: Settings) -> Inputs {
     let translator = Arc::new(Mutex::new(Translator::new(settings)));
     let residents = Residents::default();
     let objects = Objects { report: folder.report.clone(), translator: translator.clone() };
     let (changes, inputs) = Inputs::channel(Arc::new(residents.clone()), Arc::new(objects));
     let keys = jwks::spawn(Web::default());
     tokio::spawn(async move {
+        // All of it: what isn't its events keeps them coming.
+        let mut folder = folder;
         own(&mut folder.events, keys, translator, (residents, changes)).await;
     });
     inputs

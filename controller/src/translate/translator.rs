@@ -11,7 +11,7 @@ use weft_proto::route::{BackendPolicy, RouteTable, TelemetryPolicy};
 use weft_proto::workload::{Address, Service, Workload, address};
 
 use crate::model::Model;
-use crate::objects::{KeySource, Kind, Object, ObjectChange, ObjectKey};
+use crate::objects::{KeySource, Kind, Object, ObjectChange, ObjectKey, ServiceEntry};
 
 use super::addresses::Addresses;
 use crate::xds::{Audience, ResourceChange};
@@ -295,21 +295,7 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
                 .chain(telemetry::service_telemetry(view, &service).map(telemetry_resource))
                 .collect()
         }
-        Some(Object::ServiceEntry(entry)) => {
-            let services = service::service_entry_services(view, &entry);
-            let workloads = entries::service_entry_workloads(view, &entry);
-            let workloads = workloads.into_iter().map(workload_resource);
-            let routes = route::service_entry_routes(view, &entry).into_iter().map(route_resource);
-            let backends = route::service_entry_policies(view, &entry);
-            let backends = backends.into_iter().map(backend_resource);
-            let services = services.into_iter().map(service_resource);
-            let access = access::service_entry_access(view, &entry).into_iter();
-            let access = access.map(access_resource);
-            let telemetry = telemetry::service_entry_telemetry(view, &entry);
-            let telemetry = telemetry.into_iter().map(telemetry_resource);
-            let resources = services.chain(workloads).chain(routes).chain(backends);
-            resources.chain(access).chain(telemetry).collect()
-        }
+        Some(Object::ServiceEntry(entry)) => of_service_entry(view, &entry),
         Some(Object::WorkloadEntry(entry)) => {
             let guard = guard::guard(view, &entry.meta, ports::Target::Entry(&entry.spec));
             let workload = entries::workload_entry(view, &entry, guard.as_ref());
@@ -345,6 +331,22 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
         )
         | None => Vec::new(),
     }
+}
+
+fn of_service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<(Name, Bytes)> {
+    let services = service::service_entry_services(view, entry).into_iter().map(service_resource);
+    let workloads = entries::service_entry_workloads(view, entry).into_iter();
+    let routes = route::service_entry_routes(view, entry).into_iter().map(route_resource);
+    let backends = route::service_entry_policies(view, entry).into_iter().map(backend_resource);
+    let access = access::service_entry_access(view, entry).into_iter().map(access_resource);
+    let telemetry = telemetry::service_entry_telemetry(view, entry).into_iter();
+    services
+        .chain(workloads.map(workload_resource))
+        .chain(routes)
+        .chain(backends)
+        .chain(access)
+        .chain(telemetry.map(telemetry_resource))
+        .collect()
 }
 
 fn workload_resource(workload: Workload) -> (Name, Bytes) {

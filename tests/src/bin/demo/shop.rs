@@ -169,9 +169,10 @@ impl Shop {
         Ok(())
     }
 
-    /// Whether a pod's namespace has the label.
+    /// Whether a pod's namespace has the label, and it is none that speaks HBONE by itself.
     pub(crate) fn is_enrolled_by_label(&self, pod: &Pod) -> bool {
-        !matches!(pod.spec.namespace.as_str(), "outside" | "plain")
+        let is_waypoint = pod.spec.name.starts_with("waypoint");
+        !is_waypoint && !matches!(pod.spec.namespace.as_str(), "outside" | "plain")
     }
 
     /// The pod `namespace/name`.

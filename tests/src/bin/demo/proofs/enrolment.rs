@@ -11,7 +11,9 @@ use crate::shop::{PORT, Shop};
 pub(super) fn label_alone_enrols(shop: &Shop) -> Result<String> {
     let known = protocols(shop, 2)?;
     let (mut joined, mut out) = (Vec::new(), Vec::new());
-    for pod in shop.mesh.pods() {
+    // A waypoint speaks HBONE by itself and needs no rules.
+    let is_waypoint = |name: &str| name.starts_with("waypoint");
+    for pod in shop.mesh.pods().into_iter().filter(|pod| !is_waypoint(&pod.spec.name)) {
         let name = format!("{}/{}", pod.spec.namespace, pod.spec.name);
         let has_rules = is_redirected(&pod.netns)?;
         let protocol = known.get(&name).with_context(|| format!("{name} isn't known to node 2"))?;
