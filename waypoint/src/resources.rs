@@ -89,6 +89,16 @@ impl ServiceRules {
         matches!(self.table, Part::Unusable) || matches!(self.backends, Part::Unusable)
     }
 
+    /// Whether something was sent about its routes that can't be read, and nothing before it.
+    pub fn has_unusable_routes(&self) -> bool {
+        matches!(self.table, Part::Unusable)
+    }
+
+    /// The same of its backends.
+    pub fn has_unusable_backends(&self) -> bool {
+        matches!(self.backends, Part::Unusable)
+    }
+
     /// Who may do what. A service that is bound always has one: without it, it isn't known yet what is forbidden.
     pub fn access(&self) -> Option<&Arc<Access>> {
         self.access.as_ref()

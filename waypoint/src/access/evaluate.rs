@@ -166,7 +166,7 @@ impl Access {
 
 impl Policy {
     /// The first rule that matches. One that isn't understood matches as `if_unknown` says.
-    fn matching(&self, request: &AccessRequest<'_>, if_unknown: bool) -> Option<usize> {
+    pub(super) fn matching(&self, request: &AccessRequest<'_>, if_unknown: bool) -> Option<usize> {
         self.rules.iter().position(|rule| match rule {
             PolicyRule::Known(rule) => rule.matches(request),
             PolicyRule::Unknown => if_unknown,
