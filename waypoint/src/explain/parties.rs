@@ -60,9 +60,11 @@ pub(super) fn service(
         Some((namespace, name)) => (Some(namespace), name),
         None => (None, text),
     };
+    let own_name = |service: &Service| format!("{}.{}", service.name, service.namespace);
     let is_it = |service: &&Arc<Service>| {
         namespace.is_none_or(|it| *service.namespace == *it)
             && (*service.hostname == *name
+                || own_name(service) == name
                 || (*service.name == *name && (namespace.is_some() || *service.namespace == *own)))
     };
     // A host name may be that of several services: this waypoint's own comes first.
