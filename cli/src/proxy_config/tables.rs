@@ -114,6 +114,7 @@ fn endpoint(it: &LiveEndpoint, cluster: &str) -> Vec<Cell> {
     let status = match (it.is_healthy, it.takes_requests) {
         (false, _) => Cell::new("UNHEALTHY", Tone::Bad),
         (true, true) => Cell::new("HEALTHY", Tone::Good),
+        (true, false) if it.ejected_until.is_some() => Cell::new("HEALTHY", Tone::Plain),
         // Others are nearer.
         (true, false) => Cell::new("SPARE", Tone::Plain),
     };
