@@ -1,10 +1,15 @@
 //! Commands and flags.
 
+mod proxy;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use proxy::{ExplainArgs, ProxyArgs, ProxyPart, RouteArgs, RouteCommand, Shown};
+use proxy::{PROXY_EXAMPLES, ROUTE_EXAMPLES};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -23,6 +28,7 @@ const EXAMPLES: &str = "Examples:
   weft zc workload --address 127.0.0.1:15000   what a node's proxy knows of workloads
   weft zc all --file dump.json                 the same from a saved /config_dump
   weft waypoint explain web -n shop            why calls to a service go through a waypoint, or don't
+  weft route explain web checkout GET / -n shop   what becomes of a request, step by step
   weft token --node node2 --state DIR          lets a second machine join";
 
 /// What can be done.
@@ -37,6 +43,12 @@ pub(crate) enum Command {
     /// Waypoints: what there is, what they stand before, and why
     #[command(visible_alias = "wp", after_help = WAYPOINT_EXAMPLES)]
     Waypoint(WaypointArgs),
+    /// What a waypoint knows and does: routes, clusters, endpoints, policies, log levels
+    #[command(visible_alias = "pc", after_help = PROXY_EXAMPLES)]
+    ProxyConfig(ProxyArgs),
+    /// Why a request goes where it goes
+    #[command(after_help = ROUTE_EXAMPLES)]
+    Route(RouteArgs),
     /// A token that lets a node join, or a waypoint work
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArgs),

@@ -23,6 +23,20 @@ const ANSWER_BYTES_MAX: usize = 512 << 20;
 /// How much of an error's text is repeated.
 const ERROR_BYTES_MAX: usize = 2048;
 
+/// A text as a query's value (RFC 3986, section 2.1).
+pub(crate) fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
 /// An admin server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Server<'a> {

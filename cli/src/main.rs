@@ -8,6 +8,8 @@
 
 mod args;
 mod fetch;
+mod proxy_config;
+mod route_explain;
 mod status;
 mod table;
 mod token;
@@ -53,6 +55,8 @@ async fn run(command: Command, use_color: bool) -> anyhow::Result<String> {
         Command::Status(args) => status::run(&args, use_color).await,
         Command::ZtunnelConfig(args) => ztunnel_config::run(&args).await,
         Command::Waypoint(args) => waypoint::run(&args, use_color).await,
+        Command::ProxyConfig(args) => proxy_config::run(&args).await,
+        Command::Route(args) => route_explain::run(&args, use_color).await,
         Command::Token(args) => token::run(&args).await,
         Command::Version(args) => version::run(&args).await,
         Command::Completion { shell } => {

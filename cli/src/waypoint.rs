@@ -64,6 +64,16 @@ async fn waypoints(source: &ControllerArgs) -> anyhow::Result<Vec<Waypoint>> {
     serde_json::from_slice(&answer).context("what the controller says of waypoints can't be read")
 }
 
+/// Why a service is bound or isn't, as text: the controller's view.
+pub(crate) async fn binding(
+    source: &ControllerArgs,
+    name: &str,
+    namespace: &str,
+    use_color: bool,
+) -> anyhow::Result<String> {
+    Ok(view::explanation(&explain(source, name, namespace).await?, use_color))
+}
+
 async fn explain(
     source: &ControllerArgs,
     object: &str,

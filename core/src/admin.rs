@@ -9,11 +9,14 @@
 //! chose otherwise; on loopback a request must also *name* loopback, or a web page could reach it through a
 //! browser by pointing its own host name here (DNS rebinding); no route shows a key.
 
+mod certificate;
 pub mod dump;
+pub mod explanation;
 mod query;
 mod router;
 mod routes;
 mod server;
+pub mod waypoint_dump;
 
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
+use http::StatusCode;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use weft_core::admin::{self, ChangeAccess, Hosts, Router};
+use weft_core::admin::{self, ChangeAccess, Hosts, Response, Router};
 use weft_core::certs::CertStore;
 use weft_core::config::{Config, Env, ProcessEnv};
 use weft_core::control_plane::{self, Role};
@@ -25,6 +26,8 @@ use weft_core::telemetry::{Build, LogControl, Registry, XdsMetrics};
 use weft_core::{drain, xds};
 use weft_proto::contract::{port, type_url};
 
+use crate::dump::dump;
+use crate::explain::{Asked, ExplainError, explain};
 use crate::limits;
 use crate::resources::Feed;
 use crate::serve::{Own, Workers};
@@ -215,6 +218,9 @@ impl Servers<'_> {
         let mut router = Router::new(Hosts::Loopback, ChangeAccess::of(config));
         admin::add_logging(&mut router, &self.log);
         admin::add_metrics(&mut router, &self.registry);
+        let shared = self.shared.clone();
+        admin::add_dump(&mut router, move || dump(&shared));
+        add_explain(&mut router, self.shared);
         let quit = self.quit;
         admin::add_quit(&mut router, move || {
             // A full queue means that somebody asked already.
@@ -222,6 +228,24 @@ impl Servers<'_> {
         });
         Ok(admin::spawn(parts, "admin server", config.address, router)?)
     }
+}
+
+/// `/explain?source=…&service=…`: what would become of a request.
+fn add_explain(router: &mut Router, shared: &Arc<Shared>) {
+    let shared = shared.clone();
+    let help = "?source=NAMESPACE/NAME&service=HOST[&port=][&method=][&path=][&header=NAME:VALUE]";
+    router.get("/explain", help, move |request| {
+        let asked = Asked::read(&request.query);
+        let told = asked.and_then(|asked| explain(&shared, &asked));
+        let response = match told {
+            Ok(told) => Response::json(&told),
+            Err(error @ ExplainError::Question(_)) => {
+                Response::text(StatusCode::BAD_REQUEST, format!("{error}\n"))
+            }
+            Err(error) => Response::text(StatusCode::NOT_FOUND, format!("{error}\n")),
+        };
+        async move { response }
+    });
 }
 
 /// What readiness waits for.

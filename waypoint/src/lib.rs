@@ -16,6 +16,8 @@
 pub mod access;
 mod app;
 pub mod balance;
+mod dump;
+mod explain;
 mod http;
 pub mod limits;
 mod record;

@@ -84,6 +84,16 @@ impl ServiceRules {
         matches!(self.table, Part::Unusable) || matches!(self.backends, Part::Unusable)
     }
 
+    /// Whether something was sent about its routes that can't be read, and nothing before it.
+    pub(crate) fn has_unusable_routes(&self) -> bool {
+        matches!(self.table, Part::Unusable)
+    }
+
+    /// The same of its backends.
+    pub(crate) fn has_unusable_backends(&self) -> bool {
+        matches!(self.backends, Part::Unusable)
+    }
+
     /// Who may do what. A service that is bound always has one: without it, it isn't known yet what is forbidden.
     pub(crate) fn access(&self) -> Option<&Arc<Access>> {
         self.access.as_ref()
@@ -125,11 +135,6 @@ impl Rules {
         let all = self.0.load();
         let own = all.iter().find(|(name, _)| name.contains("/~"));
         own.map(|(_, rules)| rules.clone()).unwrap_or_default()
-    }
-
-    /// All, by name.
-    pub(crate) fn all(&self) -> Arc<All> {
-        self.0.load_full()
     }
 }
 

@@ -1,17 +1,11 @@
 //! What this proxy knows and does, in the shape that `istioctl` and `weft` read. No key is in it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
 use weft_core::admin::dump as json;
-use weft_core::certs::CertEntry;
-use weft_core::clock;
 use weft_core::mesh::{self, GatewayAddress, GatewayDestination, Port, Snapshot, TunnelProtocol};
 use weft_core::policy::{Action, IpBlock, Match, PolicyEntry, Scope, StringMatch};
-use weft_core::telemetry::{Direction, rfc3339};
-use weft_core::tls::WorkloadCertificate;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use weft_core::telemetry::Direction;
 
 use crate::connections::OpenConnection;
 use crate::pods::Pods;
@@ -38,7 +32,7 @@ pub(crate) fn dump(shared: &Shared, pods: &Pods) -> json::ConfigDump {
         static_config: serde_json::json!({}),
         version: serde_json::json!({ "version": shared.config.version }),
         config: serde_json::to_value(&shared.config).unwrap_or_default(),
-        certificates: shared.certs.entries().iter().map(certificate).collect(),
+        certificates: shared.certs.entries().iter().map(json::Certificate::of).collect(),
         workload_state: states(shared, pods),
     }
 }
@@ -214,54 +208,6 @@ fn blocks(blocks: &[IpBlock]) -> Vec<String> {
 
 fn texts<T: ToString>(items: &[T]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
-}
-
-fn certificate(entry: &CertEntry) -> json::Certificate {
-    let valid = entry.certificate.as_ref().filter(|it| it.is_valid_at(clock::now()));
-    let state = match (valid, &entry.last_error) {
-        (Some(_), _) => "Available".into(),
-        (None, Some(error)) => format!("Unavailable: {error}"),
-        (None, None) => "Initializing".into(),
-    };
-    json::Certificate {
-        identity: entry.identity.to_string(),
-        state,
-        cert_chain: entry.certificate.iter().map(|it| leaf(it)).collect(),
-        root_certs: entry.certificate.iter().map(|it| roots(it)).collect(),
-    }
-}
-
-fn leaf(certificate: &WorkloadCertificate) -> json::Cert {
-    json::Cert {
-        pem: twice_encoded(&certificate.chain_pem()),
-        serial_number: certificate.serial().into(),
-        valid_from: rfc3339(certificate.not_before()),
-        expiration_time: rfc3339(certificate.not_after()),
-    }
-}
-
-/// The first of the roots speaks for the bundle.
-fn roots(certificate: &WorkloadCertificate) -> json::Cert {
-    let pem = twice_encoded(&certificate.roots_pem());
-    let first = certificate.roots_der().first();
-    let Some((_, root)) = first.and_then(|der| X509Certificate::from_der(der).ok()) else {
-        return json::Cert { pem, ..json::Cert::default() };
-    };
-    let time = |seconds: i64| {
-        let seconds = u64::try_from(seconds).unwrap_or_default();
-        rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-    };
-    json::Cert {
-        pem,
-        serial_number: root.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
-        valid_from: time(root.validity().not_before.timestamp()),
-        expiration_time: time(root.validity().not_after.timestamp()),
-    }
-}
-
-/// The incumbent's dump has PEM in base64 once more.
-fn twice_encoded(pem: &str) -> String {
-    base64::engine::general_purpose::STANDARD.encode(pem)
 }
 
 fn states(shared: &Shared, pods: &Pods) -> BTreeMap<String, json::WorkloadState> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::{StatusCode, header};
 
-use super::dump::ConfigDump;
 use super::router::{Request, Response, Router};
 use crate::telemetry::{Exposition, LogControl, Registry};
 
@@ -84,22 +83,19 @@ pub fn add_quit(router: &mut Router, quit: impl Fn() + Send + Sync + 'static) {
 }
 
 /// `/config_dump`: what this proxy knows and does.
-pub fn add_dump<F>(router: &mut Router, dump: F)
+pub fn add_dump<F, Dump>(router: &mut Router, dump: F)
 where
-    F: Fn() -> ConfigDump + Send + Sync + 'static,
+    F: Fn() -> Dump + Send + Sync + 'static,
+    Dump: serde::Serialize,
 {
     let dump = Arc::new(dump);
-    router.get(
-        "/config_dump",
-        "workloads, services, policies, certificates, connections",
-        move |_| {
-            let dump = Arc::clone(&dump);
-            async move {
-                let failed = || Response::text(StatusCode::INTERNAL_SERVER_ERROR, "dump failed\n");
-                blocking(move || Response::json(&dump())).await.unwrap_or_else(failed)
-            }
-        },
-    );
+    router.get("/config_dump", "what this proxy knows and does, without secrets", move |_| {
+        let dump = Arc::clone(&dump);
+        async move {
+            let failed = || Response::text(StatusCode::INTERNAL_SERVER_ERROR, "dump failed\n");
+            blocking(move || Response::json(&dump())).await.unwrap_or_else(failed)
+        }
+    });
 }
 
 /// Runs what takes long on a thread of its own; `None` if it panicked.

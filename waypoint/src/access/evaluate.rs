@@ -156,7 +156,7 @@ impl Access {
         }
         let mut allow = self.allow.iter().filter(enforced).peekable();
         let is_open = allow.peek().is_none();
-        if is_open || allow.any(|policy| policy.lets_in(request, http.1)) {
+        if is_open || allow.any(|policy| policy.letting_in(request, http.1).is_some()) {
             return Verdict::Allow;
         }
         Verdict::Deny(Denial::NoMatch)
@@ -207,11 +207,14 @@ impl Access {
         note(&mut self.audit.iter(), Reported::Audit);
         note(&mut self.custom.iter().map(|it| &it.policy).filter(dry), Reported::WouldCheck);
         note(&mut self.deny.iter().filter(dry), Reported::WouldDeny);
-        for policy in self.allow.iter().filter(dry).filter(|it| it.lets_in(request, http.1)) {
+        for policy in
+            self.allow.iter().filter(dry).filter(|it| it.letting_in(request, http.1).is_some())
+        {
             reports.push(Report { policy: Some(&policy.name), what: Reported::WouldAllow });
         }
         let has_dry = self.allow.iter().any(|policy| policy.is_dry_run);
-        if has_dry && !self.allow.iter().any(|policy| policy.lets_in(request, http.1)) {
+        if has_dry && !self.allow.iter().any(|policy| policy.letting_in(request, http.1).is_some())
+        {
             reports.push(Report { policy: None, what: Reported::WouldDeny });
         }
     }
@@ -226,9 +229,13 @@ impl Policy {
         })
     }
 
-    /// Whether a rule of a policy that lets in matches; one that isn't understood doesn't.
-    fn lets_in(&self, request: &AccessRequest<'_>, http: HttpFields) -> bool {
-        self.rules.iter().any(|rule| match rule {
+    /// The first rule of a policy that lets in which matches; one that isn't understood doesn't.
+    pub(super) fn letting_in(
+        &self,
+        request: &AccessRequest<'_>,
+        http: HttpFields,
+    ) -> Option<usize> {
+        self.rules.iter().position(|rule| match rule {
             PolicyRule::Known(rule) => rule.matches(request, http),
             PolicyRule::Unknown => false,
         })

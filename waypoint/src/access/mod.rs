@@ -21,6 +21,7 @@ mod request;
 pub mod sanitise;
 mod template;
 mod text;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use evaluate::{DENIED, Denial, Report, Reported, Step, Verdict};
 pub use jwt::{Authenticated, JwtRefusal};
 pub use path::Level;
 pub use request::{AccessConnection, AccessRequest};
+pub use view::{IssuerView, PolicyView};
 
 use jwt::Providers;
 use matcher::Rule;

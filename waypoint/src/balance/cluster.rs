@@ -169,6 +169,14 @@ impl Cluster {
         }
     }
 
+    /// Names of those that would take a request now.
+    pub fn taking(&self) -> Vec<Arc<str>> {
+        let live = self.inner.live.load();
+        let places = live.open.iter().flat_map(|open| open.members.iter().copied());
+        let slots = places.filter_map(|place| live.endpoints.get(place));
+        slots.map(|slot| slot.endpoint.id.clone()).collect()
+    }
+
     /// Its endpoints at `now`, in the order in which they were told.
     pub fn endpoints(&self, now: Instant) -> Vec<EndpointState> {
         // Held so that ejections stay what they are.

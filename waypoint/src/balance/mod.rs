@@ -33,6 +33,7 @@ mod rate_limit;
 mod settings;
 mod table;
 mod warmup;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,16 @@ pub(super) struct Scoped {
 }
 
 impl Policy {
+    /// All settings by subset and port, for who asks; `None` for all endpoints, and for ports without their own.
+    pub fn all(&self) -> impl Iterator<Item = (Option<&str>, Option<u16>, &Arc<Settings>)> {
+        let subsets = self.subsets.iter().map(|(name, scoped)| (Some(&**name), scoped));
+        std::iter::once((None, &self.service)).chain(subsets).flat_map(|(subset, scoped)| {
+            let ports = scoped.ports.iter().map(|(port, settings)| (Some(*port), settings));
+            let all = std::iter::once((None, &scoped.all)).chain(ports);
+            all.map(move |(port, settings)| (subset, port, settings))
+        })
+    }
+
     /// The settings for the service's `port`, of a subset or of all endpoints. Never merged: one of them holds.
     pub fn settings(&self, port: u16, subset: Option<&str>) -> &Arc<Settings> {
         let scoped = subset.and_then(|name| self.subsets.get(name)).unwrap_or(&self.service);

@@ -8,6 +8,7 @@ use http::header::{EXPECT, HOST};
 use http::{Method, StatusCode, request};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use serde_json::{Map, Value};
+use weft_core::identity::SpiffeId;
 
 use super::access::{self, Admitted, Judged, Refusal};
 use super::answer::Answer;
@@ -35,15 +36,15 @@ pub(super) enum End {
 }
 
 /// A request as routing and policies see it.
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pub(super) method: Method,
     pub(super) scheme: &'static str,
-    pub(super) authority: Box<str>,
+    pub(crate) authority: Box<str>,
     /// Normalised.
-    pub(super) path: Box<str>,
+    pub(crate) path: Box<str>,
     pub(super) query: Box<str>,
     pub(super) is_grpc: bool,
-    pub(super) claims: Option<Map<String, Value>>,
+    pub(crate) claims: Option<Map<String, Value>>,
 }
 
 impl Seen {
@@ -73,6 +74,11 @@ impl Seen {
         })
     }
 
+    /// Whether a gRPC client asks.
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.is_grpc
+    }
+
     /// As they go on.
     pub(super) fn path_and_query(&self) -> String {
         match self.query.is_empty() {
@@ -81,10 +87,12 @@ impl Seen {
         }
     }
 
-    pub(super) fn request<'a>(
+    /// For the routes of a target, by this caller.
+    pub(crate) fn request<'a>(
         &'a self,
         headers: &'a http::HeaderMap,
-        tunnel: &'a Tunnel,
+        port: u16,
+        caller: &'a SpiffeId,
     ) -> Request<'a> {
         Request {
             method: self.method.as_str(),
@@ -93,10 +101,10 @@ impl Seen {
             path: &self.path,
             query: &self.query,
             headers,
-            port: tunnel.target.port(),
+            port,
             source: Source {
-                principal: Some(tunnel.caller.identity.principal()),
-                namespace: Some(tunnel.caller.identity.namespace()),
+                principal: Some(caller.principal()),
+                namespace: Some(caller.namespace()),
                 labels: None,
             },
             claims: self.claims.as_ref(),
@@ -174,7 +182,7 @@ async fn handle(
             return answer_with(downstream, answer, &method, record).await;
         }
     };
-    match decide(tunnel, rules, &seen, &head) {
+    match decide(&tunnel.target, &tunnel.caller.identity, rules, &seen, &head.headers) {
         Decision::Answer(answer, flag) => {
             if let Some((flag, details)) = flag {
                 record.flag(flag, details);
@@ -205,7 +213,11 @@ async fn admit(
     Err(Refusal::Answer(Box::new(Answer::text(StatusCode::SERVICE_UNAVAILABLE, text))))
 }
 
-fn check(head: &request::Parts, level: Level) -> Result<Seen, (StatusCode, &'static str)> {
+/// What routing and policies see of a request, or the status that it is answered.
+pub(crate) fn check(
+    head: &request::Parts,
+    level: Level,
+) -> Result<Seen, (StatusCode, &'static str)> {
     if head.headers.len() > limits::HEADER_FIELDS_MAX {
         return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields"));
     }
@@ -215,37 +227,45 @@ fn check(head: &request::Parts, level: Level) -> Result<Seen, (StatusCode, &'sta
     Seen::of(head, level).map_err(|why| (StatusCode::BAD_REQUEST, why))
 }
 
-enum Decision<'a> {
+/// What becomes of a request that may go on.
+pub(crate) enum Decision<'a> {
     Answer(Box<Answer>, Option<(ResponseFlags, &'static str)>),
     Forward(Plan<'a>),
 }
 
-fn decide<'a>(
-    tunnel: &Tunnel,
+/// The routes that count for a target and a caller; `None`: requests go to the target itself.
+pub(crate) fn routes_for<'a>(
+    target: &Target,
+    caller: &SpiffeId,
     rules: &'a ServiceRules,
-    seen: &Seen,
-    head: &request::Parts,
-) -> Decision<'a> {
-    let answer = |answer, flag| Decision::Answer(Box::new(answer), flag);
-    let routes: Option<&HttpRoutes> = match &tunnel.target {
+) -> Option<&'a HttpRoutes> {
+    match target {
         // Routes belong to services.
         Target::Workload { .. } => None,
         Target::Service { port, .. } => {
-            if rules.is_unusable() {
-                let broken = Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "unusable routes");
-                return answer(
-                    broken,
-                    Some((ResponseFlags::NO_ROUTE_FOUND, "route_table_unusable")),
-                );
-            }
-            let set = rules
-                .table()
-                .and_then(|table| table.select(*port, Some(tunnel.caller.identity.namespace())));
-            set.and_then(|set| set.http.as_ref())
+            let set = rules.table()?.select(*port, Some(caller.namespace()))?;
+            set.http.as_ref()
         }
+    }
+}
+
+/// What becomes of a request that policies let go on. Pure.
+pub(crate) fn decide<'a>(
+    target: &Target,
+    caller: &SpiffeId,
+    rules: &'a ServiceRules,
+    seen: &Seen,
+    headers: &http::HeaderMap,
+) -> Decision<'a> {
+    let answer = |answer, flag| Decision::Answer(Box::new(answer), flag);
+    if matches!(target, Target::Service { .. }) && rules.is_unusable() {
+        let broken = Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "unusable routes");
+        return answer(broken, Some((ResponseFlags::NO_ROUTE_FOUND, "route_table_unusable")));
+    }
+    let Some(routes) = routes_for(target, caller, rules) else {
+        return Decision::Forward(Plan::direct());
     };
-    let Some(routes) = routes else { return Decision::Forward(Plan::direct()) };
-    let request = seen.request(&head.headers, tunnel);
+    let request = seen.request(headers, target.port(), caller);
     let Some(matched) = routes.find(&request) else {
         let none = match seen.is_grpc {
             true => Answer::grpc(12, "no route"),

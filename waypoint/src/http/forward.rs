@@ -28,9 +28,9 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What is to be done with a request.
 #[derive(Clone, Copy)]
-pub(super) struct Plan<'a> {
-    pub(super) action: Option<&'a Action>,
-    pub(super) forward: Option<&'a Forward>,
+pub(crate) struct Plan<'a> {
+    pub(crate) action: Option<&'a Action>,
+    pub(crate) forward: Option<&'a Forward>,
     pub(super) span: Span,
 }
 

@@ -26,5 +26,7 @@ mod reply;
 mod trying;
 mod two;
 
+pub(crate) use exchange::{Decision, Seen, check, decide, routes_for};
+pub(crate) use forward::Plan;
 pub(crate) use one::{drain_grace, serve as serve_one};
 pub(crate) use two::serve as serve_two;

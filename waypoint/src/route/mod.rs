@@ -30,6 +30,7 @@ mod rewrite;
 mod rules;
 mod table;
 mod text;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use weft_core::telemetry::LogLines;
 
 use super::access_log::AccessLog;
 use super::metrics::{RequestMetrics, View};
-use super::policy::{self, CollectorAddress, PolicyError};
+use super::policy::{self, CollectorAddress, PolicyError, Tracing};
 use super::record::{ConnectionRecord, RequestRecord};
 use super::trace::{
     Collector, Dial, Exporter, Origin, ServerSpan, SpanMetrics, SpanQueue, Tracer, WeakSpanQueue,
@@ -57,12 +57,40 @@ pub struct Told {
     logs: Vec<AccessLog>,
     view: Option<Arc<View>>,
     tracer: Option<Arc<Tracer>>,
+    /// Where its spans go, for who asks.
+    traced: Option<Traced>,
+}
+
+/// Where spans of a service go, for who asks: no value of a header is in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traced {
+    /// `host:port`
+    pub collector: String,
+    /// Names of the headers that it is sent.
+    pub headers: Vec<String>,
+    /// Of how many requests, in percent.
+    pub percent: f64,
 }
 
 impl Told {
     /// Begins the span of a request with these headers, if its service is traced.
     pub fn begin(&self, headers: &HeaderMap) -> Option<ServerSpan> {
         self.tracer.as_ref().map(|tracer| tracer.begin(headers))
+    }
+
+    /// Its access logs.
+    pub fn logs(&self) -> &[AccessLog] {
+        &self.logs
+    }
+
+    /// Whether metrics differ from the usual ones.
+    pub fn changes_metrics(&self) -> bool {
+        self.view.is_some()
+    }
+
+    /// Where spans go.
+    pub fn traced(&self) -> Option<&Traced> {
+        self.traced.as_ref()
     }
 
     /// Whether requests have lines: if not, nothing needs to be kept for them.
@@ -81,11 +109,12 @@ impl Hub {
     pub fn understand(&self, bytes: &[u8]) -> Result<(Told, Vec<String>), PolicyError> {
         let decoded = policy::decode(bytes, &*self.parts.environment)?;
         let telemetry = decoded.telemetry;
+        let traced = telemetry.tracing.as_ref().map(Traced::of);
         let tracer = telemetry.tracing.map(|tracing| {
             let queue = self.queue(&tracing.collector);
             Arc::new(tracing.tracer(Arc::clone(&self.parts.origin), queue))
         });
-        let told = Told { logs: telemetry.logs, view: telemetry.view, tracer };
+        let told = Told { logs: telemetry.logs, view: telemetry.view, tracer, traced };
         Ok((told, decoded.problems))
     }
 
@@ -126,6 +155,17 @@ impl Hub {
             address.deadline,
         );
         SpanQueue::new(collector, Arc::clone(&self.parts.origin), self.parts.spans.clone())
+    }
+}
+
+impl Traced {
+    fn of(tracing: &Tracing) -> Self {
+        let names = tracing.collector.headers.keys().map(ToString::to_string);
+        Self {
+            collector: tracing.collector.authority.to_string(),
+            headers: names.collect(),
+            percent: tracing.percent(),
+        }
     }
 }
 

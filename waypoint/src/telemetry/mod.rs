@@ -21,7 +21,7 @@ mod share;
 pub mod trace;
 
 pub use flags::ResponseFlags;
-pub use hub::{Dialler, Environment, Hub, HubParts, Told};
+pub use hub::{Dialler, Environment, Hub, HubParts, Told, Traced};
 pub use record::{
     ConnectionRecord, Downstream, Http, Parties, RequestProtocol, RequestRecord, Sizes, Stream,
     Upstream,

@@ -96,6 +96,11 @@ pub fn decode(
 }
 
 impl Tracing {
+    /// Of how many requests, in percent.
+    pub(super) fn percent(&self) -> f64 {
+        self.share.percent()
+    }
+
     /// The tracer that hands spans to `queue`.
     pub fn tracer(&self, origin: Arc<Origin>, queue: SpanQueue) -> Tracer {
         Tracer {

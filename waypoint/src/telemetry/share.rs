@@ -18,6 +18,11 @@ impl Share {
         Self(millionths.min(WHOLE))
     }
 
+    /// In percent, as people write it.
+    pub fn percent(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+
     /// Whether a request that drew `random` (uniform over all values) belongs to it.
     pub fn holds(self, random: u64) -> bool {
         let drawn = (u128::from(random) * u128::from(WHOLE)) >> 64;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -20,7 +21,7 @@ use weft_core::hbone::{
     Authority, Connect, ConnectError, Established, HboneError, Pool, PoolKey, PoolSettings,
     TunnelRequest, TunnelStream,
 };
-use weft_core::identity::{ExpectedPeers, SpiffeId};
+use weft_core::identity::ExpectedPeers;
 use weft_core::mesh::{Store, StoreSettings};
 use weft_core::seal;
 use weft_core::telemetry::{Build, LogLines, Registry};
@@ -35,7 +36,7 @@ use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
 use crate::telemetry::metrics::RequestMetrics;
-use crate::telemetry::trace::SpanMetrics;
+use crate::telemetry::trace::{Dial, Io, SpanMetrics};
 use crate::telemetry::{Hub, HubParts};
 
 pub(super) const WEB: &str = "web.shop.svc.cluster.local";
@@ -61,6 +62,8 @@ impl Env for Pairs {
 /// The whole of it.
 pub(super) struct Stage {
     feed: parking_lot::Mutex<Feed>,
+    /// What its threads share.
+    pub(super) shared: Arc<Shared>,
     at: SocketAddr,
     _drain: drain::Signal,
     clients: Pool<Client>,
@@ -84,7 +87,7 @@ impl Stage {
             spans: SpanMetrics::new(&mut registry),
             origin: Arc::default(),
             runtime: Handle::current(),
-            dialler: Box::new(|_| panic!("no test has a collector")),
+            dialler: Box::new(|_| Arc::new(NoCollector)),
             environment: Box::new(|_| None),
         }));
         let (feed, rules) = Feed::new(store, hub.clone());
@@ -114,7 +117,8 @@ impl Stage {
             }
         });
         let clients = Pool::new(PoolSettings::default(), Client { ca });
-        let stage = Self { feed: parking_lot::Mutex::new(feed), at, _drain: drain, clients };
+        let feed = parking_lot::Mutex::new(feed);
+        let stage = Self { feed, shared, at, _drain: drain, clients };
         stage.workload("waypoint", OWN, &[("waypoint.shop.svc.cluster.local", 15008, 15008)]);
         stage.service(
             "waypoint",
@@ -325,6 +329,15 @@ fn bytes_of(address: &str) -> Vec<u8> {
     match address.parse().unwrap() {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// A collector that can't be reached.
+struct NoCollector;
+
+impl Dial for NoCollector {
+    fn dial(&self) -> BoxFuture<'static, std::io::Result<Box<dyn Io>>> {
+        Box::pin(std::future::pending())
     }
 }
 

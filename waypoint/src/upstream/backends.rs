@@ -24,6 +24,16 @@ struct Key {
     subset: Option<Box<str>>,
 }
 
+impl Key {
+    fn of(wanted: &Wanted<'_>) -> Self {
+        Self {
+            service: wanted.service.key.clone(),
+            port: wanted.port,
+            subset: wanted.subset.map(|subset| subset.name.clone()),
+        }
+    }
+}
+
 /// All that requests have gone to lately. One for a process: all threads count together.
 #[derive(Debug, Default)]
 pub(crate) struct Backends {
@@ -98,16 +108,27 @@ impl Backends {
         policy: Option<&Policy>,
         home: &Workload,
     ) -> Arc<Backend> {
-        let key = Key {
-            service: wanted.service.key.clone(),
-            port: wanted.port,
-            subset: wanted.subset.map(|subset| subset.name.clone()),
-        };
+        let key = Key::of(wanted);
         let known = self.all.read().get(&key).cloned();
         let backend = known.unwrap_or_else(|| {
             let make = || Arc::new(Backend::new(place(home)));
             self.all.write().entry(key).or_insert_with(make).clone()
         });
+        backend.update(wanted, snapshot, policy, home);
+        backend
+    }
+
+    /// The same for who asks: what isn't there yet isn't kept.
+    pub(crate) fn look(
+        &self,
+        wanted: &Wanted<'_>,
+        snapshot: &Snapshot,
+        policy: Option<&Policy>,
+        home: &Workload,
+    ) -> Arc<Backend> {
+        let key = Key::of(wanted);
+        let known = self.all.read().get(&key).cloned();
+        let backend = known.unwrap_or_else(|| Arc::new(Backend::new(place(home))));
         backend.update(wanted, snapshot, policy, home);
         backend
     }
@@ -161,6 +182,11 @@ impl Backend {
     /// Whether a workload is one of its endpoints.
     pub(crate) fn has(&self, uid: &str) -> bool {
         self.endpoints.load().endpoints.iter().any(|it| *it.workload.uid == *uid)
+    }
+
+    /// Its endpoints as they are.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        self.endpoints.load().endpoints.clone()
     }
 
     /// Its balancing, breaking and counting.

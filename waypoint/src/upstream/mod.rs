@@ -15,7 +15,7 @@ mod dial;
 mod endpoint;
 mod shelf;
 
-pub(crate) use backends::{Backend, Backends, Wanted};
+pub(crate) use backends::{Backend, Backends, Listed, Wanted};
 pub(crate) use checking::{ByName, ToCollector};
 pub(crate) use connection::{Exchange, One, Piece, RequestBody, SendError};
 pub(crate) use dial::{DialError, Dialer, Io};

@@ -44,6 +44,11 @@ impl Keys {
         self.0.is_empty()
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Keys that may have signed a token whose header says this.
     pub(super) fn candidates(
         &self,

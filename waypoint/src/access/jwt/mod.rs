@@ -18,6 +18,7 @@ pub use claims::Authenticated;
 pub use refusal::{JwtRefusal, Reason};
 
 use super::decode::Decoding;
+use super::view::IssuerView;
 use crate::limits::access as limits;
 use keys::Keys;
 use location::{Location, Place};
@@ -78,6 +79,15 @@ impl Providers {
 
     pub(super) fn is_empty(&self) -> bool {
         self.providers.is_empty()
+    }
+
+    /// All, for who asks.
+    pub(super) fn issuers(&self) -> impl Iterator<Item = IssuerView<'_>> {
+        self.providers.iter().map(|it| IssuerView {
+            issuer: &it.issuer,
+            audiences: &it.audiences,
+            keys: it.keys.count(),
+        })
     }
 
     pub(super) fn output_headers(&self) -> &[HeaderName] {
