@@ -17,6 +17,7 @@ mod authorization;
 mod dirty;
 mod enrolment;
 mod entries;
+mod extension;
 mod guard;
 mod names;
 mod peer;

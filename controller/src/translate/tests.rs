@@ -4,6 +4,7 @@ mod access;
 mod destination_rules;
 mod guards;
 mod incremental;
+mod labels;
 mod pods;
 mod policies;
 mod routes;

@@ -8,6 +8,7 @@ use http::header::{EXPECT, HOST};
 use http::{Method, StatusCode, request};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use serde_json::{Map, Value};
+use weft_core::mesh::OwnLabels;
 
 use super::access::{self, Admitted, Refusal};
 use super::answer::Answer;
@@ -19,7 +20,7 @@ use crate::access::{Level, path, sanitise};
 use crate::limits;
 use crate::record::Record;
 use crate::resources::ServiceRules;
-use crate::route::{HttpRoutes, Matched, Outcome, Preflight, Request, Source};
+use crate::route::{HttpRoutes, Matched, Outcome, Preflight, Request};
 use crate::serve::{Target, Tunnel};
 use crate::telemetry::ResponseFlags;
 
@@ -44,6 +45,7 @@ pub(super) struct Seen {
     pub(super) query: Box<str>,
     pub(super) is_grpc: bool,
     pub(super) claims: Option<Map<String, Value>>,
+    pub(super) caller_labels: Option<Arc<OwnLabels>>,
 }
 
 impl Seen {
@@ -70,6 +72,7 @@ impl Seen {
             query: head.uri.query().unwrap_or_default().into(),
             is_grpc: headers::is_grpc(&head.headers),
             claims: None,
+            caller_labels: None,
         })
     }
 
@@ -94,11 +97,7 @@ impl Seen {
             query: &self.query,
             headers,
             port: tunnel.target.port(),
-            source: Source {
-                principal: Some(tunnel.caller.identity.principal()),
-                namespace: Some(tunnel.caller.identity.namespace()),
-                labels: None,
-            },
+            source: tunnel.caller.source(self.caller_labels.as_ref()),
             claims: self.claims.as_ref(),
         }
     }
@@ -158,6 +157,7 @@ async fn handle(
             return answer_with(downstream, answer, &method, record).await;
         }
     };
+    seen.caller_labels = tunnel.caller_labels();
     record.asked(&seen.authority);
     let declared = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
     let mut feed = Feed::new(downstream, declared, expects_invitation(&head));

@@ -13,7 +13,7 @@ use super::stream::Inner;
 use super::target::Target;
 use super::tunnel::{Tunnel, UNREACHED};
 use crate::limits;
-use crate::route::{Connection, ConnectionRoutes, RouteSet, Source, Target as Backend};
+use crate::route::{Connection, ConnectionRoutes, RouteSet, Target as Backend};
 use crate::upstream::{DialError, Endpoint, EndpointError, Io, endpoint};
 
 /// An application that was connected to.
@@ -141,13 +141,10 @@ fn choose(
     let Some(routes) = set.and_then(|set| routes_of(set, server_name.is_some())) else {
         return Ok(endpoint(&snapshot, service, port, own.as_deref(), address, rng)?);
     };
+    let labels = tunnel.caller_labels();
     let connection = Connection {
         server_name,
-        source: Source {
-            principal: Some(tunnel.caller.identity.principal()),
-            namespace: Some(tunnel.caller.identity.namespace()),
-            labels: None,
-        },
+        source: tunnel.caller.source(labels.as_ref()),
         destination: address.unwrap_or_else(|| ([0, 0, 0, 0], port).into()),
     };
     let rule = routes.find(&connection).ok_or(Unreached::NoRoute)?;

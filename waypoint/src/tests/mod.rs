@@ -3,6 +3,7 @@
 mod app;
 mod http_one;
 mod http_two;
+mod labels;
 mod routes;
 mod stage;
 mod tunnels;

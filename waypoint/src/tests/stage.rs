@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use prost::Message;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use weft_core::certs::{CertSettings, CertStore};
 use weft_core::clock;
@@ -28,7 +28,7 @@ use weft_core::testing::{TestAuthority, TestCa, identity};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
 use weft_core::xds::{Change, Handler};
-use weft_proto::contract::type_url;
+use weft_proto::contract::{extension, type_url};
 use weft_proto::{route, workload as proto};
 
 use crate::resources::Feed;
@@ -145,6 +145,24 @@ impl Stage {
 
     /// A workload without a proxy, so that it is spoken to in plain.
     pub(super) fn workload(&self, name: &str, address: &str, behind: &[(&str, u16, u16)]) {
+        self.labelled(name, address, behind, &[]);
+    }
+
+    /// The same with labels that some route names.
+    pub(super) fn labelled(
+        &self,
+        name: &str,
+        address: &str,
+        behind: &[(&str, u16, u16)],
+        labels: &[(&str, &str)],
+    ) {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let labels = route::WorkloadLabels { labels: labels.collect() };
+        let config = prost_types::Any {
+            type_url: extension::LABELS.to_owned(),
+            value: labels.encode_to_vec(),
+        };
+        let labels = proto::Extension { name: extension::LABELS.to_owned(), config: Some(config) };
         let services = behind.iter().map(|(host, port, target)| {
             let port = proto::Port {
                 service_port: (*port).into(),
@@ -160,6 +178,7 @@ impl Stage {
             service_account: name.split('-').next().unwrap().to_owned(),
             addresses: vec![bytes_of(address)],
             services: services.collect(),
+            extensions: vec![labels],
             ..Default::default()
         };
         let name = workload.uid.clone();
@@ -267,9 +286,19 @@ impl Stage {
         namespace: &str,
         authority: &str,
     ) -> Result<TunnelStream, HboneError> {
+        self.tunnel_from(OWN, namespace, authority).await
+    }
+
+    /// The same from an address of this machine.
+    pub(super) async fn tunnel_from(
+        &self,
+        address: &str,
+        namespace: &str,
+        authority: &str,
+    ) -> Result<TunnelStream, HboneError> {
         let key = PoolKey {
             source: identity(namespace, "client"),
-            source_ip: OWN.parse().unwrap(),
+            source_ip: address.parse().unwrap(),
             expected: ExpectedPeers::one(identity("shop", "waypoint")),
             address: self.at,
             uid: "waypoint".into(),
@@ -344,7 +373,9 @@ impl Connect for Client {
         key: &PoolKey,
     ) -> Result<Established<Self::Io, PeerCertificate>, ConnectError> {
         let certificate = self.ca.workload(&key.source);
-        let tcp = TcpStream::connect(key.address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((key.source_ip, 0).into()).unwrap();
+        let tcp = socket.connect(key.address).await.unwrap();
         let (io, peer) = tls::connect(&certificate, &key.expected, tcp).await.unwrap();
         let valid_until = peer.not_after;
         Ok(Established { io, peer: Arc::new(peer), valid_until })
