@@ -52,6 +52,14 @@ pub const UPSTREAM_STREAMS_MAX: usize = 100;
 pub const UPSTREAM_IDLE_MAX: usize = 256;
 /// An idle connection to an application goes after this.
 pub const UPSTREAM_IDLE_TIME: Duration = Duration::from_secs(60);
+/// A handshake with an endpoint for which TLS is asked.
+pub const UPSTREAM_TLS_DEADLINE: Duration = Duration::from_secs(10);
+/// A file of certificates, a key or revocations, bytes: the roots that systems trust take 250 KiB.
+pub const UPSTREAM_TLS_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Files are read again after this, for the next connection: certificates are renewed hours before they end.
+pub const UPSTREAM_TLS_FILES_TIME: Duration = Duration::from_secs(60);
+/// Settings that a thread keeps ready, each some 200 KiB with the system's roots. Beyond that they are made again.
+pub const UPSTREAM_TLS_CONTEXTS_MAX: usize = 64;
 /// How often idle connections are looked through.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// From a request's first byte to the end of its head.

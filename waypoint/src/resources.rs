@@ -89,6 +89,11 @@ impl ServiceRules {
         matches!(self.table, Part::Unusable) || matches!(self.backends, Part::Unusable)
     }
 
+    /// How its endpoints are treated can't be read, so that nothing may be sent to them: TLS may be asked for.
+    pub fn hides_backends(&self) -> bool {
+        matches!(self.backends, Part::Unusable)
+    }
+
     /// Who may do what. A service that is bound always has one: without it, it isn't known yet what is forbidden.
     pub fn access(&self) -> Option<&Arc<Access>> {
         self.access.as_ref()

@@ -120,7 +120,10 @@ impl Trying<'_> {
         let worker = &self.tunnel.worker;
         let way = Way::plain(to, self.backed.spoken, worker.baggage(), self.tunnel.trace);
         match &self.backed.place {
-            Place::Backend(backend) => way.bounded(backend, &worker.shelves),
+            Place::Backend(backend) => {
+                let host = self.head.uri.authority().map_or("", |it| it.host());
+                way.bounded(backend, &worker.shelves).secured(backend, host)
+            }
             Place::One(_) => way,
         }
     }

@@ -4,6 +4,7 @@ mod app;
 mod http_one;
 mod http_two;
 mod labels;
+mod origination;
 mod routes;
 mod stage;
 mod tunnels;

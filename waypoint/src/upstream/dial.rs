@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use weft_core::certs::CertStore;
 use weft_core::hbone::{
     Authority, Baggage, Connect, ConnectError, Established, HboneError, Pool, PoolKey,
@@ -19,6 +20,8 @@ use weft_core::tls;
 use weft_core::x509::PeerCertificate;
 
 use super::endpoint::{Endpoint, Hop};
+use super::origination::{Origin, Origination, OriginationError};
+use super::shelf::Spoken;
 
 /// Why an application wasn't reached.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,6 +35,14 @@ pub enum DialError {
     /// What was to be spoken on it wasn't.
     #[error("{0}")]
     Http(Arc<hyper::Error>),
+    /// TLS that was asked for.
+    #[error("TLS to {to}: {error}")]
+    Origination {
+        /// The endpoint.
+        to: Arc<str>,
+        /// Why not.
+        error: OriginationError,
+    },
 }
 
 /// A stream to an application.
@@ -41,6 +52,8 @@ pub enum Io {
     Tunnel(TunnelStream),
     /// Straight.
     Plain(TcpStream),
+    /// Inside of TLS that an object asks for.
+    Tls(Box<TlsStream<Io>>),
 }
 
 /// Reaches applications, as the waypoint itself.
@@ -48,13 +61,14 @@ pub struct Dialer {
     identity: SpiffeId,
     address: IpAddr,
     pool: Pool<TlsDialer>,
+    origination: Origination,
 }
 
 impl Dialer {
     /// With this identity, from this address.
     pub fn new(identity: SpiffeId, address: IpAddr, certs: CertStore) -> Self {
         let pool = Pool::new(PoolSettings::default(), TlsDialer { certs });
-        Self { identity, address, pool }
+        Self { identity, address, pool, origination: Origination::default() }
     }
 
     /// A new stream to the application.
@@ -81,6 +95,24 @@ impl Dialer {
             ..TunnelRequest::new(Authority::from(to.address))
         };
         Ok(Io::Tunnel(self.pool.open(&key, &request).await?.stream))
+    }
+
+    /// A new stream, inside of TLS if that is asked for: then never without. `spoken`: what goes over it, if it is HTTP.
+    pub async fn dial_secured(
+        &self,
+        to: &Endpoint,
+        (baggage, trace): (&Baggage, TraceParent),
+        origin: Option<&Origin>,
+        spoken: Option<Spoken>,
+    ) -> Result<Io, DialError> {
+        let failed = |error| DialError::Origination { to: to.workload.uid.clone(), error };
+        let Some(origin) = origin else { return self.dial(to, baggage, trace).await };
+        let needs_handshake = Origination::check(origin, to.hop.is_some()).map_err(failed)?;
+        let io = self.dial(to, baggage, trace).await?;
+        if !needs_handshake {
+            return Ok(io);
+        }
+        Box::pin(self.origination.secure(origin, spoken, io)).await.map_err(failed)
     }
 
     /// Takes the connections to a workload that is gone out of the pool.
@@ -129,6 +161,7 @@ impl AsyncRead for Io {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_read(cx, into),
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),
         }
     }
 }
@@ -142,6 +175,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -149,6 +183,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_flush(cx),
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -156,6 +191,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

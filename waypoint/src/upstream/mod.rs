@@ -13,6 +13,7 @@ mod checking;
 mod connection;
 mod dial;
 mod endpoint;
+mod origination;
 mod shelf;
 
 pub use backends::{Backend, Backends, Wanted};
@@ -20,4 +21,5 @@ pub use checking::{ByName, ToCollector};
 pub use connection::{Exchange, One, Piece, RequestBody, SendError};
 pub use dial::{DialError, Dialer, Io};
 pub use endpoint::{Endpoint, EndpointError, endpoint};
+pub use origination::Origin;
 pub use shelf::{Shelf, Spoken, TakeError, Way};

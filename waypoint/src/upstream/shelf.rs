@@ -15,6 +15,7 @@ use super::backends::{Backend, Held};
 use super::connection::{Exchange, One, RequestBody, Two};
 use super::dial::{DialError, Dialer};
 use super::endpoint::Endpoint;
+use super::origination::Origin;
 use crate::balance::Overflow;
 use crate::limits;
 
@@ -28,7 +29,7 @@ pub enum Spoken {
 }
 
 /// Where a request goes, and what bounds there are.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Way<'a> {
     /// The endpoint.
     pub to: &'a Endpoint,
@@ -48,6 +49,8 @@ pub struct Way<'a> {
     pub requests_max: Option<u32>,
     /// Concurrent requests of one HTTP/2 connection.
     pub streams_max: Option<usize>,
+    /// TLS that is asked for.
+    pub origin: Option<Origin>,
 }
 
 impl<'a> Way<'a> {
@@ -68,6 +71,7 @@ impl<'a> Way<'a> {
             connect_timeout: limits::CONNECT_TIMEOUT,
             requests_max: None,
             streams_max: None,
+            origin: None,
         }
     }
 
@@ -81,8 +85,16 @@ impl<'a> Way<'a> {
         self
     }
 
+    /// With the TLS that its backend's settings ask for; `host`: whom the request is for.
+    pub fn secured(mut self, backend: &Backend, host: &str) -> Self {
+        let tls = backend.cluster().settings().tls.clone();
+        self.origin = tls.map(|tls| Origin::new(tls, host));
+        self
+    }
+
     fn key(&self) -> Key {
-        Key { uid: self.to.workload.uid.clone(), address: self.to.address }
+        let uid = self.to.workload.uid.clone();
+        Key { uid, address: self.to.address, origin: self.origin.clone() }
     }
 }
 
@@ -104,6 +116,8 @@ pub enum TakeError {
 struct Key {
     uid: Arc<str>,
     address: SocketAddr,
+    /// Connections with other TLS, or to another name, are others.
+    origin: Option<Origin>,
 }
 
 /// The connections of one worker thread.
@@ -184,7 +198,9 @@ impl Shelf {
         way: &Way<'_>,
         held: Option<Held>,
     ) -> Result<Exchange, TakeError> {
-        let io = self.dialer.dial(way.to, way.baggage, way.trace).await?;
+        let (told, origin) = ((way.baggage, way.trace), way.origin.as_ref());
+        let dialling = self.dialer.dial_secured(way.to, told, origin, Some(way.spoken));
+        let io = Box::pin(dialling).await?;
         let made = match way.spoken {
             Spoken::Http1 => One::open(io, held).await.map(|one| Exchange::One(Box::new(one))),
             Spoken::Http2 => self.open_shared(key, io, held).await.map(Exchange::Two),
