@@ -32,7 +32,7 @@ use crate::shared::Shared;
 use crate::telemetry::metrics::RequestMetrics;
 use crate::telemetry::trace::{Origin, SpanMetrics};
 use crate::telemetry::{Hub, HubParts};
-use crate::upstream::{ByName, Dialer, ToCollector};
+use crate::upstream::{ByName, Dialer, Names, ToCollector};
 
 /// What this proxy is to the controller.
 const ROLE: Role = Role {
@@ -62,7 +62,8 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         control_plane::cert_settings(&config),
     );
     certs.prefetch(&own.identity);
-    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone());
+    let names = Arc::new(Names::of_system(mesh.clone(), own.network.clone()));
+    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone(), names.clone());
     let by_name = ByName::new(mesh.clone(), own.clone(), Arc::new(dialer));
     let hub = Arc::new(Hub::new(HubParts {
         metrics: RequestMetrics::new(&mut registry),
@@ -86,6 +87,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         certs: certs.clone(),
         hub,
         tunnels: Default::default(),
+        names,
         backends: Default::default(),
         server_first: Default::default(),
     });

@@ -52,6 +52,18 @@ pub const UPSTREAM_STREAMS_MAX: usize = 100;
 pub const UPSTREAM_IDLE_MAX: usize = 256;
 /// An idle connection to an application goes after this.
 pub const UPSTREAM_IDLE_TIME: Duration = Duration::from_secs(60);
+/// An answer of the resolver, at longest.
+pub const NAME_DEADLINE: Duration = Duration::from_secs(5);
+/// How long an answer holds.
+pub const NAME_TIME: Duration = Duration::from_secs(30);
+/// How long a failure holds: a second, so that a resolver in trouble isn't asked for every connection.
+pub const NAME_FAILURE_TIME: Duration = Duration::from_secs(1);
+/// Names that are remembered. A wildcard's are the clients' choice; at some 400 bytes each they take 1.6 MB.
+pub const NAMES_MAX: usize = 4_096;
+/// Addresses of one name. An answer over UDP holds some thirty.
+pub const NAME_ADDRESSES_MAX: usize = 64;
+/// Addresses of one name that are tried for one connection.
+pub const NAME_ADDRESSES_TRIED: usize = 4;
 /// A handshake with an endpoint for which TLS is asked.
 pub const UPSTREAM_TLS_DEADLINE: Duration = Duration::from_secs(10);
 /// A file of certificates, a key or revocations, bytes: the roots that systems trust take 250 KiB.

@@ -7,13 +7,21 @@ use weft_proto::contract::extension;
 use weft_proto::route;
 use weft_proto::workload::Extension;
 
-use crate::objects::Labels;
+use crate::objects::{Labels, OutboundMode};
 
+use super::outbound;
 use super::view::View;
 
 /// All of it, in order.
-pub(super) fn extensions(view: &View<'_>, _namespace: &str, labels: &Labels) -> Vec<Extension> {
-    named(view, labels).into_iter().collect()
+pub(super) fn extensions(view: &View<'_>, namespace: &str, labels: &Labels) -> Vec<Extension> {
+    named(view, labels).into_iter().chain(outbound(view, namespace)).collect()
+}
+
+/// Said only where connections may not go anywhere.
+fn outbound(view: &View<'_>, namespace: &str) -> Option<Extension> {
+    let is_strict = outbound::mode(view, namespace) == OutboundMode::RegistryOnly;
+    let mode = route::outbound_policy::Mode::RegistryOnly.into();
+    is_strict.then(|| make(extension::OUTBOUND, &route::OutboundPolicy { mode }))
 }
 
 /// The labels that some subset or some match of callers names.

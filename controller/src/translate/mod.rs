@@ -20,6 +20,7 @@ mod entries;
 mod extension;
 mod guard;
 mod names;
+mod outbound;
 mod peer;
 mod pod;
 mod ports;

@@ -10,6 +10,7 @@ use crate::objects::{
 use super::access::{authentication_status, mesh_status, policy_status};
 use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
+use super::outbound::namespace_status;
 use super::peer;
 use super::route::{rate_limit_status, route_status, rule_status, virtual_status};
 use super::settings::EntryVisibility;
@@ -83,8 +84,8 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
         Object::Telemetry(telemetry) => telemetry_status(view, telemetry),
-        Object::Namespace(_)
-        | Object::Node(_)
+        Object::Namespace(namespace) => namespace_status(&namespace.meta).into_iter().collect(),
+        Object::Node(_)
         | Object::ServiceAccount(_)
         | Object::ReferenceGrant(_)
         | Object::EndpointSlice(_) => Vec::new(),

@@ -99,7 +99,9 @@ impl Trying<'_> {
         let is_anywhere = self.policy.is_any_locality && !course.tried.is_empty();
         let place = &self.backed.place;
         let found = place.endpoint(self.hash, tried, is_anywhere, &mut rand::rng());
-        found.map_err(Failed::NoEndpoint)
+        let (picked, to) = found.map_err(Failed::NoEndpoint)?;
+        let host = self.head.uri.authority().map_or("", |it| it.host());
+        Ok((picked, to.for_host(host).map_err(Failed::NoEndpoint)?))
     }
 
     async fn attempt(

@@ -128,6 +128,7 @@ pub(super) async fn reach(
     server_name: Option<&str>,
 ) -> Result<Reached, Unreached> {
     let Chosen { to, origin, picked } = choose(tunnel, server_name, &mut rand::rng())?;
+    let to = to.for_host(server_name.unwrap_or_default())?;
     let told = (tunnel.worker.baggage(), tunnel.trace);
     let dialer = tunnel.worker.shelf.dialer();
     let io = Box::pin(dialer.dial_secured(&to, told, origin.as_ref(), None)).await?;

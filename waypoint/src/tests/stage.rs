@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -21,7 +22,7 @@ use weft_core::hbone::{
     TunnelRequest, TunnelStream,
 };
 use weft_core::identity::{ExpectedPeers, SpiffeId};
-use weft_core::mesh::{Store, StoreSettings};
+use weft_core::mesh::{SnapshotReader, Store, StoreSettings};
 use weft_core::seal;
 use weft_core::telemetry::{Build, LogLines, Registry};
 use weft_core::testing::{TestAuthority, TestCa, identity};
@@ -37,6 +38,7 @@ use crate::shared::Shared;
 use crate::telemetry::metrics::RequestMetrics;
 use crate::telemetry::trace::SpanMetrics;
 use crate::telemetry::{Hub, HubParts};
+use crate::upstream::Names;
 
 pub(super) const WEB: &str = "web.shop.svc.cluster.local";
 pub(super) const WEB_VIP: &str = "10.96.0.1";
@@ -98,6 +100,7 @@ impl Stage {
         let shared = Arc::new(Shared {
             hub,
             tunnels: Default::default(),
+            names: scripted(mesh.clone()),
             server_first: Default::default(),
             backends: Default::default(),
             config,
@@ -163,24 +166,21 @@ impl Stage {
             value: labels.encode_to_vec(),
         };
         let labels = proto::Extension { name: extension::LABELS.to_owned(), config: Some(config) };
-        let services = behind.iter().map(|(host, port, target)| {
-            let port = proto::Port {
-                service_port: (*port).into(),
-                target_port: (*target).into(),
-                app_protocol: 0,
-            };
-            (format!("shop/{host}"), proto::PortList { ports: vec![port] })
-        });
         let workload = proto::Workload {
-            uid: format!("Kubernetes//Pod/shop/{name}"),
-            name: name.to_owned(),
-            namespace: "shop".to_owned(),
-            service_account: name.split('-').next().unwrap().to_owned(),
             addresses: vec![bytes_of(address)],
-            services: services.collect(),
             extensions: vec![labels],
-            ..Default::default()
+            ..workload(name, behind)
         };
+        self.tell_workload(workload);
+    }
+
+    /// A workload that is known by its name.
+    pub(super) fn named(&self, name: &str, hostname: &str, behind: &[(&str, u16, u16)]) {
+        let hostname = hostname.to_owned();
+        self.tell_workload(proto::Workload { hostname, ..workload(name, behind) });
+    }
+
+    fn tell_workload(&self, workload: proto::Workload) {
         let name = workload.uid.clone();
         let address = proto::Address { r#type: Some(proto::address::Type::Workload(workload)) };
         self.tell(type_url::ADDRESS, &name, Some(address.encode_to_vec()));
@@ -352,6 +352,25 @@ impl Answered {
     }
 }
 
+fn workload(name: &str, behind: &[(&str, u16, u16)]) -> proto::Workload {
+    let services = behind.iter().map(|(host, port, target)| {
+        let port = proto::Port {
+            service_port: (*port).into(),
+            target_port: (*target).into(),
+            app_protocol: 0,
+        };
+        (format!("shop/{host}"), proto::PortList { ports: vec![port] })
+    });
+    proto::Workload {
+        uid: format!("Kubernetes//Pod/shop/{name}"),
+        name: name.to_owned(),
+        namespace: "shop".to_owned(),
+        service_account: name.split('-').next().unwrap().to_owned(),
+        services: services.collect(),
+        ..Default::default()
+    }
+}
+
 fn bytes_of(address: &str) -> Vec<u8> {
     match address.parse().unwrap() {
         IpAddr::V4(v4) => v4.octets().to_vec(),
@@ -385,4 +404,16 @@ impl Connect for Client {
 /// Who the scripted clients are.
 pub(super) fn client() -> SpiffeId {
     identity("shop", "client")
+}
+
+/// Names of these tests, for as long as they are asked for.
+fn scripted(mesh: SnapshotReader) -> Arc<Names> {
+    let lookup = |name: Arc<str>| {
+        // `127-0-1-9.and-127-0-1-10.example` has these two addresses.
+        let labels = name.split('.').filter(|label| label.contains("127-"));
+        let addresses = labels.map(|label| label.trim_start_matches("and-").replace('-', "."));
+        let found: Vec<IpAddr> = addresses.map(|it| it.parse().unwrap()).collect();
+        async move { Ok(found) }.boxed()
+    };
+    Arc::new(Names::new(mesh, "".into(), Box::new(lookup)))
 }

@@ -19,7 +19,8 @@ use weft_core::socket::{self, ConnectFailure, StreamSettings};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
 
-use super::endpoint::{Endpoint, Hop};
+use super::endpoint::{Endpoint, Hop, Name};
+use super::names::{NameError, Names};
 use super::origination::{Origin, Origination, OriginationError};
 use super::shelf::Spoken;
 
@@ -32,6 +33,9 @@ pub enum DialError {
     /// Straight.
     #[error(transparent)]
     Plain(Arc<ConnectFailure>),
+    /// By its name.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// What was to be spoken on it wasn't.
     #[error("{0}")]
     Http(Arc<hyper::Error>),
@@ -62,13 +66,14 @@ pub struct Dialer {
     address: IpAddr,
     pool: Pool<TlsDialer>,
     origination: Origination,
+    names: Arc<Names>,
 }
 
 impl Dialer {
     /// With this identity, from this address.
-    pub fn new(identity: SpiffeId, address: IpAddr, certs: CertStore) -> Self {
+    pub fn new(identity: SpiffeId, address: IpAddr, certs: CertStore, names: Arc<Names>) -> Self {
         let pool = Pool::new(PoolSettings::default(), TlsDialer { certs });
-        Self { identity, address, pool, origination: Origination::default() }
+        Self { identity, address, pool, origination: Origination::default(), names }
     }
 
     /// A new stream to the application.
@@ -79,6 +84,9 @@ impl Dialer {
         trace: TraceParent,
     ) -> Result<Io, DialError> {
         let Some(Hop { address, expected }) = &to.hop else {
+            if let Some(name) = &to.name {
+                return self.by_name(name, to.address.port()).await.map(Io::Plain);
+            }
             let straight = straight(to.address).await;
             return straight.map(Io::Plain).map_err(|error| DialError::Plain(Arc::new(error)));
         };
@@ -113,6 +121,25 @@ impl Dialer {
             return Ok(io);
         }
         Box::pin(self.origination.secure(origin, spoken, io)).await.map_err(failed)
+    }
+
+    /// To the first address of a name that can be had.
+    async fn by_name(&self, name: &Name, port: u16) -> Result<TcpStream, DialError> {
+        let (name, is_clients_choice) = match name {
+            Name::Fixed(name) => (name, false),
+            // Below a wildcard somebody has to have said which.
+            Name::Asked(name) | Name::Below(name) => (name, true),
+        };
+        let mut last = None;
+        for ip in self.names.addresses(name, is_clients_choice).await? {
+            match straight((ip, port).into()).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        let reason = "it has no address".into();
+        let none = NameError::Unresolved { name: name.clone(), reason };
+        Err(last.map_or(DialError::Name(none), |error| DialError::Plain(Arc::new(error))))
     }
 
     /// Takes the connections to a workload that is gone out of the pool.

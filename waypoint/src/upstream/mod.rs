@@ -13,6 +13,7 @@ mod checking;
 mod connection;
 mod dial;
 mod endpoint;
+mod names;
 mod origination;
 mod shelf;
 
@@ -21,5 +22,6 @@ pub use checking::{ByName, ToCollector};
 pub use connection::{Exchange, One, Piece, RequestBody, SendError};
 pub use dial::{DialError, Dialer, Io};
 pub use endpoint::{Endpoint, EndpointError, endpoint};
+pub use names::Names;
 pub use origination::Origin;
 pub use shelf::{Shelf, Spoken, TakeError, Way};

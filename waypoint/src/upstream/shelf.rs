@@ -14,7 +14,7 @@ use weft_core::hbone::{Baggage, TraceParent};
 use super::backends::{Backend, Held};
 use super::connection::{Exchange, One, RequestBody, Two};
 use super::dial::{DialError, Dialer};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Name};
 use super::origination::Origin;
 use crate::balance::Overflow;
 use crate::limits;
@@ -94,7 +94,8 @@ impl<'a> Way<'a> {
 
     fn key(&self) -> Key {
         let uid = self.to.workload.uid.clone();
-        Key { uid, address: self.to.address, origin: self.origin.clone() }
+        let name = self.to.name.clone();
+        Key { uid, address: self.to.address, name, origin: self.origin.clone() }
     }
 }
 
@@ -116,6 +117,8 @@ pub enum TakeError {
 struct Key {
     uid: Arc<str>,
     address: SocketAddr,
+    /// One workload may stand for many names.
+    name: Option<Name>,
     /// Connections with other TLS, or to another name, are others.
     origin: Option<Origin>,
 }

@@ -35,8 +35,10 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 "istio.io/use-waypoint: b, weft.io/waypoint-enforcement: enforced",
                 "istio.io/use-waypoint: b, istio.io/use-waypoint-namespace: shop",
             ][variant % 6];
+            let annotations =
+                ["", "weft.io/outbound-traffic-policy: REGISTRY_ONLY"][variant / 3 % 2];
             format!(
-                "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}, labels: {{{labels}}}}}\n"
+                "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}, labels: {{{labels}}}, annotations: {{{annotations}}}}}\n"
             )
         }
         1 => format!(
@@ -241,11 +243,12 @@ fn waypoint_document(
         18 => {
             let name = MESH_CONFIG.0;
             let mesh = [
+                "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
                 "pathNormalization: {normalization: MERGE_SLASHES}",
                 "trustDomainAliases: [old]",
                 "extensionProviders: [{name: ask, envoyExtAuthzGrpc: {service: a.example.com, port: 1}}]",
-            ][variant % 3];
-            let home = ["istio-system", "shop"][usize::from(variant % 4 == 3)];
+            ][variant % 4];
+            let home = ["istio-system", "shop"][usize::from(variant % 5 == 4)];
             format!(
                 "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {home}}}\ndata: {{mesh: '{mesh}'}}\n"
             )
