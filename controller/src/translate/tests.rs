@@ -2,6 +2,7 @@
 
 mod access;
 mod destination_rules;
+mod egress;
 mod guards;
 mod incremental;
 mod labels;
