@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "weft/route/v1/table.proto",
         "weft/route/v1/backend.proto",
         "weft/route/v1/access.proto",
+        "weft/route/v1/workload.proto",
         "envoy/service/auth/v3/external_auth.proto",
         "opentelemetry/trace_service.proto",
         "weft/route/v1/telemetry.proto",

@@ -59,6 +59,14 @@ pub mod type_url {
     pub const TELEMETRY_POLICY: &str = "type.googleapis.com/weft.route.v1.TelemetryPolicy";
 }
 
+/// What Weft adds to a workload, in its `extensions`: names there, which are the contents' types too.
+pub mod extension {
+    /// `weft.route.v1.WorkloadLabels`.
+    pub const LABELS: &str = "type.googleapis.com/weft.route.v1.WorkloadLabels";
+    /// `weft.route.v1.OutboundPolicy`.
+    pub const OUTBOUND: &str = "type.googleapis.com/weft.route.v1.OutboundPolicy";
+}
+
 /// Ends the `system_version_info` of a response that is not the last of its load: Weft's own, since its controller sends
 /// a load in parts. A stock control plane sends one response, without it.
 pub const MORE_OF_LOAD_FOLLOWS: char = '+';

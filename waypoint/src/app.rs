@@ -19,7 +19,7 @@ use weft_core::certs::CertStore;
 use weft_core::config::{Config, Env, ProcessEnv};
 use weft_core::control_plane::{self, Role};
 use weft_core::identity::SpiffeId;
-use weft_core::mesh::{SnapshotReader, Store, StoreSettings};
+use weft_core::mesh::{Store, StoreSettings};
 use weft_core::serve::{AcceptSettings, accept_loop};
 use weft_core::socket::{self, ListenSettings};
 use weft_core::telemetry::{Build, LogControl, Registry, XdsMetrics};
@@ -35,7 +35,7 @@ use crate::shared::Shared;
 use crate::telemetry::metrics::RequestMetrics;
 use crate::telemetry::trace::{Origin, SpanMetrics};
 use crate::telemetry::{Hub, HubParts};
-use crate::upstream::{ByName, Dialer, ToCollector};
+use crate::upstream::{ByName, Dialer, Names, ToCollector};
 
 /// What this proxy is to the controller.
 const ROLE: Role = Role {
@@ -65,7 +65,10 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         control_plane::cert_settings(&config),
     );
     certs.prefetch(&own.identity);
-    let hub = Arc::new(hub(&config, &own, (&mesh, &certs), &log, &mut registry));
+    let names = Arc::new(Names::of_system(mesh.clone(), own.network.clone()));
+    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone(), names.clone());
+    let by_name = ByName::new(mesh.clone(), own.clone(), Arc::new(dialer));
+    let hub = Arc::new(hub(&config, &own, by_name, &log, &mut registry));
     let (feed, rules) = Feed::new(store, hub.clone());
     let (discovery, state) =
         control_plane::discovery(&config, ROLE, feed, XdsMetrics::new(&mut registry))?;
@@ -77,6 +80,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         certs: certs.clone(),
         hub,
         tunnels: Default::default(),
+        names,
         backends: Default::default(),
         server_first: Default::default(),
     });
@@ -129,13 +133,11 @@ fn own(config: &Config) -> anyhow::Result<Own> {
 fn hub(
     config: &Config,
     own: &Own,
-    (mesh, certs): (&SnapshotReader, &CertStore),
+    by_name: ByName,
     log: &LogControl,
     registry: &mut Registry,
 ) -> Hub {
     let environment = ProcessEnv::read();
-    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone());
-    let by_name = ByName::new(mesh.clone(), own.clone(), Arc::new(dialer));
     Hub::new(HubParts {
         metrics: RequestMetrics::new(registry),
         lines: log.lines(),

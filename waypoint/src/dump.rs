@@ -202,7 +202,7 @@ fn backends(rules: &ServiceRules) -> json::BackendPolicy {
         settings.collect()
     });
     json::BackendPolicy {
-        state: state(rules.has_unusable_backends(), settings.is_some()),
+        state: state(rules.hides_backends(), settings.is_some()),
         settings: settings.unwrap_or_default(),
     }
 }

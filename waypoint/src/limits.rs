@@ -52,6 +52,26 @@ pub const UPSTREAM_STREAMS_MAX: usize = 100;
 pub const UPSTREAM_IDLE_MAX: usize = 256;
 /// An idle connection to an application goes after this.
 pub const UPSTREAM_IDLE_TIME: Duration = Duration::from_secs(60);
+/// An answer of the resolver, at longest.
+pub const NAME_DEADLINE: Duration = Duration::from_secs(5);
+/// How long an answer holds.
+pub const NAME_TIME: Duration = Duration::from_secs(30);
+/// How long a failure holds: a second, so that a resolver in trouble isn't asked for every connection.
+pub const NAME_FAILURE_TIME: Duration = Duration::from_secs(1);
+/// Names that are remembered. A wildcard's are the clients' choice; at some 400 bytes each they take 1.6 MB.
+pub const NAMES_MAX: usize = 4_096;
+/// Addresses of one name. An answer over UDP holds some thirty.
+pub const NAME_ADDRESSES_MAX: usize = 64;
+/// Addresses of one name that are tried for one connection.
+pub const NAME_ADDRESSES_TRIED: usize = 4;
+/// A handshake with an endpoint for which TLS is asked.
+pub const UPSTREAM_TLS_DEADLINE: Duration = Duration::from_secs(10);
+/// A file of certificates, a key or revocations, bytes: the roots that systems trust take 250 KiB.
+pub const UPSTREAM_TLS_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Files are read again after this, for the next connection: certificates are renewed hours before they end.
+pub const UPSTREAM_TLS_FILES_TIME: Duration = Duration::from_secs(60);
+/// Settings that a thread keeps ready, each some 200 KiB with the system's roots. Beyond that they are made again.
+pub const UPSTREAM_TLS_CONTEXTS_MAX: usize = 64;
 /// How often idle connections are looked through.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// From a request's first byte to the end of its head.

@@ -89,8 +89,8 @@ impl ServiceRules {
         matches!(self.table, Part::Unusable)
     }
 
-    /// The same of its backends.
-    pub(crate) fn has_unusable_backends(&self) -> bool {
+    /// How its endpoints are treated can't be read, so that nothing may be sent to them: TLS may be asked for.
+    pub(crate) fn hides_backends(&self) -> bool {
         matches!(self.backends, Part::Unusable)
     }
 

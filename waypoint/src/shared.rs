@@ -13,7 +13,7 @@ use crate::limits;
 use crate::resources::Rules;
 use crate::serve::Own;
 use crate::telemetry::Hub;
-use crate::upstream::Backends;
+use crate::upstream::{Backends, Names};
 
 /// Capabilities and configuration of the process. Nothing here is written to but through its own owner.
 pub(crate) struct Shared {
@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub certs: CertStore,
     /// Where what is told of requests goes.
     pub hub: Arc<Hub>,
+    /// Addresses of endpoints that are known by name.
+    pub names: Arc<Names>,
     /// What requests go to.
     pub backends: Backends,
     /// Tunnels so far.

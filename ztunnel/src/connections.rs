@@ -124,10 +124,23 @@ impl Connections {
 
     /// Ends the inbound connections that `judge` has something against; how many.
     pub(crate) fn cut_inbound(&self, judge: impl Fn(&OpenConnection) -> Option<Denial>) -> usize {
+        self.cut(Direction::Inbound, judge)
+    }
+
+    /// The same with outbound ones.
+    pub(crate) fn cut_outbound(&self, judge: impl Fn(&OpenConnection) -> Option<Denial>) -> usize {
+        self.cut(Direction::Outbound, judge)
+    }
+
+    fn cut(
+        &self,
+        direction: Direction,
+        judge: impl Fn(&OpenConnection) -> Option<Denial>,
+    ) -> usize {
         let entries: Vec<_> = self.open.lock().values().cloned().collect();
         let mut cut = 0;
         for entry in entries {
-            if entry.connection.direction == Direction::Inbound
+            if entry.connection.direction == direction
                 && let Some(denial) = judge(&entry.connection)
             {
                 // Cut twice, the first reason stands.

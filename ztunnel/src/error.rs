@@ -30,6 +30,11 @@ pub(crate) enum ConnectionError {
     /// The destination is one of the proxy's own ports.
     #[error("attempted recursive call to ourselves: {0}")]
     Loop(SocketAddr),
+    /// The mesh doesn't know the destination, and the pod may connect only to what it knows.
+    #[error(
+        "{0} is not in the mesh's registry, and the pod's outbound traffic policy is REGISTRY_ONLY; declare it by a ServiceEntry"
+    )]
+    NotInRegistry(SocketAddr),
     /// The destination's gateway or waypoint leads nowhere.
     #[error("{0}")]
     Resolve(ResolveError),
@@ -93,7 +98,7 @@ impl ConnectionError {
     /// What `response_flags` says.
     pub(crate) fn flag(&self) -> ResponseFlag {
         match self {
-            Self::Denied(_) | Self::Cut(_) => ResponseFlag::Deny,
+            Self::Denied(_) | Self::Cut(_) | Self::NotInRegistry(_) => ResponseFlag::Deny,
             Self::Certificate(_)
             | Self::NobodyExpected(_)
             | Self::Tunnel(HboneError::Connect(ConnectError::Certificate { .. })) => {

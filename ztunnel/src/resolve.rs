@@ -3,7 +3,7 @@
 //! The order of the questions is Istio ambient's: a pod's own address before a service's, a service's waypoint
 //! before its endpoints, a workload's waypoint only for traffic addressed to the workload.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use rand::Rng;
@@ -97,6 +97,9 @@ impl Question<'_> {
         }
         match self.snapshot.service_at(network, ip, &self.source.namespace) {
             Some(service) => self.to_service(service, rng),
+            None if is_outside_forbidden(self.source, ip) => {
+                Err(ConnectionError::NotInRegistry(destination))
+            }
             None => Ok(Route { path: self.passthrough(), destination: None, service: None }),
         }
     }
@@ -234,6 +237,19 @@ impl Question<'_> {
     }
 }
 
+/// Whether a pod may not connect to this address if the mesh doesn't know it. Loopback is the pod's own.
+fn is_outside_forbidden(source: &Workload, ip: IpAddr) -> bool {
+    source.is_registry_only && !ip.to_canonical().is_loopback()
+}
+
+/// Whether a pod may (no longer) have a connection to this address, as far as it matters what the mesh knows.
+pub(crate) fn is_refused(snapshot: &Snapshot, source: &Workload, ip: IpAddr) -> bool {
+    let network = &*source.network;
+    is_outside_forbidden(source, ip)
+        && snapshot.workload_at(network, ip).is_none()
+        && snapshot.service_at(network, ip, &source.namespace).is_none()
+}
+
 fn expected_peers(workload: &Workload, service: Option<&Arc<Service>>) -> ExpectedPeers {
     let sans = service.iter().flat_map(|service| service.subject_alt_names.iter().cloned());
     ExpectedPeers::new(sans.chain([workload.identity.clone()]))
@@ -242,4 +258,63 @@ fn expected_peers(workload: &Workload, service: Option<&Arc<Service>>) -> Expect
 
 fn unreachable(workload: &Workload) -> ConnectionError {
     ConnectionError::Unreachable(workload.uid.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost::Message;
+    use weft_core::mesh::{Store, StoreSettings, Update};
+    use weft_proto::contract::extension;
+    use weft_proto::{route, workload as proto};
+
+    use super::*;
+
+    /// A pod of `shop` at 10.0.0.1 and another workload at 10.0.0.2.
+    fn mesh(mode: route::outbound_policy::Mode) -> Arc<Snapshot> {
+        let policy = route::OutboundPolicy { mode: mode.into() }.encode_to_vec();
+        let config = prost_types::Any { type_url: extension::OUTBOUND.into(), value: policy };
+        let outbound = proto::Extension { name: extension::OUTBOUND.into(), config: Some(config) };
+        let mut store = Store::new(&StoreSettings::default());
+        for (name, last, extensions) in [("a", 1, vec![outbound]), ("b", 2, Vec::new())] {
+            let workload = proto::Workload {
+                uid: name.to_owned(),
+                namespace: "shop".to_owned(),
+                addresses: vec![vec![10, 0, 0, last]],
+                extensions,
+                ..Default::default()
+            };
+            let address = proto::Address { r#type: Some(proto::address::Type::Workload(workload)) };
+            let resource = Some(Bytes::from(address.encode_to_vec()));
+            assert_eq!(store.apply(vec![Update::Address { name: name.into(), resource }]), []);
+        }
+        store.reader().load()
+    }
+
+    fn ask(snapshot: &Snapshot, to: &str) -> Result<Route, ConnectionError> {
+        let source = snapshot.workload("a").unwrap();
+        let destination = to.parse().unwrap();
+        let question = Question { snapshot, source, destination, is_local: &|_| false };
+        question.resolve(&mut rand::rng())
+    }
+
+    #[test]
+    fn what_the_mesh_does_not_know_is_refused_only_where_that_is_asked() {
+        let open = mesh(route::outbound_policy::Mode::AllowAny);
+        assert!(matches!(ask(&open, "192.0.2.1:443").unwrap().path, Path::Plain { .. }));
+        let strict = mesh(route::outbound_policy::Mode::RegistryOnly);
+        for outside in ["192.0.2.1:443", "169.254.169.254:80", "[2001:db8::1]:443"] {
+            let refused = ask(&strict, outside);
+            assert!(matches!(refused, Err(ConnectionError::NotInRegistry(_))), "{refused:?}");
+            let ip = outside.parse::<SocketAddr>().unwrap().ip();
+            assert!(is_refused(&strict, strict.workload("a").unwrap(), ip));
+            // Only the pod that it is set for.
+            assert!(!is_refused(&strict, strict.workload("b").unwrap(), ip));
+        }
+        for known in ["10.0.0.2:80", "127.0.0.1:80"] {
+            assert!(ask(&strict, known).is_ok(), "{known}");
+            let ip = known.parse::<SocketAddr>().unwrap().ip();
+            assert!(!is_refused(&strict, strict.workload("a").unwrap(), ip));
+        }
+    }
 }

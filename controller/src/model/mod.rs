@@ -1,6 +1,7 @@
 //! Every object of the mesh, and the indexes that translation needs. One owner writes it, nobody else sees it change.
 
 mod hosts;
+mod named_labels;
 mod namespace;
 mod references;
 mod targets;
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use hosts::HostClaim;
+pub use named_labels::NamedLabels;
 pub use namespace::NamespaceObjects;
 pub use references::{References, Referent, full_host};
 pub use targets::Targets;
@@ -33,6 +35,7 @@ pub struct Model {
     hosts: BTreeMap<Arc<str>, BTreeSet<HostClaim>>,
     references: References,
     targets: Targets,
+    named_labels: NamedLabels,
 }
 
 impl Model {
@@ -89,6 +92,11 @@ impl Model {
     /// What policies are attached to.
     pub fn targets(&self) -> &Targets {
         &self.targets
+    }
+
+    /// Labels of workloads that subsets and matches of callers name.
+    pub fn named_labels(&self) -> &NamedLabels {
+        &self.named_labels
     }
 
     /// What routes refer to.
@@ -201,9 +209,11 @@ impl Model {
             Some(Object::Route(route)) => self.references.note_route(route, is_there),
             Some(Object::VirtualService(it)) => {
                 self.references.note_virtual(it, is_there, dns_domain);
+                self.named_labels.note_virtual(it, is_there);
             }
             Some(Object::DestinationRule(it)) => {
                 self.references.note_rule(it, is_there, dns_domain);
+                self.named_labels.note_rule(it, is_there);
             }
             Some(Object::AuthorizationPolicy(it)) => {
                 self.targets.note((Kind::AuthorizationPolicy, &it.meta), &it.targets, is_there);

@@ -40,10 +40,23 @@ pub struct MeshConfig {
     pub checkers: BTreeMap<Arc<str>, Result<ExtensionChecker, String>>,
     /// What it says about telemetry; nothing where another object has to.
     pub telemetry: Option<Arc<MeshTelemetry>>,
+    /// Where workloads may connect to, unless their namespace says.
+    pub outbound: OutboundMode,
     /// Keys that are read by nobody here.
     pub ignored: Box<[String]>,
     /// It couldn't be read and no earlier version is known: paths are normalised as far as possible.
     pub is_unreadable: bool,
+}
+
+/// `outboundTrafficPolicy.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OutboundMode {
+    /// Anywhere.
+    #[default]
+    AllowAny,
+    /// Only to what the mesh knows.
+    RegistryOnly,
 }
 
 /// `pathNormalization.normalization`
@@ -134,8 +147,17 @@ struct RawMesh {
     path_normalization: RawNormalisation,
     #[serde(default, deserialize_with = "fields::or_default")]
     trust_domain_aliases: Vec<String>,
+    #[serde(default, deserialize_with = "fields::or_default")]
+    outbound_traffic_policy: RawOutbound,
     #[serde(flatten)]
     others: BTreeMap<String, IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawOutbound {
+    #[serde(default)]
+    mode: OutboundMode,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -203,6 +225,7 @@ pub(super) fn config_map(meta: Meta, raw: &RawConfigMap) -> Result<MeshConfig, F
         trust_domain_aliases: aliases.collect::<Result<_, _>>()?,
         checkers,
         telemetry: Some(Arc::new(telemetry)),
+        outbound: mesh.outbound_traffic_policy.mode,
         ignored: ignored.into(),
         ..MeshConfig::empty(meta)
     })
@@ -216,6 +239,7 @@ impl MeshConfig {
             trust_domain_aliases: Box::default(),
             checkers: BTreeMap::new(),
             telemetry: None,
+            outbound: OutboundMode::default(),
             ignored: Box::default(),
             is_unreadable: false,
         }

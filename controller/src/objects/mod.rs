@@ -45,6 +45,7 @@ pub use istio::{
 };
 pub use mesh_config::{
     CheckedBody, ExtensionChecker, HttpChecker, MESH_CONFIG, MeshConfig, Normalisation,
+    OutboundMode,
 };
 pub use mesh_providers::{MeshTelemetry, OtlpProvider, Provider};
 pub use meta::{Labels, Meta, Owner, Timestamp};

@@ -2,6 +2,7 @@
 //!
 //! Erring to the wide side costs time only: what comes out with the same bytes isn't sent.
 
+mod labels;
 mod waypoints;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -53,6 +54,8 @@ pub(super) struct Dirty {
     gateway_namespaces: BTreeSet<Arc<str>>,
     /// Namespace and labels of workloads that may be instances of waypoints.
     instances: Vec<(Arc<str>, Arc<Labels>)>,
+    /// Workloads with one of these labels are concerned.
+    labelled: Vec<Arc<str>>,
     /// Services and entries whose workloads are concerned with them.
     guarded: Vec<ObjectKey>,
     /// Every waypoint has to be looked at.
@@ -78,6 +81,11 @@ impl Dirty {
     /// Whoever answers to `host`.
     pub(super) fn host(&mut self, host: Arc<str>) {
         self.hosts.insert(host);
+    }
+
+    /// Workloads that have a label by one of these keys.
+    pub(super) fn labelled(&mut self, keys: Vec<Arc<str>>) {
+        self.labelled = keys;
     }
 
     /// Takes in one change: the object as it was or is.
@@ -184,6 +192,9 @@ impl Dirty {
         }
         for host in std::mem::take(&mut self.hosts) {
             self.claimants(&host, model);
+        }
+        if !self.labelled.is_empty() {
+            self.objects.extend(labels::labelled(&self.labelled, model));
         }
         for (namespace, service) in std::mem::take(&mut self.services) {
             self.slices_of(&namespace, &service, model);

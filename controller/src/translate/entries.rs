@@ -8,6 +8,7 @@ use weft_proto::workload::{NetworkMode, Workload, WorkloadStatus};
 
 use crate::objects::{EndpointSlice, Host, Meta, ServiceEntry, WorkloadEntry, WorkloadEntrySpec};
 
+use super::extension;
 use super::names;
 use super::ports::{self, Memberships, Target};
 use super::view::View;
@@ -96,6 +97,7 @@ fn outside(
     built.service_account = workload::account(spec.service_account.as_ref());
     built.services = services;
     built.authorization_policies = workload::policies(view, &meta.namespace, &spec.labels);
+    built.extensions = extension::extensions(view, &meta.namespace, &spec.labels);
     built.waypoint = waypoint::resolve(view, User::Workload(meta)).address(view);
     workload::set_native_tunnel(view, &mut built, &spec.labels);
     built

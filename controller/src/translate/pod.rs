@@ -6,6 +6,7 @@ use weft_proto::workload::{NetworkMode, TunnelProtocol, Workload, WorkloadStatus
 use crate::objects::{Meta, Pod};
 
 use super::enrolment::enrolment;
+use super::extension;
 use super::names;
 use super::ports::{self, Target};
 use super::view::View;
@@ -38,6 +39,7 @@ pub fn pod(view: &View<'_>, pod: &Pod, guard: Option<&Authorization>) -> Option<
     built.services = ports::selected(view, namespace, labels, Target::Pod(pod));
     built.authorization_policies = workload::policies(view, namespace, labels);
     workload::add_guard(&mut built, guard);
+    built.extensions = extension::extensions(view, namespace, labels);
     built.waypoint = waypoint::resolve(view, User::Workload(meta)).address(view);
     let is_ready = pod.is_ready.unwrap_or(view.settings.is_standalone);
     if !is_ready || meta.is_terminating {

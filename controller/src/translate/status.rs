@@ -10,6 +10,7 @@ use crate::objects::{
 use super::access::{authentication_status, mesh_status, policy_status};
 use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
+use super::outbound::namespace_status;
 use super::peer;
 use super::route::{rate_limit_status, route_status, rule_status, virtual_status};
 use super::settings::EntryVisibility;
@@ -87,7 +88,10 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
         Object::Telemetry(telemetry) => telemetry_status(view, telemetry),
-        Object::Namespace(namespace) => without_effect(&namespace.meta, true).into_iter().collect(),
+        Object::Namespace(namespace) => {
+            let more = without_effect(&namespace.meta, true);
+            namespace_status(&namespace.meta).into_iter().chain(more).collect()
+        }
         Object::Node(_)
         | Object::ServiceAccount(_)
         | Object::ReferenceGrant(_)

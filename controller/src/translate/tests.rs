@@ -2,8 +2,10 @@
 
 mod access;
 mod destination_rules;
+mod egress;
 mod guards;
 mod incremental;
+mod labels;
 mod pods;
 mod policies;
 mod routes;

@@ -111,6 +111,7 @@ impl Translator {
             // Nothing was translated yet, so there is nothing to compare with.
             dirty.everything();
         }
+        let named = self.model.named_labels().clone();
         for change in changes {
             let (key, new) = (change.key.clone(), change.object.clone());
             let old = self.model.apply(change, &self.settings.dns_domain);
@@ -124,6 +125,7 @@ impl Translator {
                 self.forget_keys();
             }
         }
+        dirty.labelled(self.model.named_labels().differing(&named));
         self.translate(dirty)
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::workload::Locality;
+use super::workload::{Locality, OwnLabels};
 use super::{DecodeError, Port};
 use crate::identity::{SpiffeId, TrustDomain};
 
@@ -14,6 +14,7 @@ pub(super) struct Interner {
     texts: Pool<str>,
     localities: Pool<Locality>,
     ports: Pool<[Port]>,
+    labels: Pool<OwnLabels>,
     identities: HashSet<SpiffeId>,
     trust_domains: HashSet<TrustDomain>,
 }
@@ -31,6 +32,13 @@ impl Interner {
             return Arc::clone(known);
         }
         self.localities.add(Arc::new(locality))
+    }
+
+    pub(super) fn labels(&mut self, labels: OwnLabels) -> Arc<OwnLabels> {
+        if let Some(known) = self.labels.values.get(&labels) {
+            return Arc::clone(known);
+        }
+        self.labels.add(Arc::new(labels))
     }
 
     pub(super) fn ports(&mut self, ports: &[Port]) -> Arc<[Port]> {

@@ -14,6 +14,7 @@ mod balance;
 mod describe;
 mod edit;
 mod endpoints;
+mod extension;
 mod feed;
 mod few;
 mod gateway;
@@ -53,7 +54,7 @@ pub use service::{
 pub use snapshot::{Snapshot, StagedService, prefer_service};
 pub use store::{Rejection, Store, StoreSettings, Update};
 pub use workload::{
-    AppTunnel, AppTunnelProtocol, Locality, NetworkMode, TunnelProtocol, Workload,
+    AppTunnel, AppTunnelProtocol, Locality, NetworkMode, OwnLabels, TunnelProtocol, Workload,
     WorkloadServices, WorkloadStatus, WorkloadType, pod_uid,
 };
 

@@ -1,5 +1,6 @@
 //! One endpoint: a pod, a virtual machine, a gateway.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::gateway::{ip, port};
 use super::intern::Interner;
 use super::memo::Memo;
 use super::service::Port;
-use super::{DecodeError, GatewayAddress};
+use super::{DecodeError, GatewayAddress, extension};
 use crate::identity::SpiffeId;
 use crate::policy::PolicyName;
 use crate::telemetry::SharedParty;
@@ -65,12 +66,19 @@ pub struct Workload {
     pub network_mode: NetworkMode,
     /// Its weight in load balancing. 0 is never chosen.
     pub capacity: u32,
+    /// Its labels as far as subsets and matches of callers name them; nearly always none.
+    pub own_labels: Option<Arc<OwnLabels>>,
+    /// Connections of it may go only to what the mesh knows.
+    pub is_registry_only: bool,
     /// Its labels in metrics, under its own identity.
     pub labels: Memo<SharedParty>,
 }
 
 /// Service keys, sorted, with the workload's own ports for each.
 pub type WorkloadServices = Box<[(Arc<str>, Arc<[Port]>)]>;
+
+/// Labels of an object, by key.
+pub type OwnLabels = BTreeMap<String, String>;
 
 /// How traffic reaches a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,6 +212,8 @@ impl Workload {
             locality: locality(message.locality.as_ref(), interner),
             network_mode: network_mode(message.network_mode),
             capacity: message.capacity.unwrap_or(1),
+            own_labels: extension::labels(message, interner)?,
+            is_registry_only: extension::is_registry_only(message),
             labels: Memo::default(),
         })
     }

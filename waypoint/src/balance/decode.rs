@@ -126,7 +126,7 @@ fn settings(it: &proto::BackendSettings, report: &mut Report) -> Settings {
         outlier: it.outlier_detection.as_ref().map(|it| outlier(it, report)),
         pool: it.connection_pool.as_ref().map(pool).unwrap_or_default(),
         budget: it.retry_budget.as_ref().map(budget).unwrap_or_default(),
-        tls: it.tls.as_ref().and_then(tls),
+        tls: it.tls.as_ref().and_then(tls).map(Arc::new),
         rate_limit: it.rate_limit.as_ref().map(|it| RateLimit {
             burst: it.burst,
             tokens: it.tokens,

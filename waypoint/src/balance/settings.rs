@@ -1,6 +1,7 @@
 //! What is set about a service's endpoints. Defaults are Istio's, but for the retry budget, which Istio doesn't have on.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderName;
@@ -21,7 +22,7 @@ pub struct Settings {
     /// How many of the requests may be retries.
     pub budget: RetryBudget,
     /// TLS to endpoints, inside of the mesh's own.
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Arc<UpstreamTls>>,
     /// How many requests in which time.
     pub rate_limit: Option<RateLimit>,
 }
@@ -312,7 +313,7 @@ impl Default for RetryBudget {
 }
 
 /// TLS to endpoints, inside of the mesh's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UpstreamTls {
     /// Who proves who they are.
     pub mode: TlsMode,
@@ -335,7 +336,7 @@ pub struct UpstreamTls {
 }
 
 /// Who proves who they are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TlsMode {
     /// The endpoint.
     Simple,

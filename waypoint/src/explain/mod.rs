@@ -134,6 +134,7 @@ impl Journey<'_> {
                 false => format!("the path {raw} is read as {} ({form})", seen.path),
             },
         );
+        seen.caller_labels = self.caller.labels.clone();
         if !self.admit(&mut head, &mut seen, story) {
             return;
         }

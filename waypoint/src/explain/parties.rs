@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use weft_core::identity::SpiffeId;
-use weft_core::mesh::{Service, Snapshot, TunnelProtocol, Workload};
+use weft_core::mesh::{OwnLabels, Service, Snapshot, TunnelProtocol, Workload};
 
 use super::story::Story;
 use super::{Asked, ExplainError};
@@ -14,6 +14,8 @@ use crate::shared::Shared;
 pub(super) struct Caller {
     pub(super) identity: SpiffeId,
     pub(super) address: IpAddr,
+    /// Of its pod, as far as rules name them.
+    pub(super) labels: Option<Arc<OwnLabels>>,
     /// Its proxy takes part in the mesh.
     pub(super) is_enrolled: bool,
 }
@@ -23,6 +25,7 @@ impl Caller {
         let address = workload.addresses.first().copied();
         Self {
             identity: workload.identity.clone(),
+            labels: workload.own_labels.clone(),
             address: address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
             is_enrolled: workload.tunnel_protocol == TunnelProtocol::Hbone,
         }

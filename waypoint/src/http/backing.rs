@@ -133,6 +133,9 @@ pub(super) fn backend(
     let shared = &tunnel.worker.shared;
     let home = shared.own_workload().ok_or(NOBODY)?;
     let rules = shared.rules.of(&service.key);
+    if rules.hides_backends() {
+        return Err(NOBODY);
+    }
     let wanted = Wanted { service, port, subset };
     Ok(shared.backends.get(&wanted, snapshot, rules.backends().map(|it| &**it), &home))
 }

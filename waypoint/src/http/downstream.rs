@@ -111,11 +111,13 @@ impl Downstream {
     /// Sends the head of the response; `is_whole`: nothing follows.
     pub(super) async fn write_head(
         &mut self,
-        head: response::Parts,
+        mut head: response::Parts,
         is_whole: bool,
     ) -> Result<(), Gone> {
         match self {
             Self::One(session) => {
+                // The application may speak HTTP/2, whose version pingora doesn't write here.
+                head.version = http::Version::HTTP_11;
                 let head = Box::new(ResponseHeader::from(head));
                 session.write_response_header(head).await.map_err(|error| of_pingora(&error))
             }

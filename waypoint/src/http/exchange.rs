@@ -9,6 +9,7 @@ use http::{Method, StatusCode, request};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use serde_json::{Map, Value};
 use weft_core::identity::SpiffeId;
+use weft_core::mesh::OwnLabels;
 
 use super::access::{self, Admitted, Judged, Refusal};
 use super::answer::Answer;
@@ -20,8 +21,8 @@ use crate::access::{Level, path};
 use crate::limits;
 use crate::record::Record;
 use crate::resources::ServiceRules;
-use crate::route::{HttpRoutes, Matched, Outcome, Preflight, Request, Source};
-use crate::serve::{Target, Tunnel};
+use crate::route::{HttpRoutes, Matched, Outcome, Preflight, Request};
+use crate::serve::{Target, Tunnel, source};
 use crate::telemetry::ResponseFlags;
 
 /// How an exchange ended for its connection.
@@ -45,6 +46,7 @@ pub(crate) struct Seen {
     pub(super) query: Box<str>,
     pub(super) is_grpc: bool,
     pub(crate) claims: Option<Map<String, Value>>,
+    pub(crate) caller_labels: Option<Arc<OwnLabels>>,
 }
 
 impl Seen {
@@ -71,6 +73,7 @@ impl Seen {
             query: head.uri.query().unwrap_or_default().into(),
             is_grpc: headers::is_grpc(&head.headers),
             claims: None,
+            caller_labels: None,
         })
     }
 
@@ -102,11 +105,7 @@ impl Seen {
             query: &self.query,
             headers,
             port,
-            source: Source {
-                principal: Some(caller.principal()),
-                namespace: Some(caller.namespace()),
-                labels: None,
-            },
+            source: source(caller, self.caller_labels.as_ref()),
             claims: self.claims.as_ref(),
         }
     }
@@ -166,6 +165,7 @@ async fn handle(
             return answer_with(downstream, answer, &method, record).await;
         }
     };
+    seen.caller_labels = tunnel.caller_labels();
     record.asked(&seen.authority);
     let declared = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
     let mut feed = Feed::new(downstream, declared, expects_invitation(&head));

@@ -76,7 +76,10 @@ async fn send(tunnel: &Tunnel, to: &Destination, head: request::Parts, body: Vec
     let is_two = to.protocol == Protocol::Http2 || head.version == http::Version::HTTP_2;
     let spoken = if is_two { Spoken::Http2 } else { Spoken::Http1 };
     let shelf = &tunnel.worker.shelf;
+    let host = head.uri.authority().map_or("", |it| it.host());
+    let Ok(to_endpoint) = to_endpoint.for_host(host) else { return };
     let way = Way::plain(&to_endpoint, spoken, tunnel.worker.baggage(), tunnel.trace);
+    let way = way.secured(&backend, host);
     let Ok(mut exchange) = shelf.take(&way).await else { return };
     let sent_body = if body.is_empty() {
         RequestBody::none()

@@ -99,7 +99,9 @@ impl Trying<'_> {
         let is_anywhere = self.policy.is_any_locality && !course.tried.is_empty();
         let place = &self.backed.place;
         let found = place.endpoint(self.hash, tried, is_anywhere, &mut rand::rng());
-        found.map_err(Failed::NoEndpoint)
+        let (picked, to) = found.map_err(Failed::NoEndpoint)?;
+        let host = self.head.uri.authority().map_or("", |it| it.host());
+        Ok((picked, to.for_host(host).map_err(Failed::NoEndpoint)?))
     }
 
     async fn attempt(
@@ -120,7 +122,10 @@ impl Trying<'_> {
         let worker = &self.tunnel.worker;
         let way = Way::plain(to, self.backed.spoken, worker.baggage(), self.tunnel.trace);
         match &self.backed.place {
-            Place::Backend(backend) => way.bounded(backend, &worker.shelves),
+            Place::Backend(backend) => {
+                let host = self.head.uri.authority().map_or("", |it| it.host());
+                way.bounded(backend, &worker.shelves).secured(backend, host)
+            }
             Place::One(_) => way,
         }
     }

@@ -74,7 +74,8 @@ impl Workers {
     pub(crate) fn new(shared: &Arc<Shared>, runtimes: &[Handle]) -> Self {
         let own = &shared.own;
         let shelf = |_: &Handle| {
-            let dialer = Dialer::new(own.identity.clone(), own.address, shared.certs.clone());
+            let (certs, names) = (shared.certs.clone(), shared.names.clone());
+            let dialer = Dialer::new(own.identity.clone(), own.address, certs, names);
             Arc::new(Shelf::new(Arc::new(dialer)))
         };
         let shelves: Arc<[_]> = runtimes.iter().map(shelf).collect();

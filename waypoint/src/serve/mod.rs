@@ -15,4 +15,4 @@ mod tunnel;
 pub(crate) use accept::Workers;
 pub(crate) use stream::Inner;
 pub(crate) use target::{Own, Target};
-pub(crate) use tunnel::Tunnel;
+pub(crate) use tunnel::{Tunnel, source};

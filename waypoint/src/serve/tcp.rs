@@ -1,22 +1,25 @@
 //! Connections that aren't HTTP: one endpoint a connection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use rand::Rng;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 use weft_core::drain;
 use weft_core::hbone::IncomingTunnel;
-use weft_core::mesh::IpFamilies;
+use weft_core::mesh::{IpFamilies, Service};
 
 use super::stream::Inner;
 use super::target::Target;
-use super::tunnel::{Tunnel, UNREACHED};
+use super::tunnel::{Tunnel, UNREACHED, source};
 use crate::access::{AccessConnection, Verdict};
+use crate::balance::{PickContext, Picked};
 use crate::limits;
-use crate::route::{Connection, ConnectionRoutes, RouteSet, Source, Target as Backend};
-use crate::upstream::{DialError, Endpoint, EndpointError, Io, endpoint};
+use crate::route::{Connection, ConnectionRoutes, RouteSet, Subset, Target as Backend};
+use crate::upstream::{DialError, Endpoint, EndpointError, Io, Origin, Wanted, endpoint};
 
 /// An application that was connected to.
 #[derive(Debug)]
@@ -24,6 +27,16 @@ pub(super) struct Reached {
     io: Io,
     /// What it said already.
     seen: Bytes,
+    /// Counts it at its endpoint.
+    _picked: Option<Picked>,
+}
+
+/// Where a connection goes.
+struct Chosen {
+    to: Endpoint,
+    /// TLS that is asked for.
+    origin: Option<Origin>,
+    picked: Option<Picked>,
 }
 
 /// Why none was.
@@ -102,7 +115,7 @@ pub(super) async fn join(
 }
 
 async fn relay(mut client: Inner, reached: Reached) -> std::io::Result<()> {
-    let Reached { mut io, seen } = reached;
+    let Reached { mut io, seen, _picked } = reached;
     if !seen.is_empty() {
         client.write_all(&seen).await?;
         client.flush().await?;
@@ -124,10 +137,12 @@ pub(super) async fn reach(
     server_name: Option<&str>,
 ) -> Result<Reached, Unreached> {
     authorise(tunnel, server_name)?;
-    let to = choose(tunnel, server_name, &mut rand::rng())?;
-    let baggage = tunnel.worker.baggage();
-    let io = tunnel.worker.shelf.dialer().dial(&to, baggage, tunnel.trace).await?;
-    Ok(Reached { io, seen: Bytes::new() })
+    let Chosen { to, origin, picked } = choose(tunnel, server_name, &mut rand::rng())?;
+    let to = to.for_host(server_name.unwrap_or_default())?;
+    let told = (tunnel.worker.baggage(), tunnel.trace);
+    let dialer = tunnel.worker.shelf.dialer();
+    let io = Box::pin(dialer.dial_secured(&to, told, origin.as_ref(), None)).await?;
+    Ok(Reached { io, seen: Bytes::new(), _picked: picked })
 }
 
 /// By the service's policies, as far as they can be asked about connections.
@@ -154,37 +169,67 @@ fn choose(
     tunnel: &Tunnel,
     server_name: Option<&str>,
     rng: &mut impl Rng,
-) -> Result<Endpoint, Unreached> {
+) -> Result<Chosen, Unreached> {
     let snapshot = tunnel.mesh().load();
     let (service, port, address) = match &tunnel.target {
         Target::Workload { workload, address } => {
             let (families, asked) = (IpFamilies::Automatic, Some(*address));
-            return Ok(Endpoint::of(workload.clone(), address.port(), families, asked)?);
+            let to = Endpoint::of(workload.clone(), address.port(), families, asked)?;
+            return Ok(Chosen { to, origin: None, picked: None });
         }
         Target::Service { service, port, address } => (service, *port, *address),
     };
-    let own = tunnel.worker.own_workload();
     let rules = tunnel.rules();
     let set = rules
         .table()
         .and_then(|table| table.select(port, Some(tunnel.caller.identity.namespace())));
     let Some(routes) = set.and_then(|set| routes_of(set, server_name.is_some())) else {
-        return Ok(endpoint(&snapshot, service, port, own.as_deref(), address, rng)?);
+        return towards(tunnel, (service, port), None, address, rng);
     };
+    let labels = tunnel.caller_labels();
     let connection = Connection {
         server_name,
-        source: Source {
-            principal: Some(tunnel.caller.identity.principal()),
-            namespace: Some(tunnel.caller.identity.namespace()),
-            labels: None,
-        },
+        source: source(&tunnel.caller.identity, labels.as_ref()),
         destination: address.unwrap_or_else(|| ([0, 0, 0, 0], port).into()),
     };
     let rule = routes.find(&connection).ok_or(Unreached::NoRoute)?;
     let backend = rule.backends.choose(rng.next_u64()).ok_or(Unreached::Nowhere)?;
     let Backend::To(to) = &backend.target else { return Err(Unreached::Nowhere) };
     let service = snapshot.service(&to.namespace, &to.hostname).ok_or(Unreached::Nowhere)?;
-    Ok(endpoint(&snapshot, service, to.port.unwrap_or(port), own.as_deref(), address, rng)?)
+    let port = to.port.unwrap_or(port);
+    towards(tunnel, (service, port), to.subset.as_ref(), address, rng)
+}
+
+/// An endpoint of a service, or of a subset of it.
+fn towards(
+    tunnel: &Tunnel,
+    (service, port): (&Service, u16),
+    subset: Option<&Subset>,
+    address: Option<SocketAddr>,
+    rng: &mut impl Rng,
+) -> Result<Chosen, Unreached> {
+    let shared = &tunnel.worker.shared;
+    let rules = shared.rules.of(&service.key);
+    if rules.hides_backends() {
+        return Err(Unreached::Nowhere);
+    }
+    let (snapshot, own) = (tunnel.mesh().load(), tunnel.worker.own_workload());
+    let policy = rules.backends();
+    let (to, picked) = match (subset, &own) {
+        (Some(_), Some(home)) => {
+            let wanted = Wanted { service, port, subset };
+            let backend = shared.backends.get(&wanted, &snapshot, policy.map(|it| &**it), home);
+            let now = Instant::now();
+            let context = PickContext { hash: None, tried: &[], is_anywhere: false, now };
+            let (picked, to) = backend.pick(&context, rng)?;
+            (to, Some(picked))
+        }
+        _ => (endpoint(&snapshot, service, port, own.as_deref(), address, rng)?, None),
+    };
+    let name = subset.map(|subset| &*subset.name);
+    let tls = policy.and_then(|policy| policy.settings(port, name).tls.clone());
+    let origin = tls.map(|tls| Origin::new(tls, &service.hostname));
+    Ok(Chosen { to, origin, picked })
 }
 
 /// TLS without rules of its own goes as TCP does.

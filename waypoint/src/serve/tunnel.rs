@@ -7,7 +7,7 @@ use http::StatusCode;
 use weft_core::drain;
 use weft_core::hbone::{IncomingTunnel, TraceParent};
 use weft_core::identity::SpiffeId;
-use weft_core::mesh::{AppProtocol, SnapshotReader};
+use weft_core::mesh::{AppProtocol, OwnLabels, SnapshotReader};
 use weft_core::telemetry::SharedParty;
 
 use super::accept::Worker;
@@ -17,6 +17,7 @@ use super::target::Target;
 use super::tcp;
 use crate::http::{serve_one, serve_two};
 use crate::resources::ServiceRules;
+use crate::route::Source;
 use crate::shared::ServicePort;
 
 /// The far end of an HBONE connection.
@@ -28,6 +29,15 @@ pub(crate) struct Caller {
     pub address: SocketAddr,
     /// Its labels in metrics.
     pub labels: SharedParty,
+}
+
+/// A caller as routing sees it, with the labels of its workload.
+pub(crate) fn source<'a>(caller: &'a SpiffeId, labels: Option<&'a Arc<OwnLabels>>) -> Source<'a> {
+    Source {
+        principal: Some(caller.principal()),
+        namespace: Some(caller.namespace()),
+        labels: labels.map(|it| &**it),
+    }
 }
 
 /// A tunnel that is served.
@@ -48,6 +58,15 @@ impl Tunnel {
     /// The mesh as it is now.
     pub(crate) fn mesh(&self) -> &SnapshotReader {
         &self.worker.shared.mesh
+    }
+
+    /// Labels of the workload with its caller's address and identity, as far as routes name them. As of now: the caller's
+    /// connection may be older than the routes.
+    pub(crate) fn caller_labels(&self) -> Option<Arc<OwnLabels>> {
+        let (own, caller) = (&self.worker.shared.own, &self.caller);
+        let snapshot = self.mesh().load();
+        let mut at = snapshot.workloads_at(&own.network, caller.address.ip()).iter();
+        at.find(|it| it.identity == caller.identity)?.own_labels.clone()
     }
 
     /// Its service and port; a workload's own stand for themselves.

@@ -1,10 +1,13 @@
 //! The program's way of a request, from a tunnel of a scripted proxy to a scripted application, over loopback.
 
 mod app;
+mod egress;
 mod explaining;
 mod guards;
 mod http_one;
 mod http_two;
+mod labels;
+mod origination;
 mod routes;
 mod stage;
 mod tunnels;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use prost::Message;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use weft_core::certs::{CertSettings, CertStore};
 use weft_core::clock;
@@ -22,14 +23,14 @@ use weft_core::hbone::{
     TunnelRequest, TunnelStream,
 };
 use weft_core::identity::ExpectedPeers;
-use weft_core::mesh::{Store, StoreSettings};
+use weft_core::mesh::{SnapshotReader, Store, StoreSettings};
 use weft_core::seal;
 use weft_core::telemetry::{Build, LogLines, Registry};
 use weft_core::testing::{TestAuthority, TestCa, identity};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
 use weft_core::xds::{Change, Handler};
-use weft_proto::contract::type_url;
+use weft_proto::contract::{extension, type_url};
 use weft_proto::{route, workload as proto};
 
 use crate::resources::Feed;
@@ -38,6 +39,7 @@ use crate::shared::Shared;
 use crate::telemetry::metrics::RequestMetrics;
 use crate::telemetry::trace::{Dial, Io, SpanMetrics};
 use crate::telemetry::{Hub, HubParts};
+use crate::upstream::Names;
 
 pub(super) const WEB: &str = "web.shop.svc.cluster.local";
 pub(super) const WEB_VIP: &str = "10.96.0.1";
@@ -99,6 +101,7 @@ impl Stage {
         let shared = Arc::new(Shared {
             hub,
             tunnels: Default::default(),
+            names: scripted(mesh.clone()),
             server_first: Default::default(),
             backends: Default::default(),
             config,
@@ -147,23 +150,39 @@ impl Stage {
 
     /// A workload without a proxy, so that it is spoken to in plain.
     pub(super) fn workload(&self, name: &str, address: &str, behind: &[(&str, u16, u16)]) {
-        let services = behind.iter().map(|(host, port, target)| {
-            let port = proto::Port {
-                service_port: (*port).into(),
-                target_port: (*target).into(),
-                app_protocol: 0,
-            };
-            (format!("shop/{host}"), proto::PortList { ports: vec![port] })
-        });
-        let workload = proto::Workload {
-            uid: format!("Kubernetes//Pod/shop/{name}"),
-            name: name.to_owned(),
-            namespace: "shop".to_owned(),
-            service_account: name.split('-').next().unwrap().to_owned(),
-            addresses: vec![bytes_of(address)],
-            services: services.collect(),
-            ..Default::default()
+        self.labelled(name, address, behind, &[]);
+    }
+
+    /// The same with labels that some route names.
+    pub(super) fn labelled(
+        &self,
+        name: &str,
+        address: &str,
+        behind: &[(&str, u16, u16)],
+        labels: &[(&str, &str)],
+    ) {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let labels = route::WorkloadLabels { labels: labels.collect() };
+        let config = prost_types::Any {
+            type_url: extension::LABELS.to_owned(),
+            value: labels.encode_to_vec(),
         };
+        let labels = proto::Extension { name: extension::LABELS.to_owned(), config: Some(config) };
+        let workload = proto::Workload {
+            addresses: vec![bytes_of(address)],
+            extensions: vec![labels],
+            ..workload(name, behind)
+        };
+        self.tell_workload(workload);
+    }
+
+    /// A workload that is known by its name.
+    pub(super) fn named(&self, name: &str, hostname: &str, behind: &[(&str, u16, u16)]) {
+        let hostname = hostname.to_owned();
+        self.tell_workload(proto::Workload { hostname, ..workload(name, behind) });
+    }
+
+    fn tell_workload(&self, workload: proto::Workload) {
         let name = workload.uid.clone();
         let address = proto::Address { r#type: Some(proto::address::Type::Workload(workload)) };
         self.tell(type_url::ADDRESS, &name, Some(address.encode_to_vec()));
@@ -269,9 +288,19 @@ impl Stage {
         namespace: &str,
         authority: &str,
     ) -> Result<TunnelStream, HboneError> {
+        self.tunnel_from(OWN, namespace, authority).await
+    }
+
+    /// The same from an address of this machine.
+    pub(super) async fn tunnel_from(
+        &self,
+        address: &str,
+        namespace: &str,
+        authority: &str,
+    ) -> Result<TunnelStream, HboneError> {
         let key = PoolKey {
             source: identity(namespace, "client"),
-            source_ip: OWN.parse().unwrap(),
+            source_ip: address.parse().unwrap(),
             expected: ExpectedPeers::one(identity("shop", "waypoint")),
             address: self.at,
             uid: "waypoint".into(),
@@ -325,6 +354,25 @@ impl Answered {
     }
 }
 
+fn workload(name: &str, behind: &[(&str, u16, u16)]) -> proto::Workload {
+    let services = behind.iter().map(|(host, port, target)| {
+        let port = proto::Port {
+            service_port: (*port).into(),
+            target_port: (*target).into(),
+            app_protocol: 0,
+        };
+        (format!("shop/{host}"), proto::PortList { ports: vec![port] })
+    });
+    proto::Workload {
+        uid: format!("Kubernetes//Pod/shop/{name}"),
+        name: name.to_owned(),
+        namespace: "shop".to_owned(),
+        service_account: name.split('-').next().unwrap().to_owned(),
+        services: services.collect(),
+        ..Default::default()
+    }
+}
+
 fn bytes_of(address: &str) -> Vec<u8> {
     match address.parse().unwrap() {
         IpAddr::V4(v4) => v4.octets().to_vec(),
@@ -355,9 +403,23 @@ impl Connect for Client {
         key: &PoolKey,
     ) -> Result<Established<Self::Io, PeerCertificate>, ConnectError> {
         let certificate = self.ca.workload(&key.source);
-        let tcp = TcpStream::connect(key.address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((key.source_ip, 0).into()).unwrap();
+        let tcp = socket.connect(key.address).await.unwrap();
         let (io, peer) = tls::connect(&certificate, &key.expected, tcp).await.unwrap();
         let valid_until = peer.not_after;
         Ok(Established { io, peer: Arc::new(peer), valid_until })
     }
+}
+
+/// Names of these tests, for as long as they are asked for.
+fn scripted(mesh: SnapshotReader) -> Arc<Names> {
+    let lookup = |name: Arc<str>| {
+        // `127-0-1-9.and-127-0-1-10.example` has these two addresses.
+        let labels = name.split('.').filter(|label| label.contains("127-"));
+        let addresses = labels.map(|label| label.trim_start_matches("and-").replace('-', "."));
+        let found: Vec<IpAddr> = addresses.map(|it| it.parse().unwrap()).collect();
+        async move { Ok(found) }.boxed()
+    };
+    Arc::new(Names::new(mesh, "".into(), Box::new(lookup)))
 }

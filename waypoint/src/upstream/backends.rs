@@ -275,18 +275,10 @@ fn endpoints(wanted: &Wanted<'_>, snapshot: &Snapshot, home: &Workload) -> Vec<E
     endpoints
 }
 
-/// Whether a workload has the labels of a subset. Of labels the mesh's wire carries what names an application and its
-/// version.
+/// Whether a workload has the labels of a subset.
 fn is_in(subset: &crate::route::Subset, workload: &Workload) -> bool {
-    subset.labels.iter().all(|(key, value)| match &**key {
-        "version" | "app.kubernetes.io/version" | "service.istio.io/canonical-revision" => {
-            *workload.canonical_revision == **value
-        }
-        "app" | "app.kubernetes.io/name" | "service.istio.io/canonical-name" => {
-            *workload.canonical_name == **value
-        }
-        _ => false,
-    })
+    let own = |key: &str| workload.own_labels.as_ref().and_then(|labels| labels.get(key));
+    subset.labels.iter().all(|(key, value)| own(key).is_some_and(|own| **own == **value))
 }
 
 fn spec(endpoint: &Endpoint) -> EndpointSpec {

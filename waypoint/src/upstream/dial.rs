@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use weft_core::certs::CertStore;
 use weft_core::hbone::{
     Authority, Baggage, Connect, ConnectError, Established, HboneError, Pool, PoolKey,
@@ -18,7 +19,10 @@ use weft_core::socket::{self, ConnectFailure, StreamSettings};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
 
-use super::endpoint::{Endpoint, Hop};
+use super::endpoint::{Endpoint, Hop, Name};
+use super::names::{NameError, Names};
+use super::origination::{Origin, Origination, OriginationError};
+use super::shelf::Spoken;
 
 /// Why an application wasn't reached.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -29,9 +33,20 @@ pub(crate) enum DialError {
     /// Straight.
     #[error(transparent)]
     Plain(Arc<ConnectFailure>),
+    /// By its name.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// What was to be spoken on it wasn't.
     #[error("{0}")]
     Http(Arc<hyper::Error>),
+    /// TLS that was asked for.
+    #[error("TLS to {to}: {error}")]
+    Origination {
+        /// The endpoint.
+        to: Arc<str>,
+        /// Why not.
+        error: OriginationError,
+    },
 }
 
 /// A stream to an application.
@@ -41,6 +56,8 @@ pub(crate) enum Io {
     Tunnel(TunnelStream),
     /// Straight.
     Plain(TcpStream),
+    /// Inside of TLS that an object asks for.
+    Tls(Box<TlsStream<Io>>),
 }
 
 /// Reaches applications, as the waypoint itself.
@@ -48,13 +65,20 @@ pub(crate) struct Dialer {
     identity: SpiffeId,
     address: IpAddr,
     pool: Pool<TlsDialer>,
+    origination: Origination,
+    names: Arc<Names>,
 }
 
 impl Dialer {
     /// With this identity, from this address.
-    pub(crate) fn new(identity: SpiffeId, address: IpAddr, certs: CertStore) -> Self {
+    pub(crate) fn new(
+        identity: SpiffeId,
+        address: IpAddr,
+        certs: CertStore,
+        names: Arc<Names>,
+    ) -> Self {
         let pool = Pool::new(PoolSettings::default(), TlsDialer { certs });
-        Self { identity, address, pool }
+        Self { identity, address, pool, origination: Origination::default(), names }
     }
 
     /// A new stream to the application.
@@ -65,6 +89,9 @@ impl Dialer {
         trace: TraceParent,
     ) -> Result<Io, DialError> {
         let Some(Hop { address, expected }) = &to.hop else {
+            if let Some(name) = &to.name {
+                return self.by_name(name, to.address.port()).await.map(Io::Plain);
+            }
             let straight = straight(to.address).await;
             return straight.map(Io::Plain).map_err(|error| DialError::Plain(Arc::new(error)));
         };
@@ -81,6 +108,43 @@ impl Dialer {
             ..TunnelRequest::new(Authority::from(to.address))
         };
         Ok(Io::Tunnel(self.pool.open(&key, &request).await?.stream))
+    }
+
+    /// A new stream, inside of TLS if that is asked for: then never without. `spoken`: what goes over it, if it is HTTP.
+    pub(crate) async fn dial_secured(
+        &self,
+        to: &Endpoint,
+        (baggage, trace): (&Baggage, TraceParent),
+        origin: Option<&Origin>,
+        spoken: Option<Spoken>,
+    ) -> Result<Io, DialError> {
+        let failed = |error| DialError::Origination { to: to.workload.uid.clone(), error };
+        let Some(origin) = origin else { return self.dial(to, baggage, trace).await };
+        let needs_handshake = Origination::check(origin, to.hop.is_some()).map_err(failed)?;
+        let io = self.dial(to, baggage, trace).await?;
+        if !needs_handshake {
+            return Ok(io);
+        }
+        Box::pin(self.origination.secure(origin, spoken, io)).await.map_err(failed)
+    }
+
+    /// To the first address of a name that can be had.
+    async fn by_name(&self, name: &Name, port: u16) -> Result<TcpStream, DialError> {
+        let (name, is_clients_choice) = match name {
+            Name::Fixed(name) => (name, false),
+            // Below a wildcard somebody has to have said which.
+            Name::Asked(name) | Name::Below(name) => (name, true),
+        };
+        let mut last = None;
+        for ip in self.names.addresses(name, is_clients_choice).await? {
+            match straight((ip, port).into()).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        let reason = "it has no address".into();
+        let none = NameError::Unresolved { name: name.clone(), reason };
+        Err(last.map_or(DialError::Name(none), |error| DialError::Plain(Arc::new(error))))
     }
 
     /// Takes the connections to a workload that is gone out of the pool.
@@ -130,6 +194,7 @@ impl AsyncRead for Io {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_read(cx, into),
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),
         }
     }
 }
@@ -143,6 +208,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -150,6 +216,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_flush(cx),
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -157,6 +224,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Tunnel(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

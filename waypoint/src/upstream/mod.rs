@@ -13,6 +13,8 @@ mod checking;
 mod connection;
 mod dial;
 mod endpoint;
+mod names;
+mod origination;
 mod shelf;
 
 pub(crate) use backends::{Backend, Backends, Listed, Wanted};
@@ -20,4 +22,6 @@ pub(crate) use checking::{ByName, ToCollector};
 pub(crate) use connection::{Exchange, One, Piece, RequestBody, SendError};
 pub(crate) use dial::{DialError, Dialer, Io};
 pub(crate) use endpoint::{Endpoint, EndpointError, endpoint};
+pub(crate) use names::Names;
+pub(crate) use origination::Origin;
 pub(crate) use shelf::{Shelf, Spoken, TakeError, Way};

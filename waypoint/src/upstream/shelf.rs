@@ -15,7 +15,8 @@ use weft_core::mesh::Snapshot;
 use super::backends::{Backend, Held};
 use super::connection::{Exchange, One, RequestBody, Two};
 use super::dial::{DialError, Dialer};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Name};
+use super::origination::Origin;
 use crate::balance::Overflow;
 use crate::limits;
 
@@ -29,7 +30,7 @@ pub(crate) enum Spoken {
 }
 
 /// Where a request goes, and what bounds there are.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Way<'a> {
     /// The endpoint.
     pub to: &'a Endpoint,
@@ -49,6 +50,8 @@ pub(crate) struct Way<'a> {
     pub requests_max: Option<u32>,
     /// Concurrent requests of one HTTP/2 connection.
     pub streams_max: Option<usize>,
+    /// TLS that is asked for.
+    pub origin: Option<Origin>,
 }
 
 impl<'a> Way<'a> {
@@ -69,6 +72,7 @@ impl<'a> Way<'a> {
             connect_timeout: limits::CONNECT_TIMEOUT,
             requests_max: None,
             streams_max: None,
+            origin: None,
         }
     }
 
@@ -82,8 +86,17 @@ impl<'a> Way<'a> {
         self
     }
 
+    /// With the TLS that its backend's settings ask for; `host`: whom the request is for.
+    pub(crate) fn secured(mut self, backend: &Backend, host: &str) -> Self {
+        let tls = backend.cluster().settings().tls.clone();
+        self.origin = tls.map(|tls| Origin::new(tls, host));
+        self
+    }
+
     fn key(&self) -> Key {
-        Key { uid: self.to.workload.uid.clone(), address: self.to.address }
+        let uid = self.to.workload.uid.clone();
+        let name = self.to.name.clone();
+        Key { uid, address: self.to.address, name, origin: self.origin.clone() }
     }
 }
 
@@ -105,6 +118,10 @@ pub(crate) enum TakeError {
 struct Key {
     uid: Arc<str>,
     address: SocketAddr,
+    /// One workload may stand for many names.
+    name: Option<Name>,
+    /// Connections with other TLS, or to another name, are others.
+    origin: Option<Origin>,
 }
 
 /// The connections of one worker thread.
@@ -185,7 +202,9 @@ impl Shelf {
         way: &Way<'_>,
         held: Option<Held>,
     ) -> Result<Exchange, TakeError> {
-        let io = self.dialer.dial(way.to, way.baggage, way.trace).await?;
+        let (told, origin) = ((way.baggage, way.trace), way.origin.as_ref());
+        let dialling = self.dialer.dial_secured(way.to, told, origin, Some(way.spoken));
+        let io = Box::pin(dialling).await?;
         let made = match way.spoken {
             Spoken::Http1 => One::open(io, held).await.map(|one| Exchange::One(Box::new(one))),
             Spoken::Http2 => self.open_shared(key, io, held).await.map(Exchange::Two),

@@ -67,7 +67,7 @@ pub(in crate::translate) fn mesh_status(
     }
     let kind = "weft.io/Accepted";
     if mesh.is_unreadable {
-        let message = "it can't be read and no earlier version is known: CUSTOM policies deny, and paths are normalised as far as possible";
+        let message = "it can't be read and no earlier version is known: CUSTOM policies deny, paths are normalised as far as possible, and pods reach only what the mesh knows";
         return vec![ConditionStatus::new(kind, (false, "Unreadable"), message)];
     }
     let bad = mesh.checkers.iter().filter_map(|(name, it)| Some((name, it.as_ref().err()?)));

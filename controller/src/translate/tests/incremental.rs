@@ -35,8 +35,10 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 "istio.io/use-waypoint: b, weft.io/waypoint-enforcement: enforced",
                 "istio.io/use-waypoint: b, istio.io/use-waypoint-namespace: shop",
             ][variant % 6];
+            let annotations =
+                ["", "weft.io/outbound-traffic-policy: REGISTRY_ONLY"][variant / 3 % 2];
             format!(
-                "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}, labels: {{{labels}}}}}\n"
+                "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}, labels: {{{labels}}}, annotations: {{{annotations}}}}}\n"
             )
         }
         1 => format!(
@@ -45,9 +47,11 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
         ),
         2 => {
             let uid = ["", "uid: u1,", "uid: u2,"][variant % 3];
-            let more =
-                ["", ", gateway.networking.k8s.io/gateway-name: b", ", istio.io/use-waypoint: c"]
-                    [variant / 3 % 3];
+            let more = [
+                "",
+                ", gateway.networking.k8s.io/gateway-name: b",
+                ", istio.io/use-waypoint: c, tier: t",
+            ][variant / 3 % 3];
             let meta = format!("{uid} labels: {{app: {app}{more}}}");
             let phase = ["Running", "Succeeded"][usize::from(variant % 7 == 6)];
             head("v1", "Pod", &meta)
@@ -179,9 +183,10 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 "route: [{destination: {host: b, subset: v1}}]",
                 "route: [{destination: {host: a.shop.svc.cluster.local}}]",
             ][variant / 2 % 3];
+            let callers = ["", "match: [{sourceLabels: {tier: t}}],"][variant / 5 % 2];
             head("networking.istio.io/v1", "VirtualService", "")
                 + &format!(
-                    "spec: {{hosts: {hosts}, {export} http: [{{{rule}, rewrite: {{uri: /x}}}}]}}\n"
+                    "spec: {{hosts: {hosts}, {export} http: [{{{callers} {rule}, rewrite: {{uri: /x}}}}]}}\n"
                 )
         }
         13 => {
@@ -197,11 +202,12 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                     .replace(" 0s", " 7s"),
             ][variant / 3 % 2]
                 .clone();
+            let key = ["app", "tier"][variant / 7 % 2];
             let of_subset =
                 ["", "trafficPolicy: {loadBalancer: {simple: RANDOM}}"][variant / 5 % 2];
             head("networking.istio.io/v1", "DestinationRule", "")
                 + &format!(
-                    "spec: {{host: {host}, {export} {policy} subsets: [{{name: {subset}, labels: {{app: {app}}}, {of_subset}}}]}}\n"
+                    "spec: {{host: {host}, {export} {policy} subsets: [{{name: {subset}, labels: {{{key}: {app}}}, {of_subset}}}]}}\n"
                 )
         }
         14 => head("v1", "ServiceAccount", ""),
@@ -237,11 +243,12 @@ fn waypoint_document(
         18 => {
             let name = MESH_CONFIG.0;
             let mesh = [
+                "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
                 "pathNormalization: {normalization: MERGE_SLASHES}",
                 "trustDomainAliases: [old]",
                 "extensionProviders: [{name: ask, envoyExtAuthzGrpc: {service: a.example.com, port: 1}}]",
-            ][variant % 3];
-            let home = ["istio-system", "shop"][usize::from(variant % 4 == 3)];
+            ][variant % 4];
+            let home = ["istio-system", "shop"][usize::from(variant % 5 == 4)];
             format!(
                 "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {home}}}\ndata: {{mesh: '{mesh}'}}\n"
             )

@@ -76,7 +76,7 @@ fn tls_that_is_not_understood_fails_rather_than_falls_away() {
         let tls =
             proto::UpstreamTls { mode, unavailable: unavailable.into(), ..Default::default() };
         let settings = proto::BackendSettings { tls: Some(tls), ..Default::default() };
-        decoded(settings).0.tls.map(|it| it.mode)
+        decoded(settings).0.tls.map(|it| it.mode.clone())
     };
     assert_eq!(tls(1, ""), Some(TlsMode::Simple));
     assert_eq!(tls(2, ""), Some(TlsMode::Mutual));
