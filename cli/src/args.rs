@@ -122,10 +122,10 @@ pub(crate) enum Output {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ControllerArgs {
     /// The controller's admin server
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15014")]
+    #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:15014")]
     pub(crate) controller: String,
     /// Reach it from inside this network namespace: a name under /run/netns, or a path
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub(crate) netns: Option<String>,
 }
 
@@ -391,6 +391,30 @@ mod tests {
             assert_eq!(args.source.netns.as_deref(), Some("node1"));
             assert_eq!((args.namespace.as_deref(), args.output), (Some("shop"), Output::Json));
         }
+    }
+
+    #[test]
+    fn waypoints_are_asked_for_wherever_the_controller_is() {
+        for line in [
+            "weft waypoint --netns hub explain pod/web -n shop -o json",
+            "weft wp explain --netns hub pod/web -o json -n shop",
+        ] {
+            let args = Args::try_parse_from(line.split(' ')).unwrap();
+            let Command::Waypoint(args) = args.command else { panic!("{line}") };
+            assert_eq!(args.controller.netns.as_deref(), Some("hub"));
+            let WaypointCommand::Explain { object, namespace, output } = args.command else {
+                panic!("{line}")
+            };
+            assert_eq!(
+                (object.as_str(), namespace.as_str(), output),
+                ("pod/web", "shop", Output::Json)
+            );
+        }
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        assert!(parse("weft waypoint generate").is_ok());
+        assert!(parse("weft waypoint apply wp -n shop").is_err());
+        assert!(parse("weft waypoint apply wp -n shop --folder f --for all").is_ok());
+        assert!(parse("weft waypoint generate wp --node n").is_err());
     }
 
     #[test]

@@ -15,10 +15,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use weft_core::admin::{self, ChangeAccess, Hosts, Router};
 use weft_core::certs::CertStore;
-use weft_core::config::Config;
+use weft_core::config::{Config, Env, ProcessEnv};
 use weft_core::control_plane::{self, Role};
 use weft_core::identity::SpiffeId;
-use weft_core::mesh::{Store, StoreSettings};
+use weft_core::mesh::{SnapshotReader, Store, StoreSettings};
 use weft_core::serve::{AcceptSettings, accept_loop};
 use weft_core::socket::{self, ListenSettings};
 use weft_core::telemetry::{Build, LogControl, Registry, XdsMetrics};
@@ -62,19 +62,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         control_plane::cert_settings(&config),
     );
     certs.prefetch(&own.identity);
-    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone());
-    let by_name = ByName::new(mesh.clone(), own.clone(), Arc::new(dialer));
-    let hub = Arc::new(Hub::new(HubParts {
-        metrics: RequestMetrics::new(&mut registry),
-        lines: log.lines(),
-        spans: SpanMetrics::new(&mut registry),
-        origin: Arc::new(origin(&config, &own)),
-        runtime: Handle::current(),
-        dialler: Box::new(move |to| {
-            Arc::new(ToCollector { by_name: by_name.clone(), authority: to.authority.clone() })
-        }),
-        environment: Box::new(|key| std::env::var(key).ok()),
-    }));
+    let hub = Arc::new(hub(&config, &own, (&mesh, &certs), &log, &mut registry));
     let (feed, rules) = Feed::new(store, hub.clone());
     let (discovery, state) =
         control_plane::discovery(&config, ROLE, feed, XdsMetrics::new(&mut registry))?;
@@ -102,9 +90,9 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     let (drain, watch) = drain::pair();
     let listening = listen(shared.clone(), workers, state, watch)?;
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut accepting = tokio::spawn(listening);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -132,6 +120,30 @@ fn own(config: &Config) -> anyhow::Result<Own> {
     let address = config.mesh.instance_ip;
     let address = address.context("INSTANCE_IP says at which address the mesh finds it")?;
     Ok(Own { identity, address, network: config.mesh.network.clone() })
+}
+
+/// Where what is told of requests goes. Collectors are reached as the waypoint reaches any service.
+fn hub(
+    config: &Config,
+    own: &Own,
+    (mesh, certs): (&SnapshotReader, &CertStore),
+    log: &LogControl,
+    registry: &mut Registry,
+) -> Hub {
+    let environment = ProcessEnv::read();
+    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone());
+    let by_name = ByName::new(mesh.clone(), own.clone(), Arc::new(dialer));
+    Hub::new(HubParts {
+        metrics: RequestMetrics::new(registry),
+        lines: log.lines(),
+        spans: SpanMetrics::new(registry),
+        origin: Arc::new(origin(config, own)),
+        runtime: Handle::current(),
+        dialler: Box::new(move |to| {
+            Arc::new(ToCollector { by_name: by_name.clone(), authority: to.authority.clone() })
+        }),
+        environment: Box::new(move |key| environment.get(key)),
+    })
 }
 
 /// Who sends spans.

@@ -75,8 +75,9 @@ pub const MIRRORS_MAX: usize = 1_024;
 pub const MIRROR_DEADLINE: Duration = Duration::from_secs(30);
 /// Connections of other proxies. Each has a caller's workload behind it.
 pub const CONNECTIONS_MAX: usize = 20_000;
-/// How long requests may go on after a request to stop.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+/// How long connections of clients that aren't in use stay open after a drain was announced; Envoy's
+/// `terminationDrainDuration`.
+pub const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(5);
 // ---- Telemetry -----------------------------------------------------------------------------------------------------
 
 /// Series of requests that a waypoint keeps: 1,000 services with two callers each and four outcomes a caller. A series takes

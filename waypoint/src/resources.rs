@@ -16,7 +16,7 @@ use crate::telemetry::{Hub, Told};
 
 /// All that is set for one service. Immutable; a request keeps the one that it began with.
 #[derive(Debug, Clone, Default)]
-pub struct ServiceRules {
+pub(crate) struct ServiceRules {
     table: Part<Table>,
     access: Option<Arc<Access>>,
     backends: Part<Policy>,
@@ -24,9 +24,10 @@ pub struct ServiceRules {
 }
 
 /// Something that was sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Part<T> {
     /// Nothing was.
+    #[default]
     None,
     /// The last that could be read.
     Some(Arc<T>),
@@ -41,12 +42,6 @@ impl<T> Clone for Part<T> {
             Self::Some(it) => Self::Some(it.clone()),
             Self::Unusable => Self::Unusable,
         }
-    }
-}
-
-impl<T> Default for Part<T> {
-    fn default() -> Self {
-        Self::None
     }
 }
 
@@ -80,27 +75,27 @@ impl<T> Part<T> {
 
 impl ServiceRules {
     /// Its routes; `None`: requests go to the service itself.
-    pub fn table(&self) -> Option<&Table> {
+    pub(crate) fn table(&self) -> Option<&Table> {
         self.table.get().map(|it| &**it)
     }
 
     /// Requests are answered 500: what was set about their way can't be read.
-    pub fn is_unusable(&self) -> bool {
+    pub(crate) fn is_unusable(&self) -> bool {
         matches!(self.table, Part::Unusable) || matches!(self.backends, Part::Unusable)
     }
 
     /// Who may do what. A service that is bound always has one: without it, it isn't known yet what is forbidden.
-    pub fn access(&self) -> Option<&Arc<Access>> {
+    pub(crate) fn access(&self) -> Option<&Arc<Access>> {
         self.access.as_ref()
     }
 
     /// How its endpoints are treated.
-    pub fn backends(&self) -> Option<&Arc<Policy>> {
+    pub(crate) fn backends(&self) -> Option<&Arc<Policy>> {
         self.backends.get()
     }
 
     /// What is told of its requests.
-    pub fn told(&self) -> Option<&Arc<Told>> {
+    pub(crate) fn told(&self) -> Option<&Arc<Told>> {
         self.told.as_ref()
     }
 
@@ -116,22 +111,30 @@ type All = HashMap<Arc<str>, Arc<ServiceRules>>;
 
 /// The rules of all services, as they are now. Clones see the same.
 #[derive(Debug, Clone, Default)]
-pub struct Rules(Arc<ArcSwap<All>>);
+pub(crate) struct Rules(Arc<ArcSwap<All>>);
 
 impl Rules {
     /// Of one service, by `namespace/hostname`.
-    pub fn of(&self, service: &str) -> Arc<ServiceRules> {
+    pub(crate) fn of(&self, service: &str) -> Arc<ServiceRules> {
         self.0.load().get(service).cloned().unwrap_or_default()
     }
 
+    /// Of workloads that are called by their own addresses: the waypoint's own, `namespace/~gateway`. A waypoint is sent
+    /// its own alone.
+    pub(crate) fn of_workloads(&self) -> Arc<ServiceRules> {
+        let all = self.0.load();
+        let own = all.iter().find(|(name, _)| name.contains("/~"));
+        own.map(|(_, rules)| rules.clone()).unwrap_or_default()
+    }
+
     /// All, by name.
-    pub fn all(&self) -> Arc<All> {
+    pub(crate) fn all(&self) -> Arc<All> {
         self.0.load_full()
     }
 }
 
 /// Takes what discovery brings: the mesh to its store, the rest here.
-pub struct Feed {
+pub(crate) struct Feed {
     mesh: Store,
     rules: Rules,
     hub: Arc<Hub>,
@@ -139,7 +142,7 @@ pub struct Feed {
 
 impl Feed {
     /// Feeds `mesh`, and what is returned.
-    pub fn new(mesh: Store, hub: Arc<Hub>) -> (Self, Rules) {
+    pub(crate) fn new(mesh: Store, hub: Arc<Hub>) -> (Self, Rules) {
         let rules = Rules::default();
         (Self { mesh, rules: rules.clone(), hub }, rules)
     }

@@ -16,7 +16,7 @@ use crate::telemetry::Hub;
 use crate::upstream::Backends;
 
 /// Capabilities and configuration of the process. Nothing here is written to but through its own owner.
-pub struct Shared {
+pub(crate) struct Shared {
     /// What the environment says.
     pub config: Config,
     /// Who this waypoint is.
@@ -39,31 +39,31 @@ pub struct Shared {
 
 impl Shared {
     /// Another number for a tunnel.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.tunnels.fetch_add(1, Ordering::Relaxed)
     }
 
     /// This waypoint as the mesh knows it.
-    pub fn own_workload(&self) -> Option<Arc<Workload>> {
+    pub(crate) fn own_workload(&self) -> Option<Arc<Workload>> {
         self.mesh.load().workload_at(&self.own.network, self.own.address).cloned()
     }
 }
 
 /// A service and its port.
-pub type ServicePort = (Arc<str>, u16);
+pub(crate) type ServicePort = (Arc<str>, u16);
 
 /// Ports on which an application was heard before its client.
 #[derive(Debug, Default)]
-pub struct ServerFirst(RwLock<HashSet<ServicePort>>);
+pub(crate) struct ServerFirst(RwLock<HashSet<ServicePort>>);
 
 impl ServerFirst {
     /// Whether it was.
-    pub fn contains(&self, port: &ServicePort) -> bool {
+    pub(crate) fn contains(&self, port: &ServicePort) -> bool {
         self.0.read().contains(port)
     }
 
     /// Remembers it.
-    pub fn insert(&self, port: ServicePort) {
+    pub(crate) fn insert(&self, port: ServicePort) {
         let mut ports = self.0.write();
         if ports.len() < limits::SERVER_FIRST_MAX {
             ports.insert(port);

@@ -17,6 +17,9 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// How long the last good keys stay in use while none can be fetched: a day, so that a night's outage of an issuer is none
 /// of ours, and a key that was withdrawn is out of use the day after.
 pub const KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// How long a starting controller waits for keys before it serves: a fetch takes a fifth of a second, and one that fails is
+/// waited for no longer. Waypoints would lose the keys that they have from before otherwise.
+pub const FIRST: Duration = Duration::from_secs(3);
 /// Fetches at once.
 pub const FETCHES_MAX: usize = 8;
 /// Updates on their way to the model: each is a few KiB.

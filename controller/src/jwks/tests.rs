@@ -185,3 +185,43 @@ async fn web_fetches_a_body_and_refuses_what_is_none() {
     let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab";
     assert!(matches!(fetched(cut.to_vec()).await.0, Err(FetchError::Exchange(_))));
 }
+
+#[tokio::test]
+async fn web_trusts_its_roots_and_the_hosts_own_name_only() {
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(issued.cert.der().clone()).unwrap();
+    let key =
+        rustls_pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+    let server = rustls::ServerConfig::builder_with_provider(weft_core::tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .unwrap();
+    let server = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+    let ask = |web: Web, host: &'static str| {
+        let server = server.clone();
+        async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let uri: Uri = format!("https://{host}:{port}/keys").parse().unwrap();
+            let serving = async {
+                let (stream, _) = listener.accept().await.unwrap();
+                let Ok(mut stream) = server.accept(stream).await else { return };
+                let mut head = [0; 256];
+                let _read = stream.read(&mut head).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab";
+                let _sent = stream.write_all(answer).await;
+                let _closed = stream.shutdown().await;
+            };
+            let both = Box::pin(async { tokio::join!(web.get(&uri), serving) });
+            tokio::time::timeout(Duration::from_secs(10), both).await.unwrap().0
+        }
+    };
+    let trusting = || Web::with_roots(roots.clone());
+    assert_eq!(ask(trusting(), "localhost").await, Ok(Bytes::from_static(b"ab")));
+    assert!(matches!(ask(trusting(), "127.0.0.1").await, Err(FetchError::Exchange(_))));
+    let stranger = Web::with_roots(rustls::RootCertStore::empty());
+    assert!(matches!(ask(stranger, "localhost").await, Err(FetchError::Exchange(_))));
+}

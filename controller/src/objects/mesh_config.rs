@@ -11,10 +11,21 @@ use weft_core::identity::TrustDomain;
 
 use super::duration;
 use super::fields::{self, FieldError};
+use super::mesh_providers::MeshTelemetry;
 use super::meta::Meta;
 
 /// Name of the ConfigMap, and the key in it.
 pub const MESH_CONFIG: (&str, &str) = ("istio", "mesh");
+
+/// Keys that say something about telemetry.
+const TELEMETRY_KEYS: [&str; 6] = [
+    "accessLogEncoding",
+    "accessLogFile",
+    "accessLogFormat",
+    "defaultConfig",
+    "defaultProviders",
+    "enableTracing",
+];
 
 /// A ConfigMap. All but the mesh's is without content.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +38,8 @@ pub struct MeshConfig {
     pub trust_domain_aliases: Box<[TrustDomain]>,
     /// Services that CUSTOM policies ask, by name. What can't be honoured has its reason instead.
     pub checkers: BTreeMap<Arc<str>, Result<ExtensionChecker, String>>,
+    /// What it says about telemetry; nothing where another object has to.
+    pub telemetry: Option<Arc<MeshTelemetry>>,
     /// Keys that are read by nobody here.
     pub ignored: Box<[String]>,
     /// It couldn't be read and no earlier version is known: paths are normalised as far as possible.
@@ -160,7 +173,11 @@ pub(super) fn config_map(meta: Meta, raw: &RawConfigMap) -> Result<MeshConfig, F
     };
     let bad = |reason: String| FieldError::new("data.mesh", reason);
     let mesh: RawMesh = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
-    let mut ignored: Vec<String> = mesh.others.into_keys().collect();
+    let telemetry = MeshTelemetry::read(text)?;
+    let others = mesh.others.into_keys();
+    let mut ignored: Vec<String> =
+        others.filter(|key| !TELEMETRY_KEYS.contains(&key.as_str())).collect();
+    ignored.extend(telemetry.ignored.iter().map(|it| it.field.clone()));
     let mut checkers = BTreeMap::new();
     for (at, provider) in mesh.extension_providers.into_iter().enumerate() {
         let Some(Value::String(name)) = provider.get("name") else {
@@ -171,10 +188,8 @@ pub(super) fn config_map(meta: Meta, raw: &RawConfigMap) -> Result<MeshConfig, F
             let is_http = match kind.as_str() {
                 "envoyExtAuthzHttp" => true,
                 "envoyExtAuthzGrpc" => false,
-                other => {
-                    ignored.push(format!("extensionProviders[{at}].{other}"));
-                    continue;
-                }
+                // Telemetry's, or named below as nobody's.
+                _ => continue,
             };
             checkers.insert(Arc::from(name.as_str()), checker(value, is_http));
         }
@@ -187,6 +202,7 @@ pub(super) fn config_map(meta: Meta, raw: &RawConfigMap) -> Result<MeshConfig, F
         normalisation: mesh.path_normalization.normalization,
         trust_domain_aliases: aliases.collect::<Result<_, _>>()?,
         checkers,
+        telemetry: Some(Arc::new(telemetry)),
         ignored: ignored.into(),
         ..MeshConfig::empty(meta)
     })
@@ -199,6 +215,7 @@ impl MeshConfig {
             normalisation: Normalisation::default(),
             trust_domain_aliases: Box::default(),
             checkers: BTreeMap::new(),
+            telemetry: None,
             ignored: Box::default(),
             is_unreadable: false,
         }

@@ -68,6 +68,7 @@ mod tests {
         let issuer = issuer();
         let join = issuer.join_token(b"root", "node7", HOUR).unwrap();
         assert!(issuer.verify(join.token()).is_err());
+        assert!(issuer.verify(&join.to_line()).is_err());
         let agent = issuer.issue(Component::Agent, "node7").unwrap().token;
         assert!(issuer.joining_node(&agent).is_err());
     }

@@ -16,7 +16,7 @@ use super::settings::EntryVisibility;
 use super::telemetry::telemetry_status;
 use super::view::View;
 use super::waypoint::User;
-use super::waypoint_status::{bound, class_status, gateway_status, unguarded};
+use super::waypoint_status::{bound, class_status, gateway_status, unguarded, without_effect};
 
 /// One statement about an object, with Istio's types and reasons where it has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,14 +62,18 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
     let conditions = match &object {
         Object::Pod(pod) => {
             let waypoint = bound(view, User::Workload(&pod.meta));
+            let waypoint = waypoint.into_iter().chain(without_effect(&pod.meta, false));
             enrolled(view, pod).into_iter().chain(waypoint).chain(unguarded(view, pod)).collect()
         }
         Object::Service(service) => {
             let limit = rate_limit_status(&service.meta);
-            bound(view, User::Service(&service.meta)).into_iter().chain(limit).collect()
+            let waypoint = bound(view, User::Service(&service.meta));
+            let more = without_effect(&service.meta, true);
+            waypoint.into_iter().chain(limit).chain(more).collect()
         }
         Object::WorkloadEntry(entry) => {
-            bound(view, User::Workload(&entry.meta)).into_iter().collect()
+            let waypoint = bound(view, User::Workload(&entry.meta));
+            waypoint.into_iter().chain(without_effect(&entry.meta, false)).collect()
         }
         Object::ServiceEntry(entry) => service_entry(view, entry),
         Object::Gateway(gateway) => gateway_status(view, gateway),
@@ -83,8 +87,8 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::AuthorizationPolicy(policy) => vec![authorization_policy(view, policy)],
         Object::PeerAuthentication(peer) => vec![peer_authentication(view, peer)],
         Object::Telemetry(telemetry) => telemetry_status(view, telemetry),
-        Object::Namespace(_)
-        | Object::Node(_)
+        Object::Namespace(namespace) => without_effect(&namespace.meta, true).into_iter().collect(),
+        Object::Node(_)
         | Object::ServiceAccount(_)
         | Object::ReferenceGrant(_)
         | Object::EndpointSlice(_) => Vec::new(),
@@ -117,7 +121,9 @@ fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> 
     let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
     let user = User::ServiceEntry { meta: &entry.meta, is_private };
     let limit = rate_limit_status(&entry.meta);
-    let mut conditions: Vec<_> = bound(view, user).into_iter().chain(limit).collect();
+    let more = without_effect(&entry.meta, true);
+    let waypoint = bound(view, user).into_iter();
+    let mut conditions: Vec<_> = waypoint.chain(limit).chain(more).collect();
     if view.settings.entry_visibility == EntryVisibility::None {
         let message = "service entries are not published in this mesh";
         conditions.push(ConditionStatus::new(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::Referent;
-use crate::objects::{Gateway, GatewayClass, Listener, ObjectKey, ParentKind, Pod};
+use crate::objects::{Gateway, GatewayClass, Labels, Listener, Meta, ObjectKey, ParentKind, Pod};
 
 use super::guard;
 use super::pod;
@@ -11,7 +11,7 @@ use super::ports::Target;
 use super::status::ConditionStatus;
 use super::view::View;
 use super::waypoint::{
-    self, Asked, ENFORCEMENT, TRAFFIC, Traffic, User, Waypoint, full_name, said,
+    self, Asked, CANARY, ENFORCEMENT, TRAFFIC, Traffic, User, Waypoint, full_name, said,
 };
 
 /// Whether an object that asks for a waypoint has it; nothing if it asks for none. The message says whether calls may go
@@ -42,11 +42,23 @@ pub(super) fn bound(view: &View<'_>, user: User<'_>) -> Option<ConditionStatus> 
     };
     let is_outside = matches!(user, User::ServiceEntry { .. });
     let message = format!("{what}. {}", round(asked, is_outside));
-    let field = unknown_enforcement(user);
-    Some(ConditionStatus {
-        fields: field.into_iter().collect(),
-        ..ConditionStatus::new(KIND, outcome, message)
-    })
+    Some(ConditionStatus::new(KIND, outcome, message))
+}
+
+/// Labels and annotations about waypoints that say nothing where they stand: another value of the enforcement, and a
+/// canary of what is no service.
+pub(super) fn without_effect(meta: &Meta, takes_canary: bool) -> Option<ConditionStatus> {
+    let places = [("labels", &meta.labels), ("annotations", &meta.annotations)];
+    let unknown = |(_, own): &(_, &Arc<Labels>)| {
+        own.get(ENFORCEMENT).is_some_and(|text| said(text).is_none())
+    };
+    let unknown = places.into_iter().filter(unknown);
+    let mut fields: Vec<String> =
+        unknown.map(|(place, _)| format!("metadata.{place}.{ENFORCEMENT}")).collect();
+    if !takes_canary && meta.labels.get(CANARY).is_some() {
+        fields.push(format!("metadata.labels.{CANARY}"));
+    }
+    honoured(fields)
 }
 
 /// A pod that ought to refuse what went round a waypoint, and has no node proxy that would.
@@ -73,16 +85,6 @@ fn round(asked: &Asked, is_outside: bool) -> String {
         (false, true) => format!("Permissive: calls that go round it are let in ({reason})"),
         (false, false) => format!("Permissive: traffic goes without it ({reason})"),
     }
-}
-
-/// A value that says nothing.
-fn unknown_enforcement(user: User<'_>) -> Option<String> {
-    let meta = user.meta();
-    let places = [("labels", &meta.labels), ("annotations", &meta.annotations)];
-    let unknown = places
-        .into_iter()
-        .find(|(_, own)| own.get(ENFORCEMENT).is_some_and(|text| said(text).is_none()));
-    unknown.map(|(place, _)| format!("metadata.{place}.{ENFORCEMENT}"))
 }
 
 /// Nothing for a Gateway that isn't the mesh's affair.

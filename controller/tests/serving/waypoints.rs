@@ -128,6 +128,9 @@ async fn only_a_waypoints_token_opens_what_is_for_waypoints() {
         let mut stream = Stream::open(&mesh, component, "node1").await;
         stream.subscribe(TABLES, &none()).await;
         assert_eq!(stream.try_next().await.unwrap_err().code(), Code::PermissionDenied);
+        let mut stream = Stream::open(&mesh, component, "node1").await;
+        stream.subscribe(type_url::ACCESS_POLICY, &none()).await;
+        assert_eq!(stream.try_next().await.unwrap_err().code(), Code::PermissionDenied);
     }
     // Nor does it open what is for others: a waypoint called like the agent is none.
     let day = Duration::from_secs(86_400);
@@ -331,7 +334,8 @@ async fn page_about_waypoints_leads_from_yaml_to_a_waypoint_that_is_served() {
     let answer: serde_json::Value = serde_json::from_str(&answer.1).unwrap();
     let line: JoinToken = answer["token"].as_str().unwrap().parse().unwrap();
 
-    let mut stream = Stream::open_with(&mesh, line.token()).await.unwrap();
+    // The file may be presented as it is.
+    let mut stream = Stream::open_with(&mesh, &line.to_line()).await.unwrap();
     let node = Node { id: "waypoint~10.44.1.200~waypoint-1.shop~x".into(), ..Default::default() };
     let type_url = TABLES.to_owned();
     let ask = DeltaDiscoveryRequest { node: Some(node), type_url, ..Default::default() };

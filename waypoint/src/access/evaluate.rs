@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::request::AccessRequest;
+use super::matcher::HttpFields;
+use super::request::{AccessConnection, AccessRequest};
 use super::{Access, Checker, Policy, PolicyRule};
 
 /// Whether a request may go on.
@@ -101,16 +102,61 @@ impl Access {
         if let Some(verdict) = self.evaluate_custom(request, step) {
             return verdict;
         }
-        self.report(request, reports);
+        let compared = HttpFields::Compared;
+        self.conclude(request, (compared, compared), reports)
+    }
+
+    /// Judges a connection that isn't HTTP, as Istio does: of an ALLOW policy a rule that asks what only requests have lets
+    /// nothing in; of others such conditions are overlooked, so that more is kept out. A checker can't be asked about a
+    /// connection, so what a CUSTOM policy matches is refused.
+    pub fn evaluate_connection<'a>(
+        &'a self,
+        connection: &AccessConnection<'_>,
+        reports: &mut Vec<Report<'a>>,
+    ) -> Verdict<'a> {
+        if let Some(reason) = &self.unusable {
+            return Verdict::Deny(Denial::Unusable(reason));
+        }
+        let headers = http::HeaderMap::new();
+        let request = AccessRequest {
+            source: connection.source,
+            source_ip: connection.source_ip,
+            remote_ip: connection.source_ip,
+            destination_ip: connection.destination_ip,
+            destination_port: connection.destination_port,
+            method: "",
+            host: "",
+            path: "",
+            headers: &headers,
+            authenticated: None,
+            sni: connection.sni,
+        };
+        let custom = self.custom.iter().map(|it| &it.policy).filter(|it| !it.is_dry_run);
+        for policy in custom {
+            if let Some(rule) = policy.keeping_out(&request, HttpFields::Overlooked) {
+                return Verdict::Deny(Denial::Policy { name: &policy.name, rule });
+            }
+        }
+        self.conclude(&request, (HttpFields::Overlooked, HttpFields::NeverMet), reports)
+    }
+
+    /// What is left behind CUSTOM. The first of `http` is for policies that keep out, the second for those that let in.
+    fn conclude<'a>(
+        &'a self,
+        request: &AccessRequest<'_>,
+        http: (HttpFields, HttpFields),
+        reports: &mut Vec<Report<'a>>,
+    ) -> Verdict<'a> {
+        self.report(request, http, reports);
         let enforced = |policy: &&Policy| !policy.is_dry_run;
         for policy in self.deny.iter().filter(enforced) {
-            if let Some(rule) = policy.matching(request, true) {
+            if let Some(rule) = policy.keeping_out(request, http.0) {
                 return Verdict::Deny(Denial::Policy { name: &policy.name, rule });
             }
         }
         let mut allow = self.allow.iter().filter(enforced).peekable();
         let is_open = allow.peek().is_none();
-        if is_open || allow.any(|policy| policy.matching(request, false).is_some()) {
+        if is_open || allow.any(|policy| policy.lets_in(request, http.1)) {
             return Verdict::Allow;
         }
         Verdict::Deny(Denial::NoMatch)
@@ -125,7 +171,8 @@ impl Access {
             if custom.policy.is_dry_run {
                 continue;
             }
-            let Some(rule) = custom.policy.matching(request, true) else { continue };
+            let compared = HttpFields::Compared;
+            let Some(rule) = custom.policy.keeping_out(request, compared) else { continue };
             let Some(checker) = &custom.checker else {
                 return Some(Verdict::Deny(Denial::Policy { name: &custom.policy.name, rule }));
             };
@@ -133,7 +180,7 @@ impl Access {
             let was_asked = self.custom.iter().take(at).any(|other| {
                 other.checker.as_ref().is_some_and(|it| it.name == checker.name)
                     && !other.policy.is_dry_run
-                    && other.policy.matching(request, true).is_some()
+                    && other.policy.keeping_out(request, compared).is_some()
             });
             if !was_asked {
                 let next = Step { done: at + 1 };
@@ -143,33 +190,47 @@ impl Access {
         None
     }
 
-    fn report<'a>(&'a self, request: &AccessRequest<'_>, reports: &mut Vec<Report<'a>>) {
-        let mut note = |policies: &mut dyn Iterator<Item = &'a Policy>, what, if_unknown| {
+    fn report<'a>(
+        &'a self,
+        request: &AccessRequest<'_>,
+        http: (HttpFields, HttpFields),
+        reports: &mut Vec<Report<'a>>,
+    ) {
+        let mut note = |policies: &mut dyn Iterator<Item = &'a Policy>, what| {
             for policy in policies {
-                if policy.matching(request, if_unknown).is_some() {
+                if policy.keeping_out(request, http.0).is_some() {
                     reports.push(Report { policy: Some(&policy.name), what });
                 }
             }
         };
         let dry = |policy: &&Policy| policy.is_dry_run;
-        note(&mut self.audit.iter(), Reported::Audit, true);
-        let custom = self.custom.iter().map(|it| &it.policy);
-        note(&mut custom.filter(dry), Reported::WouldCheck, true);
-        note(&mut self.deny.iter().filter(dry), Reported::WouldDeny, true);
-        note(&mut self.allow.iter().filter(dry), Reported::WouldAllow, false);
+        note(&mut self.audit.iter(), Reported::Audit);
+        note(&mut self.custom.iter().map(|it| &it.policy).filter(dry), Reported::WouldCheck);
+        note(&mut self.deny.iter().filter(dry), Reported::WouldDeny);
+        for policy in self.allow.iter().filter(dry).filter(|it| it.lets_in(request, http.1)) {
+            reports.push(Report { policy: Some(&policy.name), what: Reported::WouldAllow });
+        }
         let has_dry = self.allow.iter().any(|policy| policy.is_dry_run);
-        if has_dry && !self.allow.iter().any(|it| it.matching(request, false).is_some()) {
+        if has_dry && !self.allow.iter().any(|policy| policy.lets_in(request, http.1)) {
             reports.push(Report { policy: None, what: Reported::WouldDeny });
         }
     }
 }
 
 impl Policy {
-    /// The first rule that matches. One that isn't understood matches as `if_unknown` says.
-    fn matching(&self, request: &AccessRequest<'_>, if_unknown: bool) -> Option<usize> {
+    /// The first rule of a policy that keeps out, or asks, which matches; one that isn't understood does.
+    fn keeping_out(&self, request: &AccessRequest<'_>, http: HttpFields) -> Option<usize> {
         self.rules.iter().position(|rule| match rule {
-            PolicyRule::Known(rule) => rule.matches(request),
-            PolicyRule::Unknown => if_unknown,
+            PolicyRule::Known(rule) => rule.matches(request, http),
+            PolicyRule::Unknown => true,
+        })
+    }
+
+    /// Whether a rule of a policy that lets in matches; one that isn't understood doesn't.
+    fn lets_in(&self, request: &AccessRequest<'_>, http: HttpFields) -> bool {
+        self.rules.iter().any(|rule| match rule {
+            PolicyRule::Known(rule) => rule.matches(request, http),
+            PolicyRule::Unknown => false,
         })
     }
 }

@@ -26,6 +26,17 @@ pub(super) struct Rule {
     pub(super) when: Box<[Matcher]>,
 }
 
+/// What becomes of conditions that only a request can meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HttpFields {
+    /// It is a request.
+    Compared,
+    /// It is a connection, and a rule that has any doesn't match.
+    NeverMet,
+    /// It is a connection, and the rest of a rule decides.
+    Overlooked,
+}
+
 /// One field of a rule.
 #[derive(Debug)]
 pub(super) struct Matcher {
@@ -73,22 +84,53 @@ pub(super) enum PathValue {
 
 impl Rule {
     /// Whether it matches.
-    pub(super) fn matches(&self, request: &AccessRequest<'_>) -> bool {
-        let one_of = |terms: &[Box<[Matcher]>]| {
-            let all = |term: &[Matcher]| term.iter().all(|it| it.holds(request));
-            terms.is_empty() || terms.iter().any(|term| all(term))
-        };
-        one_of(&self.from) && one_of(&self.to) && self.when.iter().all(|it| it.holds(request))
+    pub(super) fn matches(&self, request: &AccessRequest<'_>, http: HttpFields) -> bool {
+        if http == HttpFields::NeverMet && self.asks_http() {
+            return false;
+        }
+        let all = |term: &[Matcher]| term.iter().all(|it| it.holds(request, http));
+        let one_of = |terms: &[Box<[Matcher]>]| terms.is_empty() || terms.iter().any(|it| all(it));
+        one_of(&self.from) && one_of(&self.to) && all(&self.when)
+    }
+
+    fn asks_http(&self) -> bool {
+        let terms = self.from.iter().chain(&self.to).flatten();
+        terms.chain(&self.when).any(|matcher| matcher.kind.is_http())
     }
 }
 
 impl Matcher {
-    fn holds(&self, request: &AccessRequest<'_>) -> bool {
-        self.kind.fits(request) != self.is_negated
+    fn holds(&self, request: &AccessRequest<'_>, http: HttpFields) -> bool {
+        let is_overlooked = http == HttpFields::Overlooked && self.kind.is_http();
+        is_overlooked || self.kind.fits(request) != self.is_negated
     }
 }
 
 impl Kind {
+    /// Whether only a request has something to compare with.
+    fn is_http(&self) -> bool {
+        match self {
+            Self::Principal(_)
+            | Self::Namespace(_)
+            | Self::Account(_)
+            | Self::TrustDomain(_)
+            | Self::SourceIp(_)
+            | Self::RemoteIp(_)
+            | Self::DestinationIp(_)
+            | Self::Port(_)
+            | Self::ServerName(_) => false,
+            Self::Host(_)
+            | Self::Method(_)
+            | Self::Path(_)
+            | Self::Header(..)
+            | Self::Pseudo(..)
+            | Self::RequestPrincipal(_)
+            | Self::Audience(_)
+            | Self::Presenter(_)
+            | Self::Claim(..) => true,
+        }
+    }
+
     fn fits(&self, request: &AccessRequest<'_>) -> bool {
         let source = request.source;
         let token = request.authenticated;

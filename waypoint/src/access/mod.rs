@@ -32,7 +32,7 @@ pub use decode::AccessError;
 pub use evaluate::{DENIED, Denial, Report, Reported, Step, Verdict};
 pub use jwt::{Authenticated, JwtRefusal};
 pub use path::Level;
-pub use request::AccessRequest;
+pub use request::{AccessConnection, AccessRequest};
 
 use jwt::Providers;
 use matcher::Rule;

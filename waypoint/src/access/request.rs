@@ -7,6 +7,21 @@ use weft_core::identity::SpiffeId;
 
 use super::Authenticated;
 
+/// A connection that isn't HTTP, as rules see it.
+#[derive(Debug, Clone, Copy)]
+pub struct AccessConnection<'a> {
+    /// From the verified certificate; nothing for callers without.
+    pub source: Option<&'a SpiffeId>,
+    /// Address of the caller.
+    pub source_ip: IpAddr,
+    /// Address that was called: the service's, or the pod's.
+    pub destination_ip: IpAddr,
+    /// The service's port.
+    pub destination_port: u16,
+    /// The name in the TLS handshake that it begins with.
+    pub sni: Option<&'a str>,
+}
+
 /// A request, as rules see it. Borrowed from the HTTP engine, whichever that is.
 #[derive(Debug, Clone, Copy)]
 pub struct AccessRequest<'a> {

@@ -33,23 +33,28 @@ pub(super) enum Refusal {
     Gone(Gone),
 }
 
+/// A request that is judged, and changed on the way.
+pub(super) struct Judged<'a> {
+    pub(super) downstream: &'a mut Downstream,
+    pub(super) head: &'a mut request::Parts,
+    pub(super) seen: &'a mut Seen,
+    pub(super) feed: &'a mut Feed,
+    pub(super) record: &'a mut Record,
+}
+
 /// Judges a request, and changes its headers as tokens and checkers ask.
 pub(super) async fn admit(
     tunnel: &Arc<Tunnel>,
     access: &Access,
-    downstream: &mut Downstream,
-    head: &mut request::Parts,
-    seen: &mut Seen,
-    feed: &mut Feed,
-    record: &mut Record,
+    judged: &mut Judged<'_>,
 ) -> Result<Admitted, Refusal> {
-    sanitise::sanitise(&mut head.headers, false);
-    let authenticated = authenticate(access, head, seen, record)?;
+    sanitise::sanitise(&mut judged.head.headers, false);
+    let authenticated = authenticate(access, judged)?;
     let mut admitted = Admitted { authenticated, response: Vec::new() };
     let mut step = Step::default();
     loop {
         let asking = {
-            let request = asked(tunnel, head, seen, admitted.authenticated.as_ref());
+            let request = asked(tunnel, judged, admitted.authenticated.as_ref());
             let mut reports = Vec::new();
             let verdict = access.evaluate(&request, step, &mut reports);
             for report in reports {
@@ -60,20 +65,20 @@ pub(super) async fn admit(
             match verdict {
                 Verdict::Allow => break,
                 Verdict::Deny(denial) => {
-                    record.flag(ResponseFlags::NONE, denial.to_string());
+                    judged.record.flag(ResponseFlags::NONE, denial.to_string());
                     return Err(forbidden());
                 }
                 Verdict::Check { checker, next, .. } => (checker.clone(), next),
             }
         };
         let (checker, next) = asking;
-        check(tunnel, &checker, downstream, head, seen, feed, record, &mut admitted).await?;
+        admitted.response.extend(check(tunnel, &checker, judged).await?);
         step = next;
     }
     if access.forwards_identity() {
         let identity = &tunnel.worker.shared.own.identity;
         let value = sanitise::client_identity(identity, &tunnel.caller.identity);
-        head.headers.insert(sanitise::FORWARDED_CLIENT_CERT, value);
+        judged.head.headers.insert(sanitise::FORWARDED_CLIENT_CERT, value);
     }
     Ok(admitted)
 }
@@ -93,10 +98,9 @@ fn forbidden() -> Refusal {
 
 fn authenticate(
     access: &Access,
-    head: &mut request::Parts,
-    seen: &mut Seen,
-    record: &mut Record,
+    judged: &mut Judged<'_>,
 ) -> Result<Option<Authenticated>, Refusal> {
+    let Judged { head, seen, record, .. } = judged;
     // Only a verified token gives these.
     for name in access.token_headers() {
         head.headers.remove(name);
@@ -129,10 +133,10 @@ fn authenticate(
 
 fn asked<'a>(
     tunnel: &'a Tunnel,
-    head: &'a request::Parts,
-    seen: &'a Seen,
+    judged: &'a Judged<'_>,
     authenticated: Option<&'a Authenticated>,
 ) -> AccessRequest<'a> {
+    let Judged { head, seen, .. } = judged;
     let caller = &tunnel.caller;
     let called = tunnel.target.address();
     AccessRequest {
@@ -150,20 +154,13 @@ fn asked<'a>(
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of one request, each used and some changed"
-)]
+/// Asks. What changes of the response comes back.
 async fn check(
     tunnel: &Arc<Tunnel>,
     checker: &Checker,
-    downstream: &mut Downstream,
-    head: &mut request::Parts,
-    seen: &Seen,
-    feed: &mut Feed,
-    record: &mut Record,
-    admitted: &mut Admitted,
-) -> Result<(), Refusal> {
+    judged: &mut Judged<'_>,
+) -> Result<Vec<HeaderChange>, Refusal> {
+    let Judged { downstream, head, seen, feed, record } = judged;
     let body = match checker.body() {
         Some(rule) => Some(read_body(rule, downstream, feed).await?),
         None => None,
@@ -194,8 +191,7 @@ async fn check(
             for change in &allowed.request {
                 change.apply(&mut head.headers);
             }
-            admitted.response.extend(allowed.response);
-            Ok(())
+            Ok(allowed.response)
         }
         CheckOutcome::Denied(denied) => {
             let mut answer = Answer::empty(denied.status);
@@ -207,7 +203,7 @@ async fn check(
         CheckOutcome::Failed { error, refusal } => {
             let checker = &checker.name;
             tracing::warn!(target: "policy", %checker, %error, "a checker couldn't be asked");
-            let Some(status) = refusal else { return Ok(()) };
+            let Some(status) = refusal else { return Ok(Vec::new()) };
             record.flag(ResponseFlags::UNAUTHORIZED, "ext_authz_error");
             Err(Refusal::Answer(Box::new(Answer::empty(status))))
         }

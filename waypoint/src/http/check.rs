@@ -3,7 +3,7 @@
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Ambiguous {
+pub(super) enum Ambiguous {
     /// Both ways of saying where the body ends.
     #[error("both Content-Length and Transfer-Encoding")]
     TwoLengths,
@@ -31,7 +31,7 @@ pub enum Ambiguous {
 }
 
 /// Reads the raw head, its request line and last empty line included.
-pub fn framing(head: &[u8]) -> Result<(), Ambiguous> {
+pub(super) fn framing(head: &[u8]) -> Result<(), Ambiguous> {
     let (mut lengths, mut codings, mut hosts) = (0, 0, 0);
     for (at, line) in head.split(|byte| *byte == b'\n').enumerate() {
         let Some(line) = line.strip_suffix(b"\r") else {

@@ -15,7 +15,7 @@ use crate::upstream::Piece;
 
 /// Why the client's side carries no more.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Gone {
+pub(super) enum Gone {
     /// The client ended it, or its connection did.
     #[error("the client is gone: {0}")]
     Client(String),
@@ -28,7 +28,7 @@ pub enum Gone {
 }
 
 /// One request of a client, and the way back.
-pub enum Downstream {
+pub(super) enum Downstream {
     /// HTTP/1.1
     One(Box<HttpSession>),
     /// HTTP/2
@@ -36,7 +36,7 @@ pub enum Downstream {
 }
 
 /// A stream of an HTTP/2 connection.
-pub struct Stream {
+pub(super) struct Stream {
     respond: SendResponse<Bytes>,
     send: Option<SendStream<Bytes>>,
     recv: RecvStream,
@@ -52,7 +52,7 @@ impl Stream {
 
 impl Downstream {
     /// Whether there is nothing of the request's body to be read any more.
-    pub fn is_body_done(&mut self) -> bool {
+    pub(super) fn is_body_done(&mut self) -> bool {
         match self {
             Self::One(session) => session.is_body_done(),
             Self::Two(stream) => stream.has_body_ended,
@@ -61,7 +61,7 @@ impl Downstream {
 
     /// The next part of the request's body. May be dropped while it waits, without loss. Streams may be silent for as
     /// long as they like; what bounds a request is the time to its response.
-    pub async fn read(&mut self) -> Result<Piece, Gone> {
+    pub(super) async fn read(&mut self) -> Result<Piece, Gone> {
         match self {
             Self::One(session) => {
                 let read = session.read_body_bytes().await;
@@ -74,7 +74,7 @@ impl Downstream {
     }
 
     /// Returns when the client no longer wants the response. Only after the request's body.
-    pub async fn gone(&mut self) -> Gone {
+    pub(super) async fn gone(&mut self) -> Gone {
         match self {
             // A client that has closed its sending side may still read.
             Self::One(session) => match session.read_body_or_idle(true).await {
@@ -95,7 +95,7 @@ impl Downstream {
     }
 
     /// Tells a client that waits for it to go on with the body (RFC 9110, section 10.1.1).
-    pub async fn invite_body(&mut self) -> Result<(), Gone> {
+    pub(super) async fn invite_body(&mut self) -> Result<(), Gone> {
         match self {
             Self::One(session) => {
                 session.write_continue_response().await.map_err(|error| of_pingora(&error))
@@ -109,7 +109,11 @@ impl Downstream {
     }
 
     /// Sends the head of the response; `is_whole`: nothing follows.
-    pub async fn write_head(&mut self, head: response::Parts, is_whole: bool) -> Result<(), Gone> {
+    pub(super) async fn write_head(
+        &mut self,
+        head: response::Parts,
+        is_whole: bool,
+    ) -> Result<(), Gone> {
         match self {
             Self::One(session) => {
                 let head = Box::new(ResponseHeader::from(head));
@@ -125,7 +129,7 @@ impl Downstream {
     }
 
     /// Sends bytes of the response's body.
-    pub async fn write(&mut self, data: Bytes) -> Result<(), Gone> {
+    pub(super) async fn write(&mut self, data: Bytes) -> Result<(), Gone> {
         let write = async {
             match self {
                 Self::One(session) => {
@@ -139,7 +143,7 @@ impl Downstream {
     }
 
     /// Ends the response's body.
-    pub async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
+    pub(super) async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
         match self {
             // pingora sends no trailers on HTTP/1.1.
             Self::One(session) => {
@@ -157,7 +161,7 @@ impl Downstream {
     }
 
     /// Cuts the response off, so that the client doesn't take it for whole.
-    pub fn abort(&mut self) {
+    pub(super) fn abort(&mut self) {
         if let Self::Two(stream) = self {
             match &mut stream.send {
                 Some(send) => send.send_reset(Reason::INTERNAL_ERROR),
@@ -168,7 +172,7 @@ impl Downstream {
     }
 
     /// Whether a request with this method has a response without a body.
-    pub fn is_bodiless(method: &Method, status: StatusCode) -> bool {
+    pub(super) fn is_bodiless(method: &Method, status: StatusCode) -> bool {
         *method == Method::HEAD
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
     }

@@ -9,13 +9,13 @@ use http::{Method, StatusCode, request};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use serde_json::{Map, Value};
 
-use super::access::{self, Admitted, Refusal};
+use super::access::{self, Admitted, Judged, Refusal};
 use super::answer::Answer;
 use super::downstream::{Downstream, Gone};
 use super::feed::Feed;
 use super::forward::{self, Forwarding, Plan};
 use super::headers;
-use crate::access::{Level, path, sanitise};
+use crate::access::{Level, path};
 use crate::limits;
 use crate::record::Record;
 use crate::resources::ServiceRules;
@@ -161,8 +161,9 @@ async fn handle(
     record.asked(&seen.authority);
     let declared = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
     let mut feed = Feed::new(downstream, declared, expects_invitation(&head));
-    let admitting = admit(tunnel, rules, downstream, &mut head, &mut seen, &mut feed, record);
-    let changes = match Box::pin(admitting).await {
+    let mut judged =
+        Judged { downstream, head: &mut head, seen: &mut seen, feed: &mut feed, record };
+    let changes = match Box::pin(admit(tunnel, rules, &mut judged)).await {
         Ok(admitted) => {
             seen.claims = admitted.authenticated.map(|it| it.claims().clone());
             admitted.response
@@ -194,20 +195,12 @@ async fn handle(
 async fn admit(
     tunnel: &Arc<Tunnel>,
     rules: &ServiceRules,
-    downstream: &mut Downstream,
-    head: &mut request::Parts,
-    seen: &mut Seen,
-    feed: &mut Feed,
-    record: &mut Record,
+    judged: &mut Judged<'_>,
 ) -> Result<Admitted, Refusal> {
     if let Some(access) = rules.access() {
-        return access::admit(tunnel, access, downstream, head, seen, feed, record).await;
+        return access::admit(tunnel, access, judged).await;
     }
-    if matches!(tunnel.target, Target::Workload { .. }) {
-        sanitise::sanitise(&mut head.headers, false);
-        return Ok(Admitted::default());
-    }
-    record.flag(ResponseFlags::NO_FILTER_CONFIG, "policies_not_received");
+    judged.record.flag(ResponseFlags::NO_FILTER_CONFIG, "policies_not_received");
     let text = "the policies of the service haven't arrived";
     Err(Refusal::Answer(Box::new(Answer::text(StatusCode::SERVICE_UNAVAILABLE, text))))
 }

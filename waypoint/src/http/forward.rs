@@ -180,7 +180,7 @@ async fn inject(
 }
 
 struct Refused {
-    answer: Answer,
+    answer: Box<Answer>,
     flag: ResponseFlags,
     details: &'static str,
 }
@@ -196,7 +196,7 @@ fn admit(place: &Place) -> Result<Option<RequestPermit>, Refused> {
             headers.insert(RETRY_AFTER, http::HeaderValue::from(after.as_secs().max(1)));
         }
         let flag = ResponseFlags::RATE_LIMITED;
-        return Err(Refused { answer, flag, details: "local_rate_limited" });
+        return Err(Refused { answer: Box::new(answer), flag, details: "local_rate_limited" });
     }
     backend.cluster().admit_request().map(Some).map_err(|_| overflow())
 }
@@ -206,7 +206,7 @@ fn overflow() -> Refused {
     let mut answer = Answer::text(StatusCode::SERVICE_UNAVAILABLE, text);
     answer.head.headers.insert("x-envoy-overloaded", http::HeaderValue::from_static("true"));
     let details = "upstream_reset_before_response_started{overflow}";
-    Refused { answer, flag: ResponseFlags::UPSTREAM_OVERFLOW, details }
+    Refused { answer: Box::new(answer), flag: ResponseFlags::UPSTREAM_OVERFLOW, details }
 }
 
 /// What a client is told when no attempt brought a response.

@@ -1,8 +1,7 @@
 //! Headers that are of one connection and not of the message.
 
 use http::header::{
-    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -54,11 +53,6 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let only = wanted.next().filter(|_| asks && wanted.next().is_none())?;
     // h2c is a matter between neighbours; what is passed on is what applications speak.
     (!only.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| only.clone())
-}
-
-/// Whether the message says that trailers come. hyper sends them on HTTP/1.1 only then.
-pub(super) fn keeps_trailer(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRAILER)
 }
 
 /// Whether a request is gRPC, so that what is answered here has to be gRPC too.

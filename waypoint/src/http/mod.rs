@@ -26,5 +26,5 @@ mod reply;
 mod trying;
 mod two;
 
-pub use one::serve as serve_one;
-pub use two::serve as serve_two;
+pub(crate) use one::{drain_grace, serve as serve_one};
+pub(crate) use two::serve as serve_two;

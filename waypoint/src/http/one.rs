@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::request;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::server::HttpSession;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use weft_core::drain;
 
 use super::check;
@@ -17,7 +17,7 @@ use crate::limits;
 use crate::serve::{Inner, Tunnel};
 
 /// Serves requests until the client, an error or a drain ends it.
-pub async fn serve(tunnel: Arc<Tunnel>, stream: Inner, drain: drain::Watch) {
+pub(crate) async fn serve(tunnel: Arc<Tunnel>, stream: Inner, drain: drain::Watch) {
     let mut stream: Box<Inner> = Box::new(stream);
     let mut early = None;
     loop {
@@ -30,14 +30,15 @@ pub async fn serve(tunnel: Arc<Tunnel>, stream: Inner, drain: drain::Watch) {
         if let Some(early) = early.take() {
             session.set_pipelined_prefix(early);
         }
-        match next(&tunnel, session, &drain).await {
+        match Box::pin(next(&tunnel, session, &drain)).await {
             Some((kept, rest)) => (stream, early) = (kept, rest),
             None => return,
         }
     }
 }
 
-/// Waits for the first byte of a request. While none is there, a drain ends the connection.
+/// Waits for the first byte of a request. Once a drain is announced it doesn't wait for long: whoever sends another request
+/// until then is told with its answer that the connection ends, which no client takes for a failure.
 async fn has_request(stream: &mut Inner, drain: &drain::Watch) -> bool {
     if !stream.seen().is_empty() {
         return true;
@@ -47,8 +48,14 @@ async fn has_request(stream: &mut Inner, drain: &drain::Watch) -> bool {
         looked = timeout(limits::DOWNSTREAM_IDLE_MAX, stream.look()) => {
             matches!(looked, Ok(Ok(true)))
         }
-        () = drain.graceful() => false,
+        () = drain_grace(drain) => false,
     }
+}
+
+/// Returns some time after a drain was announced.
+pub(crate) async fn drain_grace(drain: &drain::Watch) {
+    drain.graceful().await;
+    sleep(limits::DRAIN_IDLE_GRACE).await;
 }
 
 type Kept = (Box<Inner>, Option<bytes::BytesMut>);

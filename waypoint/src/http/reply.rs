@@ -95,8 +95,8 @@ pub(super) async fn send(
         return Err((sent, gone.into()));
     }
     if !is_empty {
-        let relayed =
-            relay(&mut exchange, &mut body, &mut pipe, downstream, feed, asked, &mut sent).await;
+        let flow = Flow { exchange: &mut exchange, body: &mut body, pipe: &mut pipe, feed };
+        let relayed = relay(flow, downstream, asked.until, &mut sent).await;
         if let Err(broken) = relayed {
             return Err((sent, broken));
         }
@@ -106,17 +106,23 @@ pub(super) async fn send(
     Ok(sent)
 }
 
+/// What moves while a response goes on.
+struct Flow<'a> {
+    exchange: &'a mut Exchange,
+    body: &'a mut Incoming,
+    pipe: &'a mut Pipe,
+    feed: &'a mut Feed,
+}
+
 async fn relay(
-    exchange: &mut Exchange,
-    body: &mut Incoming,
-    pipe: &mut Pipe,
+    flow: Flow<'_>,
     downstream: &mut Downstream,
-    feed: &mut Feed,
-    asked: &Asked<'_>,
+    until: Option<Instant>,
     sent: &mut Sent,
 ) -> Result<(), Broken> {
+    let Flow { exchange, body, pipe, feed } = flow;
     let mut late = pin!(async {
-        match asked.until {
+        match until {
             Some(until) => sleep_until(until).await,
             None => std::future::pending().await,
         }

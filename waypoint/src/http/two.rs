@@ -14,7 +14,7 @@ use crate::limits;
 use crate::serve::{Inner, Tunnel};
 
 /// Serves requests until the client, an error or a drain ends it.
-pub async fn serve(tunnel: Arc<Tunnel>, stream: Inner, drain: drain::Watch) {
+pub(crate) async fn serve(tunnel: Arc<Tunnel>, stream: Inner, drain: drain::Watch) {
     let handshake = settings().handshake::<_, Bytes>(stream);
     let Ok(Ok(connection)) = timeout(limits::REQUEST_HEAD_DEADLINE, Box::pin(handshake)).await
     else {

@@ -22,7 +22,7 @@ use crate::shared::Shared;
 use crate::upstream::{ByName, Dialer, Shelf};
 
 /// What one thread has for itself.
-pub struct Worker {
+pub(crate) struct Worker {
     /// What all threads share.
     pub shared: Arc<Shared>,
     /// Connections to applications.
@@ -49,19 +49,19 @@ impl Worker {
     }
 
     /// What this waypoint says of itself to other proxies.
-    pub fn baggage(&self) -> &Baggage {
+    pub(crate) fn baggage(&self) -> &Baggage {
         &self.baggage
     }
 
     /// This waypoint as the mesh knows it.
-    pub fn own_workload(&self) -> Option<Arc<Workload>> {
+    pub(crate) fn own_workload(&self) -> Option<Arc<Workload>> {
         self.shared.own_workload()
     }
 }
 
 /// The threads that serve.
 #[derive(Clone)]
-pub struct Workers(Arc<[Seat]>);
+pub(crate) struct Workers(Arc<[Seat]>);
 
 struct Seat {
     runtime: Handle,
@@ -71,7 +71,7 @@ struct Seat {
 
 impl Workers {
     /// One for each runtime.
-    pub fn new(shared: &Arc<Shared>, runtimes: &[Handle]) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, runtimes: &[Handle]) -> Self {
         let own = &shared.own;
         let shelf = |_: &Handle| {
             let dialer = Dialer::new(own.identity.clone(), own.address, shared.certs.clone());
@@ -88,7 +88,7 @@ impl Workers {
     }
 
     /// Serves a connection on the thread that has fewest, until it ends.
-    pub async fn serve(self, tcp: TcpStream, from: SocketAddr, drain: drain::Watch) {
+    pub(crate) async fn serve(self, tcp: TcpStream, from: SocketAddr, drain: drain::Watch) {
         let Some(seat) = self.0.iter().min_by_key(|seat| seat.open.load(Ordering::Relaxed)) else {
             return;
         };
@@ -103,20 +103,15 @@ impl Workers {
         let _ended = serving.await;
         seat.open.fetch_sub(1, Ordering::Relaxed);
     }
-
-    /// Lets go of connections to a workload that is gone.
-    pub fn evict(&self, uid: &str) {
-        for seat in self.0.iter() {
-            seat.worker.shelf.evict(uid);
-        }
-    }
 }
 
 async fn sweep(worker: Arc<Worker>) {
     let mut ticks = interval(limits::SWEEP_INTERVAL);
     loop {
         ticks.tick().await;
-        worker.shelf.sweep(Instant::now());
+        let snapshot = worker.shared.mesh.load();
+        worker.shelf.sweep(Instant::now(), &snapshot);
+        worker.shared.backends.retain(&snapshot);
     }
 }
 

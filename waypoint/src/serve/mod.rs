@@ -12,7 +12,7 @@ mod target;
 mod tcp;
 mod tunnel;
 
-pub use accept::Workers;
-pub use stream::Inner;
-pub use target::{Own, Target};
-pub use tunnel::Tunnel;
+pub(crate) use accept::Workers;
+pub(crate) use stream::Inner;
+pub(crate) use target::{Own, Target};
+pub(crate) use tunnel::Tunnel;

@@ -9,6 +9,7 @@ use weft_core::drain;
 use super::stream::Inner;
 use super::tcp::{self, Reached};
 use super::tunnel::Tunnel;
+use crate::http::drain_grace;
 use crate::limits;
 
 /// HTTP/2's client preface (RFC 9113, section 3.4).
@@ -71,7 +72,7 @@ pub(super) async fn sniff(
                 }
                 _ => return None,
             },
-            () = drain.graceful(), if stream.seen().is_empty() => return None,
+            () = drain_grace(drain), if stream.seen().is_empty() => return None,
         }
     }
 }

@@ -18,24 +18,24 @@ use crate::limits;
 
 /// A tunnel of which some bytes were looked at already. They are read again.
 #[derive(Debug)]
-pub struct Inner {
+pub(crate) struct Inner {
     tunnel: TunnelStream,
     seen: Bytes,
 }
 
 impl Inner {
     /// Nothing was looked at.
-    pub fn new(tunnel: TunnelStream) -> Self {
+    pub(crate) fn new(tunnel: TunnelStream) -> Self {
         Self { tunnel, seen: Bytes::new() }
     }
 
     /// What was looked at.
-    pub fn seen(&self) -> &[u8] {
+    pub(crate) fn seen(&self) -> &[u8] {
         &self.seen
     }
 
     /// Waits for more bytes to look at. `false`: the client will send no more.
-    pub async fn look(&mut self) -> io::Result<bool> {
+    pub(crate) async fn look(&mut self) -> io::Result<bool> {
         let mut more = bytes::BytesMut::with_capacity(limits::LOOK_BYTES);
         if self.tunnel.read_buf(&mut more).await? == 0 {
             return Ok(false);
@@ -45,11 +45,6 @@ impl Inner {
             false => [&self.seen[..], &more[..]].concat().into(),
         };
         Ok(true)
-    }
-
-    /// The tunnel, and what was looked at.
-    pub fn into_parts(self) -> (TunnelStream, Bytes) {
-        (self.tunnel, self.seen)
     }
 }
 

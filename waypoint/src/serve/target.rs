@@ -12,7 +12,7 @@ use weft_core::mesh::{
 
 /// Who this waypoint is.
 #[derive(Debug, Clone)]
-pub struct Own {
+pub(crate) struct Own {
     /// By its certificate.
     pub identity: SpiffeId,
     /// Its address.
@@ -23,7 +23,7 @@ pub struct Own {
 
 /// What is asked for.
 #[derive(Debug, Clone)]
-pub enum Target {
+pub(crate) enum Target {
     /// A service.
     Service {
         /// The service.
@@ -44,7 +44,7 @@ pub enum Target {
 
 /// Why a tunnel leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Nothing has that address or name.
     #[error("nothing in the mesh is at {0}")]
     Unknown(String),
@@ -63,7 +63,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// What the caller's proxy is told.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Unknown(_) | Self::NoSuchPort { .. } => StatusCode::NOT_FOUND,
             Self::NotBound(_) => StatusCode::MISDIRECTED_REQUEST,
@@ -73,7 +73,7 @@ impl Refusal {
 
 impl Target {
     /// What `authority` means, if it is this waypoint's to serve.
-    pub fn find(
+    pub(crate) fn find(
         snapshot: &Snapshot,
         own: &Own,
         caller: &SpiffeId,
@@ -110,7 +110,7 @@ impl Target {
     }
 
     /// The port that was asked for.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         match self {
             Self::Service { port, .. } => *port,
             Self::Workload { address, .. } => address.port(),
@@ -118,7 +118,7 @@ impl Target {
     }
 
     /// The address that the client used, if it used one.
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Service { address, .. } => *address,
             Self::Workload { address, .. } => Some(*address),
@@ -126,7 +126,7 @@ impl Target {
     }
 
     /// What the port declares to speak.
-    pub fn declared(&self) -> AppProtocol {
+    pub(crate) fn declared(&self) -> AppProtocol {
         match self {
             Self::Service { service, port, .. } => {
                 service.port(*port).map_or(AppProtocol::Unknown, |port| port.app_protocol)
@@ -136,7 +136,7 @@ impl Target {
     }
 
     /// For logs.
-    pub fn name(&self) -> &Arc<str> {
+    pub(crate) fn name(&self) -> &Arc<str> {
         match self {
             Self::Service { service, .. } => &service.key,
             Self::Workload { workload, .. } => &workload.uid,
@@ -160,7 +160,7 @@ fn of_workload(
 
 impl Own {
     /// Whether a service is bound to this waypoint, as its canary too.
-    pub fn serves(&self, snapshot: &Snapshot, service: &Service) -> bool {
+    pub(crate) fn serves(&self, snapshot: &Snapshot, service: &Service) -> bool {
         let canaries = service.weighted_waypoints.iter().map(|it| &it.gateway);
         service.waypoint.as_deref().into_iter().chain(canaries).any(|it| self.is(snapshot, it))
     }

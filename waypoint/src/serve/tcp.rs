@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use rand::Rng;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use weft_core::drain;
@@ -12,6 +13,7 @@ use weft_core::mesh::IpFamilies;
 use super::stream::Inner;
 use super::target::Target;
 use super::tunnel::{Tunnel, UNREACHED};
+use crate::access::{AccessConnection, Verdict};
 use crate::limits;
 use crate::route::{Connection, ConnectionRoutes, RouteSet, Source, Target as Backend};
 use crate::upstream::{DialError, Endpoint, EndpointError, Io, endpoint};
@@ -27,6 +29,10 @@ pub(super) struct Reached {
 /// Why none was.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreached {
+    #[error("{0}")]
+    Denied(String),
+    #[error("the policies of the service haven't arrived")]
+    NoPolicies,
     #[error("no route matches the connection")]
     NoRoute,
     #[error("the route leads nowhere")]
@@ -61,7 +67,10 @@ pub(super) async fn serve(tunnel: Arc<Tunnel>, mut incoming: IncomingTunnel, dra
         Err(error) => {
             let service = tunnel.target.name();
             tracing::info!(target: "tcp", %service, %error, "a connection failed");
-            incoming.refuse(UNREACHED);
+            incoming.refuse(match error {
+                Unreached::Denied(_) => StatusCode::FORBIDDEN,
+                _ => UNREACHED,
+            });
         }
     }
 }
@@ -114,10 +123,31 @@ pub(super) async fn reach(
     tunnel: &Tunnel,
     server_name: Option<&str>,
 ) -> Result<Reached, Unreached> {
+    authorise(tunnel, server_name)?;
     let to = choose(tunnel, server_name, &mut rand::rng())?;
     let baggage = tunnel.worker.baggage();
     let io = tunnel.worker.shelf.dialer().dial(&to, baggage, tunnel.trace).await?;
     Ok(Reached { io, seen: Bytes::new() })
+}
+
+/// By the service's policies, as far as they can be asked about connections.
+fn authorise(tunnel: &Tunnel, sni: Option<&str>) -> Result<(), Unreached> {
+    let rules = tunnel.rules();
+    let access = rules.access().ok_or(Unreached::NoPolicies)?;
+    let own = tunnel.worker.shared.own.address;
+    let connection = AccessConnection {
+        source: Some(&tunnel.caller.identity),
+        source_ip: tunnel.caller.address.ip(),
+        destination_ip: tunnel.target.address().map_or(own, |it| it.ip()),
+        destination_port: tunnel.target.port(),
+        sni,
+    };
+    match access.evaluate_connection(&connection, &mut Vec::new()) {
+        Verdict::Allow => Ok(()),
+        Verdict::Deny(denial) => Err(Unreached::Denied(denial.to_string())),
+        // Nobody can be asked about a connection.
+        Verdict::Check { policy, .. } => Err(Unreached::Denied(policy.to_string())),
+    }
 }
 
 fn choose(

@@ -21,7 +21,7 @@ use crate::shared::ServicePort;
 
 /// The far end of an HBONE connection.
 #[derive(Debug)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Who it proved to be.
     pub identity: SpiffeId,
     /// Its address.
@@ -31,7 +31,7 @@ pub struct Caller {
 }
 
 /// A tunnel that is served.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     /// Who serves it.
     pub worker: Arc<Worker>,
     /// Who opened it.
@@ -46,20 +46,20 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// The mesh as it is now.
-    pub fn mesh(&self) -> &SnapshotReader {
+    pub(crate) fn mesh(&self) -> &SnapshotReader {
         &self.worker.shared.mesh
     }
 
     /// Its service and port; a workload's own stand for themselves.
-    pub fn service_port(&self) -> ServicePort {
+    pub(crate) fn service_port(&self) -> ServicePort {
         (self.target.name().clone(), self.target.port())
     }
 
     /// What is set for its service now.
-    pub fn rules(&self) -> Arc<ServiceRules> {
+    pub(crate) fn rules(&self) -> Arc<ServiceRules> {
         match &self.target {
             Target::Service { service, .. } => self.worker.shared.rules.of(&service.key),
-            Target::Workload { .. } => Arc::default(),
+            Target::Workload { .. } => self.worker.shared.rules.of_workloads(),
         }
     }
 }
@@ -100,7 +100,7 @@ async fn speak(tunnel: Arc<Tunnel>, stream: Inner, is_http: bool, drain: drain::
         return;
     };
     match spoken {
-        Spoken::Http1 => serve_one(tunnel, stream, drain).await,
+        Spoken::Http1 => Box::pin(serve_one(tunnel, stream, drain)).await,
         Spoken::Http2 => serve_two(tunnel, stream, drain).await,
         Spoken::Other(upstream) => tcp::join(tunnel, stream, upstream, drain).await,
     }

@@ -61,10 +61,8 @@ impl Env for Pairs {
 /// The whole of it.
 pub(super) struct Stage {
     feed: parking_lot::Mutex<Feed>,
-    pub(super) shared: Arc<Shared>,
     at: SocketAddr,
-    ca: Arc<TestCa>,
-    pub(super) drain: drain::Signal,
+    _drain: drain::Signal,
     clients: Pool<Client>,
 }
 
@@ -115,8 +113,8 @@ impl Stage {
                 tokio::spawn(workers.clone().serve(tcp, from, watch.clone()));
             }
         });
-        let clients = Pool::new(PoolSettings::default(), Client { ca: ca.clone() });
-        let stage = Self { feed: parking_lot::Mutex::new(feed), shared, at, ca, drain, clients };
+        let clients = Pool::new(PoolSettings::default(), Client { ca });
+        let stage = Self { feed: parking_lot::Mutex::new(feed), at, _drain: drain, clients };
         stage.workload("waypoint", OWN, &[("waypoint.shop.svc.cluster.local", 15008, 15008)]);
         stage.service(
             "waypoint",
@@ -349,9 +347,4 @@ impl Connect for Client {
         let valid_until = peer.not_after;
         Ok(Established { io, peer: Arc::new(peer), valid_until })
     }
-}
-
-/// Who the scripted clients are.
-pub(super) fn client() -> SpiffeId {
-    identity("shop", "client")
 }

@@ -26,15 +26,27 @@ struct Key {
 
 /// All that requests have gone to lately. One for a process: all threads count together.
 #[derive(Debug, Default)]
-pub struct Backends {
+pub(crate) struct Backends {
     all: RwLock<HashMap<Key, Arc<Backend>>>,
+}
+
+/// A backend with what it is of.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    /// `namespace/hostname`
+    pub service: Arc<str>,
+    /// The service's port.
+    pub port: u16,
+    /// `None`: all endpoints.
+    pub subset: Option<Box<str>>,
+    /// Its live state.
+    pub backend: Arc<Backend>,
 }
 
 /// One service's port, or a subset of its endpoints.
 #[derive(Debug)]
-pub struct Backend {
+pub(crate) struct Backend {
     cluster: Cluster,
-    port: u16,
     /// Version of the mesh that the endpoints are from; 0: none yet.
     seen: AtomicU64,
     updating: Mutex<Updated>,
@@ -49,13 +61,12 @@ struct Updated {
 
 #[derive(Debug, Default)]
 struct List {
-    version: u64,
     endpoints: Vec<Endpoint>,
 }
 
 /// A place among the connections of a backend. Whoever waits for one is told when it is free.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     backend: Arc<Backend>,
     permit: Option<ConnectionPermit>,
 }
@@ -69,7 +80,7 @@ impl Drop for Held {
 
 /// Which endpoints are meant.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// Of this service.
     pub service: &'a Service,
     /// At this port of it.
@@ -80,7 +91,7 @@ pub struct Wanted<'a> {
 
 impl Backends {
     /// The state of what is wanted, as of this snapshot and these policies.
-    pub fn get(
+    pub(crate) fn get(
         &self,
         wanted: &Wanted<'_>,
         snapshot: &Snapshot,
@@ -94,7 +105,7 @@ impl Backends {
         };
         let known = self.all.read().get(&key).cloned();
         let backend = known.unwrap_or_else(|| {
-            let make = || Arc::new(Backend::new(wanted.port, place(home)));
+            let make = || Arc::new(Backend::new(place(home)));
             self.all.write().entry(key).or_insert_with(make).clone()
         });
         backend.update(wanted, snapshot, policy, home);
@@ -102,26 +113,28 @@ impl Backends {
     }
 
     /// Forgets what is of services that aren't there any more.
-    pub fn retain(&self, snapshot: &Snapshot) {
+    pub(crate) fn retain(&self, snapshot: &Snapshot) {
         let is_there = |key: &Key| snapshot.service_with_key(&key.service).is_some();
         self.all.write().retain(|key, _| is_there(key));
     }
 
     /// Everything, for who asks.
-    pub fn list(&self) -> Vec<(Arc<str>, u16, Option<Box<str>>, Arc<Backend>)> {
+    pub(crate) fn list(&self) -> Vec<Listed> {
         let all = self.all.read();
-        let entry = |(key, backend): (&Key, &Arc<Backend>)| {
-            (key.service.clone(), key.port, key.subset.clone(), backend.clone())
+        let entry = |(key, backend): (&Key, &Arc<Backend>)| Listed {
+            service: key.service.clone(),
+            port: key.port,
+            subset: key.subset.clone(),
+            backend: backend.clone(),
         };
         all.iter().map(entry).collect()
     }
 }
 
 impl Backend {
-    fn new(port: u16, home: Place) -> Self {
+    fn new(home: Place) -> Self {
         Self {
             cluster: Cluster::new(Arc::default(), home, Instant::now()),
-            port,
             seen: AtomicU64::new(u64::MAX),
             updating: Mutex::default(),
             endpoints: ArcSwap::default(),
@@ -130,33 +143,33 @@ impl Backend {
     }
 
     /// A place for another connection, if its bound allows one.
-    pub fn hold(self: &Arc<Self>) -> Result<Held, Overflow> {
+    pub(crate) fn hold(self: &Arc<Self>) -> Result<Held, Overflow> {
         let permit = self.cluster.admit_connection()?;
         Ok(Held { backend: self.clone(), permit: Some(permit) })
     }
 
     /// Returns when a place may be free.
-    pub async fn freed(&self) {
+    pub(crate) async fn freed(&self) {
         self.freed.notified().await;
     }
 
     /// Whether requests wait for a place: connections aren't kept idle then.
-    pub fn is_waited_for(&self) -> bool {
+    pub(crate) fn is_waited_for(&self) -> bool {
         self.cluster.counts().pending > 0
     }
 
     /// Whether a workload is one of its endpoints.
-    pub fn has(&self, uid: &str) -> bool {
+    pub(crate) fn has(&self, uid: &str) -> bool {
         self.endpoints.load().endpoints.iter().any(|it| *it.workload.uid == *uid)
     }
 
     /// Its balancing, breaking and counting.
-    pub fn cluster(&self) -> &Cluster {
+    pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
     }
 
     /// An endpoint for a request.
-    pub fn pick(
+    pub(crate) fn pick(
         &self,
         context: &PickContext<'_>,
         rng: &mut impl Rng,
@@ -212,20 +225,10 @@ impl Backend {
         let specs = endpoints.iter().map(spec).collect();
         let is_new = endpoints != self.endpoints.load().endpoints;
         if is_new || self.seen.load(Ordering::Acquire) == u64::MAX {
-            let version = self.cluster.set_endpoints(specs, Instant::now());
-            self.endpoints.store(Arc::new(List { version, endpoints }));
+            self.cluster.set_endpoints(specs, Instant::now());
+            self.endpoints.store(Arc::new(List { endpoints }));
         }
         self.seen.store(snapshot.version(), Ordering::Release);
-    }
-
-    /// The port of the service that it is about.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Number of the list of endpoints.
-    pub fn version(&self) -> u64 {
-        self.endpoints.load().version
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use weft_core::hbone::TraceParent;
 use weft_core::mesh::{SnapshotReader, baggage};
 
-use super::dial::{Dialer, Io};
+use super::dial::{Dialer, Io, straight};
 use super::endpoint::endpoint;
 use crate::access::Dial;
 use crate::access::check::Target;
@@ -18,7 +18,7 @@ use crate::telemetry::trace;
 
 /// Reaches services by name, as the waypoint itself.
 #[derive(Clone)]
-pub struct ByName {
+pub(crate) struct ByName {
     mesh: SnapshotReader,
     own: Own,
     dialer: Arc<Dialer>,
@@ -26,12 +26,12 @@ pub struct ByName {
 
 impl ByName {
     /// Within that mesh.
-    pub fn new(mesh: SnapshotReader, own: Own, dialer: Arc<Dialer>) -> Self {
+    pub(crate) fn new(mesh: SnapshotReader, own: Own, dialer: Arc<Dialer>) -> Self {
         Self { mesh, own, dialer }
     }
 
     /// A stream to an endpoint of a service. `namespace` empty: whichever has the name.
-    pub async fn reach(&self, namespace: &str, host: &str, port: u16) -> io::Result<Io> {
+    pub(crate) async fn reach(&self, namespace: &str, host: &str, port: u16) -> io::Result<Io> {
         let snapshot = self.mesh.load();
         let service = match namespace {
             "" => snapshot.services_named(host).first(),
@@ -57,7 +57,7 @@ impl Dial for ByName {
 }
 
 /// The way to a collector, which may also be outside of the mesh.
-pub struct ToCollector {
+pub(crate) struct ToCollector {
     /// Within the mesh.
     pub by_name: ByName,
     /// Where it is.
@@ -72,13 +72,20 @@ impl trace::Dial for ToCollector {
             match by_name.reach("", host, port).await {
                 Ok(stream) => Ok(Box::new(stream) as Box<dyn trace::Io>),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let straight = TcpStream::connect((host, port)).await?;
-                    Ok(Box::new(straight) as Box<dyn trace::Io>)
+                    Ok(Box::new(outside(host, port).await?) as Box<dyn trace::Io>)
                 }
                 Err(error) => Err(error),
             }
         })
     }
+}
+
+/// A name or an address outside of the mesh.
+async fn outside(host: &str, port: u16) -> io::Result<TcpStream> {
+    let to = tokio::net::lookup_host((host, port)).await?.next();
+    let to = to
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address")))?;
+    straight(to).await.map_err(io::Error::other)
 }
 
 /// OTLP over gRPC (OpenTelemetry protocol, section "Default port").

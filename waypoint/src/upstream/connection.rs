@@ -23,7 +23,7 @@ use crate::limits;
 
 /// A part of a request's body.
 #[derive(Debug)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// Bytes.
     Data(Bytes),
     /// The end, with trailers if there are any. Without it the request counts as cut off.
@@ -32,7 +32,7 @@ pub enum Piece {
 
 /// What is sent.
 #[derive(Debug)]
-pub struct RequestBody {
+pub(crate) struct RequestBody {
     pieces: Option<mpsc::Receiver<Piece>>,
     /// Bytes that are still to come, where the client declared it.
     declared: Option<u64>,
@@ -40,12 +40,12 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// Nothing.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { pieces: None, declared: None }
     }
 
     /// What comes out of a channel; `declared` bytes altogether, if that is known.
-    pub fn channel(declared: Option<u64>) -> (mpsc::Sender<Piece>, Self) {
+    pub(crate) fn channel(declared: Option<u64>) -> (mpsc::Sender<Piece>, Self) {
         let (sender, pieces) = mpsc::channel(1);
         (sender, Self { pieces: Some(pieces), declared })
     }
@@ -90,11 +90,11 @@ impl Body for RequestBody {
 /// The client's request ended before its end.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the request was given up by its client")]
-pub struct Truncated;
+pub(crate) struct Truncated;
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-pub enum SendError {
+pub(crate) enum SendError {
     /// The application never saw the request: it can be sent again, whatever it asks for.
     #[error("the connection ended before the request was sent")]
     NotSent,
@@ -110,7 +110,7 @@ pub enum SendError {
 }
 
 /// A connection while it has an exchange.
-pub enum Exchange {
+pub(crate) enum Exchange {
     /// HTTP/1.1, this exchange's alone.
     One(Box<One>),
     /// HTTP/2, shared.
@@ -118,7 +118,7 @@ pub enum Exchange {
 }
 
 /// HTTP/1.1.
-pub struct One {
+pub(crate) struct One {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<TokioIo<Io>, RequestBody>,
     has_ended: bool,
@@ -128,7 +128,7 @@ pub struct One {
 }
 
 /// HTTP/2.
-pub struct Two {
+pub(crate) struct Two {
     sender: http2::SendRequest<RequestBody>,
     _stream: Arc<()>,
 }
@@ -163,7 +163,7 @@ impl One {
     }
 
     /// The stream itself, after the application agreed to speak something else on it; and what it said already.
-    pub fn into_stream(self) -> (Io, Bytes) {
+    pub(crate) fn into_stream(self) -> (Io, Bytes) {
         let parts = self.driver.into_parts();
         (parts.io.into_inner(), parts.read_buf)
     }
@@ -178,7 +178,7 @@ impl Two {
 
 impl Exchange {
     /// Sends a request and waits for the head of its response.
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, SendError> {
@@ -228,7 +228,7 @@ impl Exchange {
     }
 
     /// The next part of the response's body.
-    pub async fn frame(
+    pub(crate) async fn frame(
         &mut self,
         body: &mut Incoming,
     ) -> Option<Result<Frame<Bytes>, hyper::Error>> {
@@ -245,11 +245,6 @@ impl Exchange {
             }
         })
         .await
-    }
-
-    /// Whether another exchange may follow on the same stream.
-    pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Two(_))
     }
 }
 

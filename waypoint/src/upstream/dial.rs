@@ -22,7 +22,7 @@ use super::endpoint::{Endpoint, Hop};
 
 /// Why an application wasn't reached.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// Through its proxy.
     #[error(transparent)]
     Tunnel(#[from] HboneError),
@@ -36,7 +36,7 @@ pub enum DialError {
 
 /// A stream to an application.
 #[derive(Debug)]
-pub enum Io {
+pub(crate) enum Io {
     /// Through a tunnel.
     Tunnel(TunnelStream),
     /// Straight.
@@ -44,7 +44,7 @@ pub enum Io {
 }
 
 /// Reaches applications, as the waypoint itself.
-pub struct Dialer {
+pub(crate) struct Dialer {
     identity: SpiffeId,
     address: IpAddr,
     pool: Pool<TlsDialer>,
@@ -52,13 +52,13 @@ pub struct Dialer {
 
 impl Dialer {
     /// With this identity, from this address.
-    pub fn new(identity: SpiffeId, address: IpAddr, certs: CertStore) -> Self {
+    pub(crate) fn new(identity: SpiffeId, address: IpAddr, certs: CertStore) -> Self {
         let pool = Pool::new(PoolSettings::default(), TlsDialer { certs });
         Self { identity, address, pool }
     }
 
     /// A new stream to the application.
-    pub async fn dial(
+    pub(crate) async fn dial(
         &self,
         to: &Endpoint,
         baggage: &Baggage,
@@ -84,12 +84,13 @@ impl Dialer {
     }
 
     /// Takes the connections to a workload that is gone out of the pool.
-    pub fn evict(&self, uid: &str) {
+    pub(crate) fn evict(&self, uid: &str) {
         self.pool.evict(uid);
     }
 }
 
-async fn straight(to: std::net::SocketAddr) -> Result<TcpStream, ConnectFailure> {
+/// A stream without a tunnel.
+pub(super) async fn straight(to: std::net::SocketAddr) -> Result<TcpStream, ConnectFailure> {
     let socket = socket::stream_socket(to, &StreamSettings::default())
         .map_err(|error| ConnectFailure::Io { to, error })?;
     socket::connect(socket, to).await

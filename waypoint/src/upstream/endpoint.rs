@@ -14,7 +14,7 @@ use weft_proto::contract::port;
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// The workload.
     pub workload: Arc<Workload>,
     /// The application's address.
@@ -25,7 +25,7 @@ pub struct Endpoint {
 
 /// The proxy in front of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hop {
+pub(crate) struct Hop {
     /// Where it takes HBONE.
     pub address: SocketAddr,
     /// Whom it must prove to be.
@@ -34,7 +34,7 @@ pub struct Hop {
 
 /// Why there is none.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum EndpointError {
+pub(crate) enum EndpointError {
     /// None can be chosen.
     #[error(transparent)]
     Balance(#[from] BalanceError),
@@ -53,7 +53,7 @@ pub enum EndpointError {
 }
 
 /// One endpoint of a service's port, as balancing of connections chooses.
-pub fn endpoint(
+pub(crate) fn endpoint(
     snapshot: &Snapshot,
     service: &Service,
     port: u16,
@@ -72,7 +72,7 @@ pub fn endpoint(
 
 impl Endpoint {
     /// The application at `port` of a workload.
-    pub fn of(
+    pub(crate) fn of(
         workload: Arc<Workload>,
         port: u16,
         families: IpFamilies,

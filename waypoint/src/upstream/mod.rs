@@ -15,9 +15,9 @@ mod dial;
 mod endpoint;
 mod shelf;
 
-pub use backends::{Backend, Backends, Wanted};
-pub use checking::{ByName, ToCollector};
-pub use connection::{Exchange, One, Piece, RequestBody, SendError};
-pub use dial::{DialError, Dialer, Io};
-pub use endpoint::{Endpoint, EndpointError, endpoint};
-pub use shelf::{Shelf, Spoken, TakeError, Way};
+pub(crate) use backends::{Backend, Backends, Wanted};
+pub(crate) use checking::{ByName, ToCollector};
+pub(crate) use connection::{Exchange, One, Piece, RequestBody, SendError};
+pub(crate) use dial::{DialError, Dialer, Io};
+pub(crate) use endpoint::{Endpoint, EndpointError, endpoint};
+pub(crate) use shelf::{Shelf, Spoken, TakeError, Way};

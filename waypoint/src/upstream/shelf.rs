@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use weft_core::hbone::{Baggage, TraceParent};
+use weft_core::mesh::Snapshot;
 
 use super::backends::{Backend, Held};
 use super::connection::{Exchange, One, RequestBody, Two};
@@ -20,7 +21,7 @@ use crate::limits;
 
 /// What is spoken to an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Spoken {
+pub(crate) enum Spoken {
     /// HTTP/1.1
     Http1,
     /// HTTP/2
@@ -29,7 +30,7 @@ pub enum Spoken {
 
 /// Where a request goes, and what bounds there are.
 #[derive(Clone, Copy)]
-pub struct Way<'a> {
+pub(crate) struct Way<'a> {
     /// The endpoint.
     pub to: &'a Endpoint,
     /// What is spoken to it.
@@ -52,7 +53,7 @@ pub struct Way<'a> {
 
 impl<'a> Way<'a> {
     /// Without bounds of its own.
-    pub fn plain(
+    pub(crate) fn plain(
         to: &'a Endpoint,
         spoken: Spoken,
         baggage: &'a Baggage,
@@ -72,7 +73,7 @@ impl<'a> Way<'a> {
     }
 
     /// As the settings of its backend say.
-    pub fn bounded(mut self, backend: &'a Arc<Backend>, others: &'a [Arc<Shelf>]) -> Self {
+    pub(crate) fn bounded(mut self, backend: &'a Arc<Backend>, others: &'a [Arc<Shelf>]) -> Self {
         let pool = &backend.cluster().settings().pool;
         (self.backend, self.others) = (Some(backend), others);
         self.connect_timeout = pool.connect_timeout;
@@ -88,7 +89,7 @@ impl<'a> Way<'a> {
 
 /// Why there is no connection.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum TakeError {
+pub(crate) enum TakeError {
     /// None could be made.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -107,7 +108,7 @@ struct Key {
 }
 
 /// The connections of one worker thread.
-pub struct Shelf {
+pub(crate) struct Shelf {
     dialer: Arc<Dialer>,
     places: Mutex<HashMap<Key, Place>>,
 }
@@ -128,17 +129,17 @@ struct Shared {
 
 impl Shelf {
     /// Empty.
-    pub fn new(dialer: Arc<Dialer>) -> Self {
+    pub(crate) fn new(dialer: Arc<Dialer>) -> Self {
         Self { dialer, places: Mutex::default() }
     }
 
     /// Makes streams.
-    pub fn dialer(&self) -> &Arc<Dialer> {
+    pub(crate) fn dialer(&self) -> &Arc<Dialer> {
         &self.dialer
     }
 
     /// A connection for one exchange.
-    pub async fn take(&self, way: &Way<'_>) -> Result<Exchange, TakeError> {
+    pub(crate) async fn take(&self, way: &Way<'_>) -> Result<Exchange, TakeError> {
         let key = way.key();
         loop {
             if let Some(exchange) = self.find(&key, way) {
@@ -193,7 +194,7 @@ impl Shelf {
     }
 
     /// Puts a connection back whose exchange ended. One that can't serve another goes.
-    pub fn give_back(&self, way: &Way<'_>, exchange: Exchange) {
+    pub(crate) fn give_back(&self, way: &Way<'_>, exchange: Exchange) {
         let Exchange::One(mut one) = exchange else { return };
         let is_spent = way.requests_max.is_some_and(|most| one.served() >= most);
         let is_wanted = way.backend.is_some_and(|it| it.is_waited_for());
@@ -208,10 +209,14 @@ impl Shelf {
         }
     }
 
-    /// Lets go of what has been idle for long, or has ended.
-    pub fn sweep(&self, now: Instant) {
+    /// Lets go of what has been idle for long, has ended, or led to a workload that is gone.
+    pub(crate) fn sweep(&self, now: Instant, mesh: &Snapshot) {
         let is_old = |since: Instant| now.duration_since(since) >= limits::UPSTREAM_IDLE_TIME;
-        self.places.lock().retain(|_, place| {
+        self.places.lock().retain(|key, place| {
+            if mesh.workload(&key.uid).is_none() {
+                self.dialer.evict(&key.uid);
+                return false;
+            }
             place.idle.retain_mut(|(one, since)| !is_old(*since) && one.is_ready());
             place.shared.retain_mut(|shared| {
                 if Arc::strong_count(&shared.streams) > 1 {
@@ -221,12 +226,6 @@ impl Shelf {
             });
             !place.idle.is_empty() || !place.shared.is_empty()
         });
-    }
-
-    /// Lets go of the connections to a workload that is gone.
-    pub fn evict(&self, uid: &str) {
-        self.places.lock().retain(|key, _| &*key.uid != uid);
-        self.dialer.evict(uid);
     }
 
     fn find(&self, key: &Key, way: &Way<'_>) -> Option<Exchange> {

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use weft_proto::route::TelemetryPolicy;
 
 use crate::objects::{
-    MeshTelemetry, Meta, PolicyTarget, Service, ServiceEntry, TargetKind, Telemetry, TelemetryScope,
+    MESH_CONFIG, MeshTelemetry, Meta, PolicyTarget, Service, ServiceEntry, TargetKind, Telemetry,
+    TelemetryScope,
 };
 
 use super::names;
@@ -53,7 +54,9 @@ pub fn service_entry_telemetry(view: &View<'_>, entry: &ServiceEntry) -> Vec<Tel
 
 /// What the mesh's configuration says.
 fn mesh<'a>(view: &View<'a>) -> &'a MeshTelemetry {
-    &view.settings.telemetry
+    let objects = view.namespace(&view.settings.root_namespace);
+    let config = objects.and_then(|objects| objects.mesh_configs.get(MESH_CONFIG.0));
+    config.and_then(|it| it.telemetry.as_deref()).unwrap_or(&view.settings.telemetry)
 }
 
 /// Namespace and name of the waypoint's Gateway.

@@ -212,6 +212,31 @@ fn pods_that_refuse_the_same_share_a_policy_that_goes_with_the_last_of_them() {
 }
 
 #[test]
+fn what_a_service_entry_selects_is_guarded_like_what_a_service_selects() {
+    let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: web, namespace: shop, labels: {istio.io/use-waypoint: wp}}\n\
+        spec: {hosts: [web.example], ports: [{number: 80, name: http, targetPort: 8080}], resolution: STATIC, location: MESH_INTERNAL, workloadSelector: {labels: {app: web}}}\n---\n";
+    let machine = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: vm, namespace: shop}\n\
+        spec: {address: 10.9.9.9, labels: {app: web}, ports: {http: 9999}}\n---\n";
+    let policy = policy("Service", "web")
+        .replace("kind: Service, group: ''", "kind: ServiceEntry, group: networking.istio.io");
+    let yaml =
+        waypoint("shop", "wp", "", "Same") + entry + machine + &pod("web", "web", 8080) + &policy;
+    let snapshot = mesh(&yaml);
+    assert!(takes(&snapshot, "web", 8080, WAYPOINT) && !takes(&snapshot, "web", 8080, CLIENT));
+    // Each at its own port.
+    let machine = "Kubernetes/networking.istio.io/WorkloadEntry/shop/vm";
+    let machine = snapshot.workload(machine).unwrap();
+    for (port, is_taken) in [(9999, false), (8080, true)] {
+        let connection = Connection {
+            source_identity: None,
+            source_ip: "10.44.1.99".parse().unwrap(),
+            destination: SocketAddr::new("10.9.9.9".parse().unwrap(), port),
+        };
+        assert_eq!(evaluate(&snapshot, machine, &connection).is_allowed(), is_taken);
+    }
+}
+
+#[test]
 fn pod_that_could_not_refuse_is_told_of() {
     let told = |yaml: &str| message(&translated(Settings::standalone(), yaml), "Pod shop/web");
     let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}\n---\n";

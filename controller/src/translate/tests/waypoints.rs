@@ -1,5 +1,6 @@
 //! Which waypoint stands before what.
 
+use weft_proto::contract::type_url;
 use weft_proto::workload::{
     GatewayAddress, NamespacedHostname, TunnelProtocol, Workload, gateway_address,
 };
@@ -179,6 +180,51 @@ fn enforcement_is_said_by_service_then_namespace_then_mesh() {
     }
     let (address, _) = outcome(mesh(Enforced), &app("", WP));
     assert_eq!(address, bound());
+}
+
+#[test]
+fn policy_at_the_canary_alone_counts() {
+    let labels = format!(
+        "{WP}, istio.io/use-waypoint-canary: wp2, istio.io/use-waypoint-canary-namespace: shop"
+    );
+    let of_canary = policy("shop", &OF_GATEWAY.replace("name: wp", "name: wp2"));
+    let (address, message) = outcome(Settings::standalone(), &(app("", &labels) + &of_canary));
+    assert_eq!(address, bound(), "{message}");
+    let alone = outcome(Settings::standalone(), &(app("", WP) + &of_canary));
+    assert_eq!(alone.0, None);
+}
+
+#[test]
+fn labels_without_effect_are_told_where_they_stand() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: app, annotations: {weft.io/waypoint-enforcement: 'yes'}}\n---\n";
+    let pod = super::pod("web", "labels: {istio.io/use-waypoint-canary: wp}", "", "");
+    let translator = translated(Settings::standalone(), &(namespace.to_owned() + &pod));
+    let told = |key: &str| message(&translator, key);
+    assert!(told("Namespace app").contains("metadata.annotations.weft.io/waypoint-enforcement"));
+    assert!(told("Pod shop/web").contains("metadata.labels.istio.io/use-waypoint-canary"));
+}
+
+#[test]
+fn what_concerns_a_service_is_for_the_waypoints_that_take_it_ready_or_not() {
+    let audience = |labels: &str, more: &str| {
+        let translator = translated(Settings::standalone(), &(app("", labels) + more));
+        let name = (type_url::ROUTE_TABLE, "app/web.app.svc.cluster.local".into());
+        let audience = translator.audiences().remove(&name).map(|(_, audience)| audience);
+        audience.iter().flat_map(|it| it.iter()).map(|it| it.to_string()).collect::<Vec<_>>()
+    };
+    let declared = gateway("shop", "wp", "", "All");
+    assert_eq!(audience(WP, &declared), ["shop/wp"]);
+    assert_eq!(audience(WP, &waypoint("shop", "wp", "", "All")), ["shop/wp"]);
+    let canary = format!(
+        "{WP}, istio.io/use-waypoint-canary: wp2, istio.io/use-waypoint-canary-namespace: shop"
+    );
+    let both = declared.clone() + &gateway("shop", "wp2", "", "All");
+    assert_eq!(audience(&canary, &both), ["shop/wp", "shop/wp2"]);
+    // Nobody has a table for a service that it doesn't stand before.
+    let none: [&str; 0] = [];
+    assert_eq!(audience(WP, ""), none);
+    assert_eq!(audience(WP, &waypoint("shop", "wp", "", "Same")), none);
+    assert_eq!(audience("", &declared), none);
 }
 
 #[test]

@@ -37,8 +37,14 @@ pub enum Cause {
     NoPolicy,
 }
 
-/// What holds for a user of a waypoint.
-pub(super) fn enforcement(view: &View<'_>, user: User<'_>, gateway: &GatewayName) -> Enforcement {
+/// What holds for a user of a waypoint, and of its canary: a policy at either is one that a share of the connections is
+/// under.
+pub(super) fn enforcement(
+    view: &View<'_>,
+    user: User<'_>,
+    gateway: &GatewayName,
+    canary: Option<&GatewayName>,
+) -> Enforcement {
     let meta = user.meta();
     let own = |meta: &Meta| {
         meta.labels.get(ENFORCEMENT).or(meta.annotations.get(ENFORCEMENT)).and_then(said)
@@ -59,7 +65,8 @@ pub(super) fn enforcement(view: &View<'_>, user: User<'_>, gateway: &GatewayName
     if let Some(of_mesh) = of_mesh() {
         return decided(of_mesh, Cause::Mesh);
     }
-    match waypoint_policies::applying(view, user, gateway) {
+    let mut gateways = std::iter::once(gateway).chain(canary);
+    match gateways.find_map(|gateway| waypoint_policies::applying(view, user, gateway)) {
         Some(policy) => decided(true, Cause::Policy(policy.to_string())),
         None => decided(false, Cause::NoPolicy),
     }

@@ -149,13 +149,15 @@ pub fn resolve(view: &View<'_>, user: User<'_>) -> Binding {
         return Binding::None(Unbound::OtherTraffic(gateway));
     }
     let canary = asking.labels.get(CANARY).filter(|name| !matches!(*name, "" | "none"));
+    // A workload's reference has no room for a second one.
+    let canary = canary.filter(|_| !matches!(user, User::Workload(_)));
     let canary = canary.map(|name| canary_of(view, user, asking, name));
+    let second = canary.as_ref().map(|canary| &canary.gateway);
     Binding::Asked(Box::new(Asked {
         is_own,
         verdict: verdict(view, user, &gateway),
-        enforcement: enforcement::enforcement(view, user, &gateway),
-        // A workload's reference has no room for a second one.
-        canary: canary.filter(|_| !matches!(user, User::Workload(_))),
+        enforcement: enforcement::enforcement(view, user, &gateway, second),
+        canary,
         gateway,
     }))
 }

@@ -1,5 +1,6 @@
 //! Writes the seeds of the fuzzers that are not there yet. What is there stays as it is.
 
+mod access;
 mod backends;
 mod certificates;
 mod frames;
@@ -18,7 +19,8 @@ pub(crate) type Seed = (&'static str, Vec<u8>);
 
 fn main() -> std::io::Result<()> {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let sets: [(&str, Vec<Seed>); 20] = [
+    let sets: [(&str, Vec<Seed>); 21] = [
+        ("access_policy", access::policies()),
         ("address", messages::addresses()),
         ("affinity", backends::requests()),
         ("authority", texts::authorities()),

@@ -56,6 +56,49 @@ metadata: {name: vm, namespace: demo, labels: {app: web}}
 spec: {address: 198.51.100.9, serviceAccount: vm, weight: 3, network: n1, locality: r/z/s}
 ";
 
+const ACCESS: &str = r#"apiVersion: v1
+kind: Namespace
+metadata: {name: demo, labels: {istio.io/use-waypoint: w}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: demo}
+spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: w, namespace: demo, labels: {istio.io/waypoint-for: all}}
+spec: {gatewayClassName: weft-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    extensionProviders:
+    - name: ask
+      envoyExtAuthzHttp: {service: ask.example.com, port: 80, headersToUpstreamOnAllow: ['x-*']}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: custom, namespace: demo}
+spec:
+  targetRefs: [{group: '', kind: Service, name: web}]
+  action: CUSTOM
+  provider: {name: ask}
+  rules:
+  - from: [{source: {requestPrincipals: ['*'], trustDomains: [cluster.local], remoteIpBlocks: [10.0.0.0/8]}}]
+    to: [{operation: {hosts: ['*.example.com'], paths: ['/a/{*}'], notMethods: [GET]}}]
+    when: [{key: 'request.headers[x-a]', values: ['*']}, {key: 'request.auth.presenter', values: [p]}]
+---
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: jwt, namespace: demo}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: w}]
+  jwtRules:
+  - {issuer: i, jwks: '{"keys": []}', audiences: [a], outputClaimToHeaders: [{header: x-u, claim: a.b}]}
+"#;
 const WAYPOINT: &str = "apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: w, namespace: demo, labels: {istio.io/waypoint-for: all}}
@@ -196,6 +239,18 @@ pub(crate) fn files() -> Vec<Seed> {
         ("policy-empty-rule", policy("  - from:", "  - {}\n  - from:")),
         ("policy-name-missing", policy("name: only-cart, ", "")),
         ("waypoint", WAYPOINT.into()),
+        ("access", ACCESS.into()),
+        ("access-field-that-is-unknown", ACCESS.replace("audiences:", "audience:")),
+        (
+            "access-filter-of-envoy",
+            ACCESS.replace("request.auth.presenter", "experimental.envoy.filters.x"),
+        ),
+        ("access-template-that-is-none", ACCESS.replace("/a/{*}", "/a{*}")),
+        ("access-keys-that-are-none", ACCESS.replace("{\"keys\": []}", "[]")),
+        (
+            "access-mesh-that-is-no-yaml",
+            ACCESS.replace("extensionProviders:", "extensionProviders: ["),
+        ),
         (
             "policy-for-a-waypoint",
             policy("selector: {matchLabels: {app: web}}", "targetRefs: [{kind: Gateway, name: w}]"),

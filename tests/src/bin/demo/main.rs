@@ -1,6 +1,7 @@
 //! `make demo`: a mesh of two nodes with a small shop, and a proof for each claim, with its
 //! evidence. `KEEP=1` leaves it running to play with.
 
+mod depot;
 mod play;
 mod proofs;
 mod report;

@@ -12,7 +12,7 @@ use weft_harness::{
     ControllerSettings, Launch, Mesh, Pod, PodSpec, ServiceSpec, ZtunnelSettings, config,
 };
 
-use crate::Peer;
+use crate::{Peer, depot};
 
 /// The shop's port in its pods; its services have 80.
 pub(crate) const PORT: u16 = 8080;
@@ -125,6 +125,7 @@ impl Shop {
                 shop.mesh.wait_enrolled(&pod)?;
             }
         }
+        depot::start(&shop.mesh)?;
         Ok(shop)
     }
 
@@ -153,6 +154,7 @@ impl Shop {
             words.extend(role.upstreams.iter().flat_map(|url| ["--upstream", *url]));
             self.mesh.serve(&pod, PORT, &words)?;
         }
+        depot::declare(&self.mesh)?;
         manifests.write("policy-inventory", INVENTORY_POLICY)?;
         manifests.write("strict-default", STRICT)?;
         // Without the label: one pod that only looks on, and the plain side of the comparison.

@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::client::{self, Answer, Connection};
+use crate::client::{self, Answer, Ask, Connection};
 use crate::say;
 
 #[derive(Debug, clap::Args)]
@@ -20,17 +20,11 @@ pub(crate) struct Arguments {
     /// Time for the whole request, milliseconds.
     #[arg(long, default_value_t = 5_000)]
     deadline_ms: u64,
-    /// A header to send, `name: value`; may be given several times.
-    #[arg(long = "header", value_parser = header)]
-    headers: Vec<(String, String)>,
+    #[command(flatten)]
+    ask: Ask,
     /// Read on until the other side ends, and say how long that was (for `/hold`).
     #[arg(long)]
     hold: bool,
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("a header is written `name: value`")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// Runs the command; true for a successful answer.
@@ -40,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.hold {
         return runtime.block_on(hold(arguments, deadline));
     }
-    let answer = runtime.block_on(client::get(&arguments.url, &arguments.headers, deadline));
+    let answer = runtime.block_on(client::ask(&arguments.url, &arguments.ask, deadline));
     if arguments.json {
         say(&serde_json::to_string(&answer)?);
     } else {
@@ -51,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 async fn hold(arguments: &Arguments, deadline: Duration) -> Result<bool> {
     let mut connection = Connection::open(&arguments.url, deadline).await?;
-    let response = connection.get(&arguments.url, &arguments.headers).await?;
+    let response = connection.send(&arguments.url, &arguments.ask).await?;
     say(&format!("connected to {}: {}", connection.peer, response.status()));
     let start = Instant::now();
     let mut body = response.into_body();

@@ -1,11 +1,12 @@
 //! A plain HTTP/1.1 client: a name is asked of the system's resolver each time.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, Response, Uri};
@@ -24,6 +25,8 @@ pub(crate) struct Answer {
     pub(crate) url: String,
     /// None if no answer came.
     pub(crate) status: Option<u16>,
+    /// The answer's headers.
+    pub(crate) headers: BTreeMap<String, String>,
     /// The body, parsed where it is JSON.
     pub(crate) body: Value,
     pub(crate) error: Option<String>,
@@ -40,9 +43,35 @@ impl Answer {
     }
 }
 
+/// What of a request isn't its URL.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Ask {
+    /// The request's method.
+    #[arg(long, default_value = "GET")]
+    pub(crate) method: String,
+    /// A header to send, `name: value`; may be given several times.
+    #[arg(long = "header", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// The request's body.
+    #[arg(long, default_value = "")]
+    pub(crate) body: String,
+}
+
+impl Ask {
+    /// A plain GET with these headers.
+    pub(crate) fn get(headers: Vec<(String, String)>) -> Self {
+        Self { method: "GET".to_owned(), headers, body: String::new() }
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a header is written `name: value`")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
 /// An open connection.
 pub(crate) struct Connection {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     pub(crate) peer: SocketAddr,
     host: String,
 }
@@ -70,35 +99,34 @@ impl Connection {
         self.sender.is_ready()
     }
 
-    /// Sends `GET` and gives the head of the answer.
-    pub(crate) async fn get(
-        &mut self,
-        url: &str,
-        headers: &[(String, String)],
-    ) -> Result<Response<Incoming>> {
+    /// Sends a request and gives the head of the answer.
+    pub(crate) async fn send(&mut self, url: &str, ask: &Ask) -> Result<Response<Incoming>> {
         let uri: Uri = url.parse().context("the URL")?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::get(path).header("host", &self.host);
-        for (name, value) in headers {
+        let mut request = Request::builder().method(ask.method.as_str()).uri(path);
+        request = request.header("host", &self.host);
+        for (name, value) in &ask.headers {
             request = request.header(name, value);
         }
         self.sender.ready().await.context("the connection")?;
-        Ok(self.sender.send_request(request.body(Empty::new())?).await?)
+        let body = Full::new(Bytes::copy_from_slice(ask.body.as_bytes()));
+        Ok(self.sender.send_request(request.body(body)?).await?)
     }
 }
 
 /// One request on a connection of its own.
-pub(crate) async fn get(url: &str, headers: &[(String, String)], deadline: Duration) -> Answer {
+pub(crate) async fn ask(url: &str, ask: &Ask, deadline: Duration) -> Answer {
     let start = Instant::now();
     let mut answer = Answer {
         url: url.to_owned(),
         status: None,
+        headers: BTreeMap::new(),
         body: Value::Null,
         error: None,
         microseconds: 0,
         peer: None,
     };
-    let exchange = exchange(url, headers, deadline, &mut answer);
+    let exchange = exchange(url, ask, deadline, &mut answer);
     let result = match timeout(deadline, exchange).await {
         Ok(result) => result,
         Err(_) => Err(anyhow::anyhow!("no whole answer within {deadline:?}")),
@@ -108,16 +136,16 @@ pub(crate) async fn get(url: &str, headers: &[(String, String)], deadline: Durat
     answer
 }
 
-async fn exchange(
-    url: &str,
-    headers: &[(String, String)],
-    deadline: Duration,
-    answer: &mut Answer,
-) -> Result<()> {
+async fn exchange(url: &str, ask: &Ask, deadline: Duration, answer: &mut Answer) -> Result<()> {
     let mut connection = Connection::open(url, deadline).await?;
     answer.peer = Some(connection.peer);
-    let response = connection.get(url, headers).await?;
+    let response = connection.send(url, ask).await?;
     let status = response.status().as_u16();
+    let shown = response.headers().iter();
+    let shown = shown.map(|(name, value)| {
+        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    answer.headers = shown.collect();
     let body = read_whole(response).await?;
     answer.status = Some(status);
     answer.body = serde_json::from_slice(&body)

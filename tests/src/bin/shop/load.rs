@@ -1,5 +1,6 @@
 //! `shop load`: requests at a steady rate, and what became of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{Connection, read_whole};
+use crate::client::{Ask, Connection, read_whole};
 use crate::figures::{Latencies, Percentiles};
 use crate::say;
 
@@ -32,6 +33,11 @@ pub(crate) struct Arguments {
     /// A new connection (and look-up) for each request.
     #[arg(long)]
     new_connections: bool,
+    #[command(flatten)]
+    ask: Ask,
+    /// So many requests and no more.
+    #[arg(long)]
+    count: Option<u64>,
     /// A connection that the other side closed while no request was on it is opened anew, as pools do; without this it
     /// counts as a failure.
     #[arg(long, conflicts_with = "new_connections")]
@@ -46,14 +52,26 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Default)]
 struct Counters {
+    begun: AtomicU64,
     total: AtomicU64,
     failed: AtomicU64,
+}
+
+impl Counters {
+    /// Whether another request may begin.
+    fn take(&self, most: Option<u64>) -> bool {
+        let before = self.begun.fetch_add(1, Ordering::Relaxed);
+        most.is_none_or(|most| before < most)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Tally {
     latencies: Latencies,
     reasons: Vec<String>,
+    /// Answers by status, and by the version that gave them.
+    statuses: BTreeMap<u16, u64>,
+    versions: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,6 +81,8 @@ struct Report {
     seconds: f64,
     rate: f64,
     reasons: Vec<String>,
+    statuses: BTreeMap<u16, u64>,
+    versions: BTreeMap<String, u64>,
     #[serde(flatten)]
     latency: Percentiles,
 }
@@ -89,6 +109,8 @@ async fn drive(arguments: &Arguments) -> Result<Report> {
         let worker = Worker {
             url: arguments.url.clone(),
             keep: !arguments.new_connections,
+            ask: arguments.ask.clone(),
+            count: arguments.count,
             pooled: arguments.pooled,
             deadline: Duration::from_millis(arguments.deadline_ms),
             counters: Arc::clone(&counters),
@@ -105,6 +127,12 @@ async fn drive(arguments: &Arguments) -> Result<Report> {
         let ended = ended?;
         tally.latencies.merge(ended.latencies);
         tally.reasons.extend(ended.reasons);
+        for (status, count) in ended.statuses {
+            *tally.statuses.entry(status).or_default() += count;
+        }
+        for (version, count) in ended.versions {
+            *tally.versions.entry(version).or_default() += count;
+        }
     }
     tally.reasons.truncate(REASONS_MAX);
     let seconds = start.elapsed().as_secs_f64();
@@ -115,6 +143,8 @@ async fn drive(arguments: &Arguments) -> Result<Report> {
         seconds,
         rate,
         reasons: tally.reasons,
+        statuses: tally.statuses,
+        versions: tally.versions,
         latency: tally.latencies.percentiles(),
     })
 }
@@ -132,8 +162,14 @@ async fn wait_for_end(arguments: &Arguments, counters: &Counters) -> Result<()> 
     };
     tokio::pin!(end);
     loop {
+        let is_counted =
+            arguments.count.is_some_and(|count| counters.total.load(Ordering::Relaxed) >= count);
+        if is_counted {
+            return Ok(());
+        }
         tokio::select! {
             () = &mut end => return Ok(()),
+            () = tokio::time::sleep(Duration::from_millis(20)), if arguments.count.is_some() => {}
             _ = interrupt.recv() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
             _ = progress.tick(), if arguments.progress => {
@@ -148,6 +184,8 @@ async fn wait_for_end(arguments: &Arguments, counters: &Counters) -> Result<()> 
 struct Worker {
     url: String,
     keep: bool,
+    ask: Ask,
+    count: Option<u64>,
     pooled: bool,
     deadline: Duration,
     counters: Arc<Counters>,
@@ -167,11 +205,11 @@ impl Worker {
         turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            if *stopped.borrow() {
+            if *stopped.borrow() || !self.counters.take(self.count) {
                 return tally;
             }
             let start = Instant::now();
-            let result = match timeout(self.deadline, self.request()).await {
+            let result = match timeout(self.deadline, self.request(&mut tally)).await {
                 Ok(result) => result,
                 Err(_) => Err(anyhow::anyhow!("nothing within {:?}", self.deadline)),
             };
@@ -189,14 +227,19 @@ impl Worker {
         }
     }
 
-    async fn request(&mut self) -> Result<()> {
+    async fn request(&mut self, tally: &mut Tally) -> Result<()> {
         let kept = self.connection.take();
         let mut connection = match kept.filter(|kept| !self.pooled || kept.is_open()) {
             Some(connection) => connection,
             None => Connection::open(&self.url, self.deadline).await?,
         };
-        let response = connection.get(&self.url, &[]).await?;
+        let response = connection.send(&self.url, &self.ask).await?;
         let status = response.status();
+        *tally.statuses.entry(status.as_u16()).or_default() += 1;
+        let version = response.headers().get("x-version").and_then(|it| it.to_str().ok());
+        if let Some(version) = version {
+            *tally.versions.entry(version.to_owned()).or_default() += 1;
+        }
         read_whole(response).await?;
         if !status.is_success() {
             bail!("status {status}");

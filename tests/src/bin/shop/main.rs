@@ -12,8 +12,10 @@ mod call;
 mod client;
 mod figures;
 mod load;
+mod mood;
 mod serve;
 mod socket;
+mod spans;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,9 @@
 //! | `/hold` | a tick each 20 ms until either side ends |
 //! | `/echo?bytes=N` | N bytes |
 //! | `/health` | `ok`, calling nobody |
+//! | `/control?fail=N&status=S&delay_ms=M` | the next N requests for the above are answered S, all of them M later |
+//! | `/asked` | how many requests there were, and the bodies of the last ones |
+//! | `/v1/traces`, `/spans` | takes spans as a collector does (OTLP over HTTP), and lists them |
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,14 +21,18 @@ use clap::ValueEnum;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use crate::client::Ask;
+use crate::mood::Mood;
+use crate::spans::Spans;
 use crate::{client, say, socket};
 
 /// Between two ticks of `/hold`.
@@ -68,6 +75,9 @@ pub(crate) struct Arguments {
     /// Whom to call for each request, in this order; replaces the role's own.
     #[arg(long = "upstream")]
     upstreams: Vec<String>,
+    /// Which version this one is: says so in `x-version`.
+    #[arg(long, default_value = "")]
+    version: String,
     /// Call nobody.
     #[arg(long, conflicts_with = "upstreams")]
     no_upstreams: bool,
@@ -76,13 +86,16 @@ pub(crate) struct Arguments {
     deadline_ms: u64,
 }
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 #[derive(Debug)]
 struct Shop {
     name: String,
     upstreams: Vec<String>,
     deadline: Duration,
+    version: String,
+    mood: Mood,
+    spans: Spans,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +118,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<bool> {
         name: name.unwrap_or_default(),
         upstreams,
         deadline: Duration::from_millis(arguments.deadline_ms),
+        version: arguments.version,
+        mood: Mood::default(),
+        spans: Spans::default(),
     });
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -137,7 +153,7 @@ async fn connection(shop: Arc<Shop>, stream: TcpStream, caller: SocketAddr) {
     let ends = Ends { local, caller };
     let service = service_fn(move |request| {
         let shop = Arc::clone(&shop);
-        async move { Ok::<_, Infallible>(shop.answer(&request, ends).await) }
+        async move { Ok::<_, Infallible>(shop.answer(request, ends).await) }
     });
     // A caller that breaks off is its own business.
     let _ended = http1::Builder::new()
@@ -148,33 +164,46 @@ async fn connection(shop: Arc<Shop>, stream: TcpStream, caller: SocketAddr) {
 }
 
 impl Shop {
-    async fn answer(&self, request: &Request<Incoming>, ends: Ends) -> Response<Body> {
-        match request.uri().path() {
+    async fn answer(&self, request: Request<Incoming>, ends: Ends) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let query = head.uri.query().unwrap_or_default();
+        let mut response = match path {
             "/health" => whole(StatusCode::OK, "text/plain", Bytes::from_static(b"ok")),
             "/hold" => hold(),
-            "/echo" => echo(request.uri().query().unwrap_or_default()),
-            path => self.business(path, request, ends).await,
+            "/echo" => echo(query),
+            "/control" => self.mood.change(query),
+            "/asked" => self.mood.asked(),
+            "/spans" => self.spans.list(),
+            "/v1/traces" => self.spans.take(body).await,
+            path => match self.mood.suffer(path, body).await {
+                Some(status) => whole(status, "text/plain", Bytes::from_static(b"as told")),
+                None => self.business(path, &head.headers, ends).await,
+            },
+        };
+        if let Ok(version) = HeaderValue::from_str(&self.version)
+            && !version.is_empty()
+        {
+            response.headers_mut().insert("x-version", version);
         }
+        response
     }
 
     /// Calls everyone that this role needs, and tells of it.
-    async fn business(
-        &self,
-        path: &str,
-        request: &Request<Incoming>,
-        ends: Ends,
-    ) -> Response<Body> {
-        // A note goes along the chain, so that it can be looked for on the wire.
-        let note: Vec<(String, String)> = request
-            .headers()
-            .get("x-note")
-            .and_then(|value| value.to_str().ok())
-            .map(|value| ("x-note".to_owned(), value.to_owned()))
+    async fn business(&self, path: &str, headers: &HeaderMap, ends: Ends) -> Response<Body> {
+        // What goes along the chain: a note to be looked for on the wire, and the trace.
+        let passed = ["x-note", "traceparent", "tracestate", "x-request-id"];
+        let note: Vec<(String, String)> = passed
             .into_iter()
+            .filter_map(|name| {
+                let value = headers.get(name)?.to_str().ok()?;
+                Some((name.to_owned(), value.to_owned()))
+            })
             .collect();
+        let ask = Ask::get(note.clone());
         let mut calls = Vec::with_capacity(self.upstreams.len());
         for upstream in &self.upstreams {
-            calls.push(client::get(upstream, &note, self.deadline).await);
+            calls.push(client::ask(upstream, &ask, self.deadline).await);
         }
         let failed = calls.iter().any(|call| !call.is_success());
         let status = if failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
@@ -183,19 +212,20 @@ impl Shop {
             "path": path,
             "local": ends.local.to_string(),
             "caller": ends.caller.to_string(),
-            "note": note.first().map(|(_, value)| value),
+            "version": self.version,
+            "note": note.iter().find(|(name, _)| name == "x-note").map(|(_, value)| value),
             "calls": calls,
         });
         whole(status, "application/json", trace.to_string().into())
     }
 }
 
-fn whole(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
+pub(crate) fn whole(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Full::new(body).boxed_unsync());
     *response.status_mut() = status;
     response
         .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static(content_type));
+        .insert(hyper::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 

@@ -276,6 +276,56 @@ fn audit_and_dry_run_are_reported_and_never_enforced() {
     );
 }
 
+/// Istio's rule for ports that aren't HTTP: stricter either way.
+#[test]
+fn of_a_connection_what_only_requests_have_lets_nothing_in_and_keeps_out() {
+    let namespace = || is(Kind::SourceNamespace(texts(&["shop"])));
+    let method = || is(Kind::Method(texts(&["GET"])));
+    let rule = |from: Vec<_>, to: Vec<_>| proto::AccessRule {
+        from: vec![term(from)],
+        to: vec![term(to)],
+        when: Vec::new(),
+    };
+    let both = || rule(vec![namespace()], vec![method()]);
+    let plain = || from(vec![namespace()]);
+    let call = Call::get("/");
+    let judged = |access: &Access, source: &str| {
+        let source = source.parse().unwrap();
+        let connection = AccessConnection {
+            source: Some(&source),
+            source_ip: call.source_ip.parse().unwrap(),
+            destination_ip: "10.96.0.1".parse().unwrap(),
+            destination_port: 80,
+            sni: None,
+        };
+        matches!(access.evaluate_connection(&connection, &mut Vec::new()), Verdict::Allow)
+    };
+    let (own, other) =
+        ("spiffe://cluster.local/ns/shop/sa/web", "spiffe://cluster.local/ns/x/sa/web");
+    let asks = custom("c", Some(checker("one")), vec![both()]);
+    let asks = decoded(&proto::AccessPolicy { custom: vec![asks], ..message() });
+    let unusable = decoded(&proto::AccessPolicy { unusable: "x".into(), ..message() });
+    let unknown = || when(vec![proto::AccessMatcher::default()]);
+    let table = [
+        (decoded(&message()), true, true),
+        (allow(vec![plain()]), true, false),
+        (allow(vec![both()]), false, false),
+        (allow(vec![both(), plain()]), true, false),
+        (allow(vec![from(vec![not(Kind::Method(texts(&["GET"])))])]), false, false),
+        (allow(vec![unknown()]), false, false),
+        (deny(vec![both()]), false, true),
+        (deny(vec![to(vec![method()])]), false, false),
+        (deny(vec![to(vec![not(Kind::Method(texts(&["GET"])))])]), false, false),
+        (deny(vec![unknown()]), false, false),
+        (asks, false, true),
+        (unusable, false, false),
+    ];
+    for (at, (access, lets_own_in, lets_other_in)) in table.into_iter().enumerate() {
+        assert_eq!(judged(&access, own), lets_own_in, "row {at}");
+        assert_eq!(judged(&access, other), lets_other_in, "row {at}");
+    }
+}
+
 #[test]
 fn looking_at_a_request_takes_no_memory() {
     let access = decoded(&proto::AccessPolicy {

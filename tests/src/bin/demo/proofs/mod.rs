@@ -5,6 +5,7 @@ mod identity;
 mod measures;
 mod outage;
 mod policy;
+mod waypoint;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use crate::shop::Shop;
 pub(crate) type Proof = fn(&Shop) -> Result<String>;
 
 /// All of them. The wire comes early: it shows the recording that began before the first call.
-pub(crate) const PROOFS: [(&str, Proof); 12] = [
+pub(crate) const PROOFS: [(&str, Proof); 24] = [
     ("pods join by label alone, and one stays out", enrolment::label_alone_enrols),
     ("a call crosses nodes: web → checkout → payment", enrolment::call_crosses_nodes),
     ("between the nodes only TLS 1.3", wire::only_tls13_between_nodes),
@@ -32,25 +33,38 @@ pub(crate) const PROOFS: [(&str, Proof); 12] = [
     ("certificates renew under traffic", identity::renewal_loses_nothing),
     ("metrics tell each pair of services", measures::pairs_have_metrics),
     ("latency added to plain TCP", measures::added_latency),
+    // The second act: the depot asks for a waypoint.
+    ("95 and 5 percent of the traffic", waypoint::traffic_is_split),
+    ("a header leads to v2", waypoint::header_leads_to_v2),
+    ("faults are seen, and survived by retries", waypoint::faults_are_seen_and_survived),
+    ("a slow answer ends at the timeout", waypoint::slow_answers_end_at_the_timeout),
+    ("a circuit breaker opens and closes", waypoint::breaker_opens_and_closes),
+    ("a failing endpoint is left out, and comes back", waypoint::failing_endpoint_is_left_out),
+    ("GET /stock is allowed, DELETE refused", waypoint::get_is_allowed_and_delete_refused),
+    ("only tokens of the issuer pass", waypoint::only_tokens_of_the_issuer_pass),
+    ("copies of requests reach v2", waypoint::copies_reach_the_other_version),
+    ("a canary shifts 5 → 50 → 100 % under load", waypoint::canary_shifts_without_a_failure),
+    ("one trace across three services", waypoint::one_trace_across_three),
+    ("the waypoint itself is replaced under load", waypoint::replaced_waypoint_loses_nothing),
 ];
 
 /// A manifest that goes when the proof is over, however it ends.
 struct Temporary<'a> {
     mesh: &'a Mesh,
-    name: &'static str,
+    name: String,
 }
 
 impl<'a> Temporary<'a> {
-    fn write(mesh: &'a Mesh, name: &'static str, yaml: &str) -> Result<Self> {
+    fn write(mesh: &'a Mesh, name: &str, yaml: &str) -> Result<Self> {
         mesh.manifests().write(name, yaml)?;
-        Ok(Self { mesh, name })
+        Ok(Self { mesh, name: name.to_owned() })
     }
 }
 
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         // Removed already by the proof itself, if it got that far.
-        let _gone = self.mesh.manifests().remove(self.name);
+        let _gone = self.mesh.manifests().remove(&self.name);
     }
 }
 
