@@ -87,11 +87,11 @@ impl Caller {
 
 fn is_whole(answer: &str) -> bool {
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
-    let lengths = head.lines().filter_map(|line| {
+    let mut lengths = head.lines().filter_map(|line| {
         let (name, value) = line.split_once(':')?;
         if name.eq_ignore_ascii_case("content-length") { value.trim().parse().ok() } else { None }
     });
-    body.len() >= lengths.last().unwrap_or(0_usize)
+    body.len() >= lengths.next().unwrap_or(0_usize)
 }
 
 #[cfg(test)]

@@ -69,7 +69,9 @@ async fn answer_all(mut stream: TcpStream) -> Result<()> {
                 header(head, b"connection").is_some_and(|it| it.eq_ignore_ascii_case(b"close"));
             answer.extend_from_slice(if is_last { LAST } else { KEPT });
             answer.extend_from_slice(&BODY);
-            heard = rest.to_vec();
+            // The buffer stays: a new one would begin with reads of 64 bytes.
+            let used = heard.len() - rest.len();
+            heard.drain(..used);
         }
         ensure!(heard.len() < MESSAGE_MAX, "a head without an end");
         stream.write_all(&answer).await?;
