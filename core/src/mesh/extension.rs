@@ -59,7 +59,7 @@ mod tests {
     }
 
     fn labels_of(workload: &proto::Workload, interner: &mut Interner) -> Arc<OwnLabels> {
-        super::labels(workload, interner).unwrap().unwrap()
+        labels(workload, interner).unwrap().unwrap()
     }
 
     #[test]
