@@ -24,7 +24,7 @@ fn table_has_every_field_that_is_read() {
     assert!(failures.is_empty(), "{} places:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// `UPDATE_PAGE=1` is for who has changed the table: they write the page with what is printed.
+/// Who has changed the table writes what is printed into the page.
 #[test]
 fn page_shows_the_table() {
     let tables = page::tables(&Table::read());
