@@ -69,7 +69,7 @@ fn documents(kind: &Kind, field: &Field) -> (Value, Value) {
 }
 
 /// What is wrong with the rows of a kind.
-pub fn fields(kind: &Kind) -> Vec<String> {
+pub(crate) fn fields(kind: &Kind) -> Vec<String> {
     let wrong = |field: &Field| {
         let problem = judge(kind, field).err()?;
         Some(format!("{} {} is not {:?}: {problem}", kind.kind, field.path, field.is))
@@ -135,7 +135,7 @@ fn judge(kind: &Kind, field: &Field) -> Result<(), String> {
 }
 
 /// Places at which the table's fields aren't those that the reader knows: it names them where it meets one that it doesn't.
-pub fn completeness(kind: &Kind) -> Vec<String> {
+pub(crate) fn completeness(kind: &Kind) -> Vec<String> {
     const UNKNOWN: &str = "zzUnknown";
     let mut places: BTreeMap<String, (&Field, BTreeSet<&str>)> = BTreeMap::new();
     for field in &kind.fields {

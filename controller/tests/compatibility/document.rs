@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// Sets the value at a path; lists get one item, objects what they need.
-pub fn set(document: &mut Value, path: &str, value: &Value) {
+pub(crate) fn set(document: &mut Value, path: &str, value: &Value) {
     let mut place = document;
     for part in path.split('.') {
         let (name, is_list) = match part.strip_suffix("[]") {
@@ -31,12 +31,12 @@ pub fn set(document: &mut Value, path: &str, value: &Value) {
 }
 
 /// The path as readers and statuses write it.
-pub fn indexed(path: &str) -> String {
+pub(crate) fn indexed(path: &str) -> String {
     path.replace("[]", "[0]")
 }
 
 /// All containers of a path, the outermost first: `spec`, `spec.rules[]`.
-pub fn containers(path: &str) -> Vec<String> {
+pub(crate) fn containers(path: &str) -> Vec<String> {
     let parts: Vec<_> = path.split('.').collect();
     (1..parts.len()).map(|count| parts[..count].join(".")).collect()
 }

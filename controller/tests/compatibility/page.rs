@@ -5,13 +5,13 @@ use std::path::Path;
 
 use super::table::{State, Table};
 
-pub fn read() -> String {
+pub(crate) fn read() -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
     std::fs::read_to_string(file).unwrap()
 }
 
 /// A section a kind.
-pub fn tables(table: &Table) -> String {
+pub(crate) fn tables(table: &Table) -> String {
     let mut page = String::new();
     for kind in &table.kinds {
         writeln!(page, "### {}\n\n| field | what becomes of it | |\n|---|---|---|", kind.kind)

@@ -8,47 +8,47 @@ use serde_json::Value;
 
 /// All kinds.
 #[derive(Debug, Deserialize)]
-pub struct Table {
-    pub kinds: Vec<Kind>,
+pub(crate) struct Table {
+    pub(crate) kinds: Vec<Kind>,
 }
 
 /// A kind of objects.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kind {
-    pub kind: String,
+pub(crate) struct Kind {
+    pub(crate) kind: String,
     /// A document to which fields are added, and beside it a mesh in which they mean something.
-    pub base: Value,
+    pub(crate) base: Value,
     /// Fields that this version doesn't know aren't refused in this kind: it ignores them, as Kubernetes' own do.
     #[serde(default)]
-    pub is_lenient: bool,
+    pub(crate) is_lenient: bool,
     /// In order.
-    pub fields: Vec<Field>,
+    pub(crate) fields: Vec<Field>,
 }
 
 /// A field.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Field {
+pub(crate) struct Field {
     /// Such as `spec.rules[].name`.
-    pub path: String,
-    pub is: State,
+    pub(crate) path: String,
+    pub(crate) is: State,
     /// A value.
-    pub with: Value,
+    pub(crate) with: Value,
     /// Where the value goes, if it is that of something around the field.
     #[serde(default)]
-    pub at: Option<String>,
+    pub(crate) at: Option<String>,
     /// What has to be there besides, by path. The same path: another value, since the field can't be left out.
     #[serde(default)]
-    pub given: BTreeMap<String, Value>,
+    pub(crate) given: BTreeMap<String, Value>,
     /// For people.
     #[serde(default)]
-    pub note: String,
+    pub(crate) note: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub(crate) enum State {
     Honoured,
     Rejected,
     Ignored,
@@ -58,7 +58,7 @@ pub enum State {
 }
 
 impl Table {
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compatibility/fields.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
         serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error}"))
