@@ -56,7 +56,6 @@ pub enum OriginationError {
 
 /// What is read for TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Secret {
     Roots,
     Certificate,
