@@ -19,7 +19,7 @@ use weft_core::certs::CertStore;
 use weft_core::config::{Config, Env, ProcessEnv};
 use weft_core::control_plane::{self, Role};
 use weft_core::identity::SpiffeId;
-use weft_core::mesh::{Store, StoreSettings};
+use weft_core::mesh::{SnapshotReader, Store, StoreSettings};
 use weft_core::serve::{AcceptSettings, accept_loop};
 use weft_core::socket::{self, ListenSettings};
 use weft_core::telemetry::{Build, LogControl, Registry, XdsMetrics};
@@ -65,9 +65,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         control_plane::cert_settings(&config),
     );
     certs.prefetch(&own.identity);
-    let names = Arc::new(Names::of_system(mesh.clone(), own.network.clone()));
-    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone(), names.clone());
-    let by_name = ByName::new(mesh.clone(), own.clone(), Arc::new(dialer));
+    let (names, by_name) = names(&own, &mesh, &certs);
     let hub = Arc::new(hub(&config, &own, by_name, &log, &mut registry));
     let (feed, rules) = Feed::new(store, hub.clone());
     let (discovery, state) =
@@ -149,6 +147,13 @@ fn hub(
         }),
         environment: Box::new(move |key| environment.get(key)),
     })
+}
+
+/// Addresses of names, and the way to what isn't on a request's own.
+fn names(own: &Own, mesh: &SnapshotReader, certs: &CertStore) -> (Arc<Names>, ByName) {
+    let names = Arc::new(Names::of_system(mesh.clone(), own.network.clone()));
+    let dialer = Dialer::new(own.identity.clone(), own.address, certs.clone(), names.clone());
+    (names, ByName::new(mesh.clone(), own.clone(), Arc::new(dialer)))
 }
 
 /// Who sends spans.

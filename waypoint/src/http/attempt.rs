@@ -73,7 +73,7 @@ pub(super) async fn attempt(
     shelf: &Shelf,
     downstream: &mut Downstream,
     feed: &mut Feed,
-    head: request::Parts,
+    mut head: request::Parts,
     way: &Way<'_>,
     until: Instant,
 ) -> Result<Begun, Failure> {
@@ -85,6 +85,7 @@ pub(super) async fn attempt(
     };
     let began = Instant::now();
     let (mut pipe, body) = feed.begin();
+    head.uri = way.address(head.uri);
     let request = Request::from_parts(head, body);
     let mut late = pin!(sleep_until(until));
     let response = {

@@ -64,7 +64,12 @@ fn send_all(
     }
 }
 
-async fn send(tunnel: &Tunnel, to: &Destination, head: request::Parts, body: Vec<bytes::Bytes>) {
+async fn send(
+    tunnel: &Tunnel,
+    to: &Destination,
+    mut head: request::Parts,
+    body: Vec<bytes::Bytes>,
+) {
     let snapshot = tunnel.mesh().load();
     let Some((service, port)) = find(&snapshot, tunnel, to) else { return };
     let Ok(backend) = backend(tunnel, &snapshot, &service, port, to.subset.as_ref()) else {
@@ -81,6 +86,7 @@ async fn send(tunnel: &Tunnel, to: &Destination, head: request::Parts, body: Vec
     let way = Way::plain(&to_endpoint, spoken, tunnel.worker.baggage(), tunnel.trace);
     let way = way.secured(&backend, host);
     let Ok(mut exchange) = shelf.take(&way).await else { return };
+    head.uri = way.address(head.uri);
     let sent_body = if body.is_empty() {
         RequestBody::none()
     } else {

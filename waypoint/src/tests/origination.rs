@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine;
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -64,9 +65,11 @@ async fn secure(server: Server<'_>) -> (SocketAddr, Arc<AtomicUsize>) {
             let name = session.server_name().unwrap_or("nobody").to_owned();
             let who = if session.peer_certificates().is_some() { "known" } else { "unknown" };
             let text = Bytes::from(format!("{name} {who}"));
-            let service = service_fn(move |_| {
-                let text = text.clone();
-                async move { Ok::<_, Infallible>(Response::new(Full::new(text))) }
+            let service = service_fn(move |request: Request<Incoming>| {
+                let scheme = request.uri().scheme_str().unwrap_or("none");
+                let answer = Response::builder().header("x-scheme", scheme);
+                let answer = answer.body(Full::new(text.clone())).unwrap();
+                async move { Ok::<_, Infallible>(answer) }
             });
             let io = TokioIo::new(stream);
             if is_two {
@@ -200,7 +203,9 @@ async fn http_2_is_spoken_only_with_endpoints_that_offer_it() {
         let stage = Stage::new().await;
         stage.web(&[at], AppProtocol::Http2);
         set(&stage, simple(&ca));
-        assert_eq!(stage.get("/").await.status, wanted);
+        let answered = stage.get("/").await;
+        assert_eq!(answered.status, wanted);
+        assert!(wanted != 200 || answered.headers["x-scheme"] == "https");
     }
 }
 

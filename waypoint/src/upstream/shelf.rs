@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
+use http::uri::Scheme;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -91,6 +93,17 @@ impl<'a> Way<'a> {
         let tls = backend.cluster().settings().tls.clone();
         self.origin = tls.map(|tls| Origin::new(tls, host));
         self
+    }
+
+    /// The address of a request as this connection has it: HTTP/2 tells the scheme (RFC 9113, section 8.3.1), and servers
+    /// compare it with what they are spoken to by.
+    pub(crate) fn address(&self, uri: Uri) -> Uri {
+        if !self.origin.as_ref().is_some_and(Origin::has_own_tls) || uri.authority().is_none() {
+            return uri;
+        }
+        let mut parts = uri.clone().into_parts();
+        parts.scheme = Some(Scheme::HTTPS);
+        Uri::from_parts(parts).unwrap_or(uri)
     }
 
     fn key(&self) -> Key {

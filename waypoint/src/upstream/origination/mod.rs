@@ -43,6 +43,11 @@ impl Origin {
         Self { settings, host: host.into() }
     }
 
+    /// Whether connections have TLS besides the mesh's own.
+    pub(crate) fn has_own_tls(&self) -> bool {
+        matches!(self.settings.mode, TlsMode::Simple | TlsMode::Mutual)
+    }
+
     fn name(&self) -> Result<ServerName<'static>, OriginationError> {
         let name = self.settings.server_name.as_deref().unwrap_or(&self.host);
         let bare = name.trim_start_matches('[').trim_end_matches(']');
