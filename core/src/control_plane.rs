@@ -107,7 +107,8 @@ fn node(config: &Config, kind: &str) -> NodeSettings {
     }
 }
 
-fn channel(endpoint: &ControllerEndpoint) -> ControlSettings {
+/// How a channel to an endpoint is made.
+pub fn channel(endpoint: &ControllerEndpoint) -> ControlSettings {
     ControlSettings {
         address: endpoint.address.clone(),
         roots: match &endpoint.roots {

@@ -29,6 +29,7 @@ use weft_proto::contract::{port, type_url};
 use crate::dump::dump;
 use crate::explain::{Asked, ExplainError, explain};
 use crate::limits;
+use crate::renewal;
 use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
@@ -68,6 +69,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     let (names, by_name) = names(&own, &mesh, &certs);
     let hub = Arc::new(hub(&config, &own, by_name, &log, &mut registry));
     let (feed, rules) = Feed::new(store, hub.clone());
+    let token_of = config.xds.endpoint.clone();
     let (discovery, state) =
         control_plane::discovery(&config, ROLE, feed, XdsMetrics::new(&mut registry))?;
     let shared = Arc::new(Shared {
@@ -88,6 +90,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         Servers { shared: &shared, registry: Arc::new(registry), state: state.clone(), log, quit };
     servers.spawn(&mut parts)?;
     parts.spawn(async move { match discovery.run().await {} });
+    parts.spawn(async move { match renewal::keep(token_of).await {} });
     parts.spawn(async move {
         certs.stopped().await;
         "certificate store"

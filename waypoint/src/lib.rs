@@ -21,6 +21,7 @@ mod explain;
 mod http;
 pub mod limits;
 mod record;
+mod renewal;
 mod resources;
 pub mod retry;
 pub mod route;

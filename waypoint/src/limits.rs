@@ -201,3 +201,14 @@ pub const PICK_ROUNDS: usize = 4;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One read of a body, bytes: the largest frame of HTTP/2 that we grant, and pingora's buffer.
 pub const PIECE_BYTES_MAX: usize = 64 << 10;
+
+// ---- The waypoint's token (renewal) --------------------------------------------------------------------------------
+
+/// It is renewed when a seventh of its life is left: Kubernetes replaces its own when a fifth is.
+pub const TOKEN_RENEWAL_SHARE: u64 = 7;
+/// How often its file is looked at: others may have replaced it by one that lasts less.
+pub const TOKEN_LOOK_INTERVAL: Duration = Duration::from_secs(600);
+/// Between two attempts. The shortest life that the controller gives is a minute, of which a seventh is two of these.
+pub const TOKEN_RENEWAL_PAUSE: Duration = Duration::from_secs(4);
+/// Of one attempt, from connecting to the answer.
+pub const TOKEN_RENEWAL_DEADLINE: Duration = Duration::from_secs(10);
