@@ -7,6 +7,7 @@
 //!
 //! The two don't share a runtime, so that a large push or scrape takes no time from connections.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -48,10 +49,7 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
     RuntimeMetrics::register(&mut registry, workers.clone());
     log.register(&mut registry);
 
-    let store = Store::new(&StoreSettings {
-        local_node: config.mesh.node.as_deref().map(ToOwned::to_owned),
-        ..StoreSettings::default()
-    });
+    let store = store(&config);
     let mesh = store.reader();
     let certs = CertStore::spawn(
         control_plane::authority(&config, ROLE)?,
@@ -62,13 +60,12 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
         control_plane::discovery(&config, ROLE, store, XdsMetrics::new(&mut registry))?;
 
     let running = Running::default();
-    let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let shared = Arc::new(Shared {
         mesh: mesh.clone(),
         certs: certs.clone(),
         broker: Broker::spawn(config.inpod.mark).context("starting the namespace broker")?,
         running: running.clone(),
-        name_servers: name_servers(&resolv_conf),
+        name_servers: system_name_servers(),
         traffic: TrafficMetrics::new(&mut registry),
         sockets: SocketMetrics::new(&mut registry),
         proxies: ProxyMetrics::new(&mut registry),
@@ -78,7 +75,6 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
     let pods = Arc::new(Pods::new(shared.clone()));
     let (agent, agent_state) = watch::channel(AgentState::default());
     let (quit, mut quitting) = mpsc::channel(1);
-
     let servers = Servers {
         shared: &shared,
         pods: &pods,
@@ -98,7 +94,6 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
     let agent_socket = shared.config.inpod.socket.clone();
     let session = workers.spawn(zds::run(agent_socket, pods.clone(), agent));
     let rechecking = workers.spawn(recheck::run(mesh, running));
-
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -118,6 +113,20 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// The mesh, as this node's proxy sees it.
+fn store(config: &Config) -> Store {
+    Store::new(&StoreSettings {
+        local_node: config.mesh.node.as_deref().map(ToOwned::to_owned),
+        ..StoreSettings::default()
+    })
+}
+
+/// Of the machine that the proxy runs on.
+fn system_name_servers() -> Vec<SocketAddr> {
+    let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    name_servers(&resolv_conf)
 }
 
 fn register_certificates(registry: &mut Registry, certs: &CertStore) {

@@ -5,6 +5,13 @@
 //! that it is, and names the field), ignored with status (nothing changes, and a status names the field), or told
 //! (it is for people or other programs, has no meaning to a mesh, and nothing changes).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test may panic, and nobody depends on it"
+)]
+
 mod check;
 mod document;
 mod page;

@@ -231,13 +231,16 @@ async fn dump_shows_what_is_in_force() {
     assert!(cluster.endpoints[0].takes_requests);
 }
 
-/// Everything that a waypoint is told and that is a secret, or may be one.
-#[tokio::test]
-async fn dump_never_shows_a_secret() {
-    const SECRET: &str = "s3cret";
-    let (stage, _app) = stage().await;
-    let header = |name: &str| route::Header { name: name.into(), value: SECRET.into() };
-    let edit = route::HeaderEdit { set: vec![header("authorization")], ..Default::default() };
+const SECRET: &str = "s3cret";
+
+fn secret_header(name: &str) -> route::Header {
+    route::Header { name: name.into(), value: SECRET.into() }
+}
+
+/// Routes and policies with everything that is a secret, or may be one.
+fn tell_secret_rules(stage: &Stage) {
+    let edit =
+        route::HeaderEdit { set: vec![secret_header("authorization")], ..Default::default() };
     let mut forwarding = action(1);
     forwarding.filters.push(route::Filter { kind: Some(Filter::RequestHeaders(edit)) });
     let condition = route::HeaderCondition { name: "x-api-key".to_owned(), value: text(SECRET) };
@@ -253,7 +256,7 @@ async fn dump_never_shows_a_secret() {
     let keys =
         format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","d":"{SECRET}","k":"{SECRET}"}}]}}"#);
     let http = route::HttpCheck {
-        additional_headers: vec![header("authorization")],
+        additional_headers: vec![secret_header("authorization")],
         ..Default::default()
     };
     let asks = route::Checker {
@@ -276,6 +279,10 @@ async fn dump_never_shows_a_secret() {
             ..denial()
         },
     );
+}
+
+/// The same of how endpoints are treated and what is told.
+fn tell_secret_settings(stage: &Stage) {
     let tls = route::UpstreamTls {
         mode: route::TlsMode::Mutual.into(),
         private_key_file: format!("/keys/{SECRET}"),
@@ -298,7 +305,13 @@ async fn dump_never_shows_a_secret() {
     };
     let bytes = prost::Message::encode_to_vec(&telemetry);
     stage.tell(type_url::TELEMETRY_POLICY, &format!("shop/{WEB}"), Some(bytes));
+}
 
+#[tokio::test]
+async fn dump_never_shows_a_secret() {
+    let (stage, _app) = stage().await;
+    tell_secret_rules(&stage);
+    tell_secret_settings(&stage);
     let own = stage.shared.own.identity.clone();
     stage.shared.certs.certificate(&own).await.unwrap();
     let dump = dump(&stage.shared);

@@ -1,11 +1,12 @@
 //! What rules do to requests.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 use weft_proto::route::condition::Kind;
 use weft_proto::route::filter::Kind as Filter;
 use weft_proto::route::http_action::Outcome;
@@ -179,13 +180,13 @@ async fn requests_that_take_too_long_are_answered_504() {
 #[tokio::test]
 async fn copies_go_with_their_bodies_and_nobody_waits_for_them() {
     let (stage, v1, _) = versions().await;
-    let (heard, mut hear) = tokio::sync::mpsc::unbounded_channel();
+    let (heard, mut hear) = tokio::sync::mpsc::channel(1);
     let at = serve(move |mut tcp| {
         let heard = heard.clone();
         async move {
             let mut read = Vec::new();
             while !read.ends_with(b"body") && tcp.read_buf(&mut read).await.unwrap() > 0 {}
-            let _ = heard.send(String::from_utf8_lossy(&read).into_owned());
+            let _ = heard.send(String::from_utf8_lossy(&read).into_owned()).await;
             // Never answers.
             let _ = tcp.read_buf(&mut read).await;
         }

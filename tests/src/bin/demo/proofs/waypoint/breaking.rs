@@ -1,9 +1,10 @@
 //! Faults, and what is done about them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use tokio::time::Instant;
 use weft_harness::poll;
 
 use crate::depot::{SOON, STOCK, backend, object, route};
