@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 }
 
 fn demonstrate(arguments: &Arguments, inside: &Inside, report: &mut Report) -> Result<()> {
-    report.note("starting a controller, two nodes with agent and ztunnel, and the shop");
+    report.note("starting a controller, two nodes with agent and ztunnel, the shop, and a depot with a waypoint");
     let shop = Shop::open(&arguments.folder, arguments.peer.as_ref())?;
     report.note(&shop.describe());
     for (name, proof) in PROOFS {

@@ -94,9 +94,9 @@ impl Connection {
         Ok(Self { sender, peer, host })
     }
 
-    /// Whether a request can be sent on it, as far as is known here.
-    pub(crate) fn is_open(&self) -> bool {
-        self.sender.is_ready()
+    /// Whether a request can be sent on it, as far as is known here: the other side may have ended it.
+    pub(crate) async fn is_open(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
     }
 
     /// Sends a request and gives the head of the answer.

@@ -229,13 +229,14 @@ impl Worker {
 
     async fn request(&mut self, tally: &mut Tally) -> Result<()> {
         let kept = self.connection.take();
-        let mut connection = match kept.filter(|kept| !self.pooled || kept.is_open()) {
-            Some(connection) => connection,
-            None => Connection::open(&self.url, self.deadline).await?,
+        let mut connection = match kept {
+            Some(mut kept) if !self.pooled || kept.is_open().await => kept,
+            _ => Connection::open(&self.url, self.deadline).await?,
         };
         let response = connection.send(&self.url, &self.ask).await?;
         let status = response.status();
         *tally.statuses.entry(status.as_u16()).or_default() += 1;
+        let is_last = response.headers().get("connection").is_some_and(|it| it == "close");
         let version = response.headers().get("x-version").and_then(|it| it.to_str().ok());
         if let Some(version) = version {
             *tally.versions.entry(version.to_owned()).or_default() += 1;
@@ -244,7 +245,7 @@ impl Worker {
         if !status.is_success() {
             bail!("status {status}");
         }
-        if self.keep {
+        if self.keep && !(self.pooled && is_last) {
             self.connection = Some(connection);
         }
         Ok(())
