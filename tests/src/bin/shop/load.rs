@@ -227,11 +227,16 @@ impl Worker {
         }
     }
 
+    /// What is kept. A pool doesn't give out what has ended; who keeps one connection notices.
+    async fn still_open(&mut self) -> Option<Connection> {
+        let mut kept = self.connection.take()?;
+        (!self.pooled || kept.is_open().await).then_some(kept)
+    }
+
     async fn request(&mut self, tally: &mut Tally) -> Result<()> {
-        let kept = self.connection.take();
-        let mut connection = match kept {
-            Some(mut kept) if !self.pooled || kept.is_open().await => kept,
-            _ => Connection::open(&self.url, self.deadline).await?,
+        let mut connection = match self.still_open().await {
+            Some(connection) => connection,
+            None => Connection::open(&self.url, self.deadline).await?,
         };
         let response = connection.send(&self.url, &self.ask).await?;
         let status = response.status();
