@@ -1,10 +1,9 @@
 //! The table against the reader and the translation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde_json::Value;
-use weft_controller::objects::{self, MeshTelemetry, Object, ObjectChange, Pool};
+use weft_controller::objects::{self, Object, ObjectChange, Pool};
 use weft_controller::translate::{Settings, Translator};
 
 use super::document::{containers, indexed, set};
@@ -12,12 +11,6 @@ use super::table::{Field, Kind, State};
 
 /// What there is besides the object.
 const MESH: &str = include_str!("mesh.yaml");
-/// Where telemetry may go.
-const PROVIDERS: &str = "
-extensionProviders:
-- {name: otel, opentelemetry: {service: otel.shop.svc.cluster.local, port: 4317}}
-- {name: lines, envoyFileAccessLog: {path: /dev/stdout}}
-";
 
 /// What became of a document.
 struct Outcome {
@@ -41,8 +34,7 @@ fn outcome(document: &Value) -> Result<Outcome, String> {
     let others = mesh.filter(|it| it.key() != key);
     let all = others.chain([object.clone()]);
     let change = |object: Object| ObjectChange { key: object.key(), object: Some(object) };
-    let telemetry = Arc::new(MeshTelemetry::read(PROVIDERS).unwrap());
-    let mut translator = Translator::new(Settings { telemetry, ..Settings::standalone() });
+    let mut translator = Translator::new(Settings::standalone());
     translator.apply(all.map(change).collect());
     let resources = translator.resources().into_iter();
     let resources = resources.map(|((of, name), bytes)| ((of, name.to_string()), bytes.to_vec()));

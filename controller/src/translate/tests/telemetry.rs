@@ -175,7 +175,7 @@ fn status_says_what_counts_and_what_has_no_effect() {
         object("shop", "a", "accessLogging: [{match: {mode: CLIENT}}, {providers: [{name: none}, {name: zipkin}, {name: otel}]}], tracing: [{useRequestIdForTraceSampling: true, providers: [{name: json}], customTags: {t: {formatter: {value: x}}}}]"),
         object("shop", "b", "tracing: [{randomSamplingPercentage: 1}]"),
         object("shop", "c", "selector: {matchLabels: {app: x}}, tracing: [{randomSamplingPercentage: 1}]"),
-        object("shop", "d", "targetRefs: [{group: '', kind: Service, name: web}, {group: '', kind: Service, name: plain}, {group: '', kind: Service, name: gone}, {group: x, kind: Y, name: z}]"),
+        object("shop", "d", "targetRefs: [{group: '', kind: Service, name: web}, {group: '', kind: Service, name: plain}, {group: '', kind: Service, name: gone}, {group: '', kind: Service, name: lost}]"),
         object("shop", "e", "metrics: [{reportingInterval: 5s, overrides: [{match: {metric: REQUEST_COUNT}, tagOverrides: {host: {value: request.host}, x: {value: 'a + b'}}}, {match: {metric: TCP_SENT_BYTES}}]}]"),
     ]
     .concat();
