@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use http::StatusCode;
@@ -14,12 +15,13 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use weft_core::admin::{self, ChangeAccess, Hosts, Response, Router};
 use weft_core::certs::CertStore;
 use weft_core::config::{Config, Env, ProcessEnv};
 use weft_core::control_plane::{self, Role};
 use weft_core::identity::SpiffeId;
-use weft_core::mesh::{SnapshotReader, Store, StoreSettings};
+use weft_core::mesh::{Snapshot, SnapshotReader, Store, StoreSettings, WorkloadStatus};
 use weft_core::serve::{AcceptSettings, accept_loop};
 use weft_core::socket::{self, ListenSettings};
 use weft_core::telemetry::{Build, LogControl, Registry, XdsMetrics};
@@ -110,12 +112,32 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     }
     let deadline = shared.config.drain_deadline;
     tracing::info!(?deadline, "draining; a second signal ends at once");
+    let ending = async {
+        let waited = until_known(&shared, deadline).await;
+        drain.drain(deadline.saturating_sub(waited)).await
+    };
     tokio::select! {
-        _ = drain.drain(deadline) => {}
+        _ = ending => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Waits until the mesh was told that this instance leaves, and says for how long. Before that its ztunnels go on choosing
+/// it, so that it goes on serving: a platform signals the process and marks its pod at the same moment.
+async fn until_known(shared: &Shared, deadline: Duration) -> Duration {
+    let (own, started) = (&shared.own, Instant::now());
+    let is_leaving = |snapshot: &Arc<Snapshot>| {
+        let workload = snapshot.workload_at(&own.network, own.address);
+        let is_chosen = workload.is_some_and(|it| it.status == WorkloadStatus::Healthy);
+        (!is_chosen).then_some(())
+    };
+    let patience = limits::DRAIN_NOTICE_MAX.min(deadline);
+    if shared.mesh.wait_for(patience, is_leaving).await.is_err() {
+        tracing::info!(?patience, "the mesh doesn't know yet that this waypoint leaves");
+    }
+    started.elapsed()
 }
 
 /// Who this waypoint is: the environment says it, as it does to a pod of a Gateway's Deployment.

@@ -98,6 +98,9 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 /// How long connections of clients that aren't in use stay open after a drain was announced; Envoy's
 /// `terminationDrainDuration`.
 pub const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(5);
+/// How long new connections are taken after the signal to end, unless the mesh hears earlier that this instance leaves. A
+/// change reaches a mesh of 1,000 nodes within a second; Envoy as Istio runs it listens for five.
+pub const DRAIN_NOTICE_MAX: Duration = Duration::from_secs(5);
 // ---- Telemetry -----------------------------------------------------------------------------------------------------
 
 /// Series of requests that a waypoint keeps: 1,000 services with two callers each and four outcomes a caller. A series takes

@@ -12,6 +12,11 @@ pub(crate) const SOCKET_BATCH_MAX: usize = 32;
 pub(crate) const WORKLOAD_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a connection waits for a policy that its workload names and that has not arrived.
 pub(crate) const POLICY_DEADLINE: Duration = Duration::from_secs(5);
+/// Instances of a waypoint that one connection tries besides the first. During a rollout one is going and one may have gone;
+/// where more can't be reached, something else is wrong, and more tries would add to it.
+pub(crate) const WAYPOINT_RETRIES: usize = 2;
+/// Draws for an instance that a connection hasn't tried. With one in two untried, one in 256 connections draws none.
+pub(crate) const WAYPOINT_DRAWS: usize = 8;
 /// Connections of one pod in one direction. Protects the node's descriptors (two a connection) from one pod.
 pub(crate) const CONNECTIONS_PER_POD_MAX: usize = 16_384;
 /// Time between two tries to start a pod's listeners.

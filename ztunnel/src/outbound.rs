@@ -6,7 +6,10 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use weft_core::drain;
-use weft_core::hbone::{Authority, Forwarded, OpenedTunnel, PoolKey, TraceParent, TunnelRequest};
+use weft_core::hbone::{
+    Authority, Forwarded, HboneError, OpenedTunnel, PoolKey, TraceParent, TunnelRequest,
+    TunnelStream,
+};
 use weft_core::mesh::{self, Target};
 use weft_core::telemetry::{Direction, Reporter, Security};
 use weft_core::x509::PeerCertificate;
@@ -15,6 +18,7 @@ use crate::authorise;
 use crate::connections::{Carrier, OpenConnection, Tracked};
 use crate::double;
 use crate::error::ConnectionError;
+use crate::limits;
 use crate::local;
 use crate::pod::Pod;
 use crate::record::{self, Record};
@@ -56,6 +60,7 @@ async fn route(
     pod: &Pod,
     record: &mut Record,
     destination: SocketAddr,
+    unreached: &[Arc<str>],
 ) -> Result<Route, ConnectionError> {
     let (snapshot, source) = authorise::own_workload(&shared.mesh, pod).await?;
     record.source.workload = Some(source.clone());
@@ -66,8 +71,15 @@ async fn route(
         source: &source,
         destination,
         is_local: &|uid| has_local_path && shared.running.find(uid).is_some(),
+        unreached,
     };
     question.resolve(&mut rand::rng())
+}
+
+/// Whether the proxy itself wasn't reached, so that nobody has seen anything of the connection. An answer, 503 included, is
+/// one of somebody who has.
+fn is_unreached(error: &HboneError) -> bool {
+    error.is_retryable() && !matches!(error, HboneError::Status(_) | HboneError::ReplyTimeout)
 }
 
 /// What the rest of the phases share.
@@ -85,37 +97,61 @@ impl Outbound<'_> {
         downstream: TcpStream,
         record: &mut Record,
     ) -> Result<Joined, ConnectionError> {
-        let route = route(self.shared, self.pod, record, self.destination).await?;
-        record.service = route.service.as_deref().map(mesh::service_labels);
-        record.destination.workload = route.destination.clone();
-        let (upstream, carrier) = match route.path {
-            Path::Local { target } => {
-                return local::connect(&self, downstream, target, record).await;
-            }
-            Path::Hbone(hop, authority) => {
-                record.security = Security::MutualTls;
-                record.destination.address = Some(hop.address);
-                if let Authority::Address(target) = &authority {
-                    record.tunnel_target = Some(*target);
+        let mut unreached = Vec::new();
+        let (upstream, carrier) = loop {
+            let route = route(self.shared, self.pod, record, self.destination, &unreached).await?;
+            record.service = route.service.as_deref().map(mesh::service_labels);
+            record.destination.workload = route.destination.clone();
+            break match route.path {
+                Path::Local { target } => {
+                    return local::connect(&self, downstream, target, record).await;
                 }
-                let tunnel = self.tunnel(&hop, authority, record).await?;
-                record.destination.identity = Some(tunnel.peer.identity.clone());
-                (tunnel.stream.into(), Carrier::Hbone)
-            }
-            Path::DoubleHbone { outer, inner, authority } => {
-                record.security = Security::MutualTls;
-                record.destination.address = Some(outer.address);
-                let opening = double::open(&self, &outer, &inner, authority, record);
-                (Box::pin(opening).await?.into(), Carrier::DoubleHbone)
-            }
-            Path::Plain { target, port } => {
-                let address = Box::pin(self.address_of(target, port)).await?;
-                record.destination.address = Some(address);
-                (self.pod.sockets.connect(address).await?.into(), Carrier::Plain)
-            }
+                Path::Hbone(hop, authority) => match self.hbone(&hop, authority, record).await {
+                    Ok(stream) => (stream.into(), Carrier::Hbone),
+                    Err(error)
+                        if hop.is_waypoint
+                            && unreached.len() < limits::WAYPOINT_RETRIES
+                            && is_unreached(&error) =>
+                    {
+                        let (waypoint, at) = (&hop.uid, hop.address);
+                        tracing::debug!(%waypoint, %at, %error, "another instance is tried");
+                        unreached.push(hop.uid);
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+                Path::DoubleHbone { outer, inner, authority } => {
+                    record.security = Security::MutualTls;
+                    record.destination.address = Some(outer.address);
+                    let opening = double::open(&self, &outer, &inner, authority, record);
+                    (Box::pin(opening).await?.into(), Carrier::DoubleHbone)
+                }
+                Path::Plain { target, port } => {
+                    let address = Box::pin(self.address_of(target, port)).await?;
+                    record.destination.address = Some(address);
+                    (self.pod.sockets.connect(address).await?.into(), Carrier::Plain)
+                }
+            };
         };
         let tracked = self.track(carrier, record);
         Ok(Joined { downstream: downstream.into(), upstream, tracked, other_pod: None })
+    }
+
+    /// A tunnel to the next proxy.
+    async fn hbone(
+        &self,
+        hop: &Hop,
+        authority: Authority,
+        record: &mut Record,
+    ) -> Result<TunnelStream, HboneError> {
+        record.security = Security::MutualTls;
+        record.destination.address = Some(hop.address);
+        if let Authority::Address(target) = &authority {
+            record.tunnel_target = Some(*target);
+        }
+        let tunnel = self.tunnel(hop, authority, record).await?;
+        record.destination.identity = Some(tunnel.peer.identity.clone());
+        Ok(tunnel.stream)
     }
 
     /// A tunnel from the pod's pool.
@@ -124,7 +160,7 @@ impl Outbound<'_> {
         hop: &Hop,
         authority: Authority,
         record: &Record,
-    ) -> Result<OpenedTunnel<PeerCertificate>, ConnectionError> {
+    ) -> Result<OpenedTunnel<PeerCertificate>, HboneError> {
         let key = PoolKey {
             source: self.pod.identity.clone(),
             source_ip: self.from.ip(),
@@ -133,7 +169,7 @@ impl Outbound<'_> {
             uid: hop.uid.clone(),
         };
         let request = self.request(authority, record);
-        Ok(self.pod.pool.open(&key, &request).await?)
+        self.pod.pool.open(&key, &request).await
     }
 
     /// What the far side is told besides the target.

@@ -10,12 +10,14 @@ use rand::Rng;
 use weft_core::hbone::Authority;
 use weft_core::identity::ExpectedPeers;
 use weft_core::mesh::{
-    Choice, IpFamilies, Service, Snapshot, Target, TunnelProtocol, Upstream, Workload,
-    load_balance, network_gateway_of, target_address, waypoint_of_service, waypoint_of_workload,
+    Choice, IpFamilies, ResolveError, Service, Snapshot, Target, TunnelProtocol, Upstream,
+    Workload, load_balance, network_gateway_of, target_address, waypoint_of_service,
+    waypoint_of_workload,
 };
 use weft_proto::contract::port;
 
 use crate::error::ConnectionError;
+use crate::limits;
 
 /// What the decision is about.
 pub(crate) struct Question<'a> {
@@ -27,6 +29,8 @@ pub(crate) struct Question<'a> {
     pub destination: SocketAddr,
     /// Whether this proxy serves the pod with that uid and may reach it without leaving the node.
     pub is_local: &'a dyn Fn(&str) -> bool,
+    /// Instances of a waypoint that this connection has tried in vain.
+    pub unreached: &'a [Arc<str>],
 }
 
 /// The decision.
@@ -77,6 +81,8 @@ pub(crate) struct Hop {
     pub uid: Arc<str>,
     /// Whom it may prove to be.
     pub expected: ExpectedPeers,
+    /// Whether it is one of a waypoint's instances, of which any would do.
+    pub is_waypoint: bool,
 }
 
 /// The proxy's own ports: a connection that ends there would come back to us.
@@ -109,8 +115,8 @@ impl Question<'_> {
         service: &Arc<Service>,
         rng: &mut impl Rng,
     ) -> Result<Route, ConnectionError> {
-        let waypoint = waypoint_of_service(self.snapshot, service, self.source, rng)
-            .map_err(ConnectionError::Resolve)?;
+        let waypoint =
+            self.untried(|| waypoint_of_service(self.snapshot, service, self.source, rng))?;
         if let Some(waypoint) = waypoint {
             return self.to_waypoint(waypoint, Some(service), rng);
         }
@@ -138,8 +144,8 @@ impl Question<'_> {
         workload: &Arc<Workload>,
         rng: &mut impl Rng,
     ) -> Result<Route, ConnectionError> {
-        let waypoint = waypoint_of_workload(self.snapshot, workload, self.source, rng)
-            .map_err(ConnectionError::Resolve)?;
+        let waypoint =
+            self.untried(|| waypoint_of_workload(self.snapshot, workload, self.source, rng))?;
         if let Some(waypoint) = waypoint
             // The waypoint's own instances reach the workloads behind it directly.
             && waypoint.workload.identity != self.source.identity
@@ -150,6 +156,22 @@ impl Question<'_> {
         Ok(Route { path, destination: Some(workload.clone()), service: None })
     }
 
+    /// Draws until an instance comes that wasn't tried. Where none does, the last: it may be there again.
+    fn untried(
+        &self,
+        mut draw: impl FnMut() -> Result<Option<Upstream>, ResolveError>,
+    ) -> Result<Option<Upstream>, ConnectionError> {
+        let mut drawn = draw().map_err(ConnectionError::Resolve)?;
+        for _ in 0..limits::WAYPOINT_DRAWS {
+            match &drawn {
+                Some(waypoint) if self.unreached.contains(&waypoint.workload.uid) => {}
+                _ => break,
+            }
+            drawn = draw().map_err(ConnectionError::Resolve)?;
+        }
+        Ok(drawn)
+    }
+
     fn to_waypoint(
         &self,
         waypoint: Upstream,
@@ -157,7 +179,7 @@ impl Question<'_> {
         rng: &mut impl Rng,
     ) -> Result<Route, ConnectionError> {
         let path = if waypoint.workload.network == self.source.network {
-            Path::Hbone(self.hop(&waypoint)?, self.authority())
+            Path::Hbone(Hop { is_waypoint: true, ..self.hop(&waypoint)? }, self.authority())
         } else {
             // Only a name means anything in the other network.
             let service = service.ok_or_else(|| unreachable(&waypoint.workload))?;
@@ -188,6 +210,7 @@ impl Question<'_> {
                     address: SocketAddr::new(ip, port::HBONE),
                     uid: workload.uid.clone(),
                     expected: expected_peers(workload, service),
+                    is_waypoint: false,
                 };
                 Ok(Path::Hbone(hop, Authority::Address(target)))
             }
@@ -222,6 +245,7 @@ impl Question<'_> {
                 address: SocketAddr::new(ip, upstream.port),
                 uid: workload.uid.clone(),
                 expected: upstream.expected_peers(),
+                is_waypoint: false,
             }),
             _ => Err(unreachable(workload)),
         }
@@ -294,7 +318,8 @@ mod tests {
     fn ask(snapshot: &Snapshot, to: &str) -> Result<Route, ConnectionError> {
         let source = snapshot.workload("a").unwrap();
         let destination = to.parse().unwrap();
-        let question = Question { snapshot, source, destination, is_local: &|_| false };
+        let question =
+            Question { snapshot, source, destination, is_local: &|_| false, unreached: &[] };
         question.resolve(&mut rand::rng())
     }
 

@@ -21,7 +21,8 @@ use binding::{
     waypoint_of_istios_class_serves_a_namespace_but_for_what_opts_out,
 };
 use replicas::{
-    killed_waypoint_serves_again_after_its_restart, replaced_instance_loses_no_request,
+    instance_that_is_not_reached_is_passed_over, killed_waypoint_serves_again_after_its_restart,
+    replaced_instance_loses_no_request,
 };
 
 fn main() -> ExitCode {
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         absent_waypoint_is_gone_round_where_no_policy_applies,
         waypoint_that_is_bound_and_not_there_fails_closed_where_a_policy_applies,
         replaced_instance_loses_no_request,
+        instance_that_is_not_reached_is_passed_over,
         killed_waypoint_serves_again_after_its_restart,
     ]
     .run()

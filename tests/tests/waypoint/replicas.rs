@@ -16,6 +16,8 @@ use crate::town::requests;
 const URL: &str = "http://checkout.shop/";
 /// Requests that each instance has to serve before the next step.
 const ENOUGH: f64 = 50.0;
+/// Of these, one in 1,000 runs chooses the same of two instances each time.
+const CALLS: u32 = 11;
 
 /// Two nodes, a client, a service that asks for a waypoint, and no instance yet.
 struct Street {
@@ -87,5 +89,23 @@ pub(crate) fn killed_waypoint_serves_again_after_its_restart(_: &Inside) -> Resu
     process.restart()?;
     mesh.wait_waypoint(&waypoint)?;
     poll::until("a call after the restart", SOON, || succeeds(&web, URL))?;
+    Ok(())
+}
+
+pub(crate) fn instance_that_is_not_reached_is_passed_over(_: &Inside) -> Result<()> {
+    let Street { mesh, web, waypoint: spec } = street("passed-over-")?;
+    let settings = WaypointSettings::default();
+    let first = mesh.add_waypoint(&spec, ("waypoint-1", 1), &settings)?;
+    let second = mesh.add_waypoint(&spec, ("waypoint-2", 2), &settings)?;
+    let served = || anyhow::Ok(requests(&mesh.waypoint_metrics(&second)?, "checkout"));
+    poll::until("a call through the waypoint", SOON, || succeeds(&web, URL))?;
+    // Nobody tells the mesh: it goes on choosing the first for one call in two.
+    mesh.waypoint_process(&first)?.kill()?;
+    let before = served()?;
+    for _ in 0..CALLS {
+        succeeds(&web, URL)?;
+    }
+    let by_second = served()? - before;
+    ensure!(by_second == f64::from(CALLS), "the second instance served {by_second} of {CALLS}");
     Ok(())
 }
