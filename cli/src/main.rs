@@ -41,13 +41,7 @@ fn main() -> ExitCode {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result?),
     });
-    match written {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "weft: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    weft_core::program::ended("weft", written)
 }
 
 async fn run(command: Command, use_color: bool) -> anyhow::Result<String> {

@@ -20,9 +20,9 @@ use weft_cni::redirect::KernelRedirect;
 use weft_cni::state::{self, PodsFile, StateDir};
 use weft_cni::status::{Discovery, Status, render};
 use weft_cni::zds;
-use weft_core::clock;
 use weft_core::telemetry::{LogFormat, LogSettings};
 use weft_core::zds::SeqpacketListener;
+use weft_core::{clock, program};
 use weft_proto::contract::ZDS_SOCKET;
 
 /// The node agent: joins its node to the mesh, redirects its pods' traffic and tells ztunnel about them.
@@ -124,13 +124,7 @@ async fn main() -> ExitCode {
             undo_all(&place.state, namespaces.netns_dir).await
         }
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "weft-cni: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::ended("weft-cni", done)
 }
 
 async fn agent(args: AgentArgs) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use weft_controller::serving_limits::LEAF_TTL_DEFAULT;
 use weft_controller::sources::files::{FolderSettings, watch_folder};
 use weft_controller::state_dir::StateDir;
 use weft_controller::tokens::TokenIssuer;
+use weft_core::program;
 use weft_core::telemetry::{self, LogSettings};
 
 #[global_allocator]
@@ -25,14 +26,7 @@ fn main() -> ExitCode {
         Some(Command::Run(args)) => run(*args),
         None => run(cli.run),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // The chain of causes, never a backtrace: it is the operator who reads this.
-            eprintln!("weft-controller: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    program::ended("weft-controller", outcome)
 }
 
 fn run(args: RunArgs) -> anyhow::Result<()> {

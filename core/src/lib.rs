@@ -23,6 +23,7 @@ pub mod join_token;
 pub mod limits;
 pub mod mesh;
 pub mod policy;
+pub mod program;
 mod read_size;
 pub mod relay;
 pub mod seal;

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use weft_core::config::{Config, ProcessEnv};
-use weft_core::telemetry::{self, LogSettings};
+use weft_core::program::{Program, Started};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -33,50 +32,16 @@ Example:
 ";
 
 fn main() -> ExitCode {
-    let command = std::env::args().nth(1).unwrap_or_else(|| "proxy".into());
-    match command.as_str() {
-        "proxy" => match serve() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("ztunnel: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
-        "version" | "--version" => {
-            print(concat!("ztunnel ", env!("CARGO_PKG_VERSION"), "\n"));
-            ExitCode::SUCCESS
-        }
-        "help" | "--help" | "-h" => {
-            print(HELP);
-            ExitCode::SUCCESS
-        }
-        other => {
-            eprintln!("ztunnel: no command is called {other:?}; see `ztunnel help`");
-            ExitCode::FAILURE
-        }
-    }
+    Program { name: "ztunnel", version: env!("CARGO_PKG_VERSION"), help: HELP }.main(serve)
 }
 
-#[expect(clippy::print_stdout, reason = "what these commands are for")]
-fn print(text: &str) {
-    print!("{text}");
-}
-
-fn serve() -> anyhow::Result<()> {
-    let config = Config::from_env(&ProcessEnv::read())?;
-    let settings = LogSettings { levels: config.log.levels.clone(), format: config.log.format };
-    let (log, _guard) = telemetry::init(&settings).context("RUST_LOG")?;
-    weft_core::socket::raise_descriptor_limit();
+fn serve(Started { config, control, log }: Started) -> anyhow::Result<()> {
     let workers = tokio::runtime::Builder::new_multi_thread()
         .thread_name("worker")
         .worker_threads(config.worker_threads)
         .enable_all()
         .build()
         .context("starting the workers")?;
-    let control = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the control runtime")?;
     let outcome = control.block_on(weft_ztunnel::run(config, workers.handle().clone(), log));
     workers.shutdown_timeout(std::time::Duration::from_secs(1));
     outcome
