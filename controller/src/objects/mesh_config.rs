@@ -1,4 +1,4 @@
-//! The mesh's configuration: the ConfigMap `istio` of the root namespace, as far as waypoints' security reads it.
+//! The mesh's configuration: the ConfigMap `istio` of the root namespace, as waypoints read it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,20 +12,11 @@ use weft_core::identity::TrustDomain;
 use super::duration;
 use super::fields::{self, FieldError};
 use super::mesh_providers::MeshTelemetry;
+use super::mesh_raw::RawMesh;
 use super::meta::Meta;
 
 /// Name of the ConfigMap, and the key in it.
 pub const MESH_CONFIG: (&str, &str) = ("istio", "mesh");
-
-/// Keys that say something about telemetry.
-const TELEMETRY_KEYS: [&str; 6] = [
-    "accessLogEncoding",
-    "accessLogFile",
-    "accessLogFormat",
-    "defaultConfig",
-    "defaultProviders",
-    "enableTracing",
-];
 
 /// A ConfigMap. All but the mesh's is without content.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +29,8 @@ pub struct MeshConfig {
     pub trust_domain_aliases: Box<[TrustDomain]>,
     /// Services that CUSTOM policies ask, by name. What can't be honoured has its reason instead.
     pub checkers: BTreeMap<Arc<str>, Result<ExtensionChecker, String>>,
-    /// What it says about telemetry; nothing where another object has to.
-    pub telemetry: Option<Arc<MeshTelemetry>>,
+    /// What it says about telemetry.
+    pub telemetry: Arc<MeshTelemetry>,
     /// Where workloads may connect to, unless their namespace says.
     pub outbound: OutboundMode,
     /// Keys that are read by nobody here.
@@ -138,35 +129,6 @@ pub(super) struct RawConfigMap {
     data: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawMesh {
-    #[serde(default, deserialize_with = "fields::or_default")]
-    extension_providers: Vec<BTreeMap<String, Value>>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    path_normalization: RawNormalisation,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    trust_domain_aliases: Vec<String>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    outbound_traffic_policy: RawOutbound,
-    #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOutbound {
-    #[serde(default)]
-    mode: OutboundMode,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawNormalisation {
-    #[serde(default)]
-    normalization: Normalisation,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawChecker {
@@ -193,38 +155,27 @@ pub(super) fn config_map(meta: Meta, raw: &RawConfigMap) -> Result<MeshConfig, F
     let Some(text) = text else {
         return Ok(MeshConfig::empty(meta));
     };
-    let bad = |reason: String| FieldError::new("data.mesh", reason);
-    let mesh: RawMesh = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
-    let telemetry = MeshTelemetry::read(text)?;
-    let others = mesh.others.into_keys();
-    let mut ignored: Vec<String> =
-        others.filter(|key| !TELEMETRY_KEYS.contains(&key.as_str())).collect();
+    let mesh = RawMesh::read(text)?;
+    let telemetry = MeshTelemetry::read(&mesh)?;
+    let mut ignored: Vec<String> = mesh.others.into_keys().collect();
     ignored.extend(telemetry.ignored.iter().map(|it| it.field.clone()));
     let mut checkers = BTreeMap::new();
-    for (at, provider) in mesh.extension_providers.into_iter().enumerate() {
-        let Some(Value::String(name)) = provider.get("name") else {
-            return Err(bad(format!("extensionProviders[{at}] has no name")));
-        };
-        let kinds = provider.iter().filter(|(key, _)| *key != "name");
-        for (kind, value) in kinds {
-            let is_http = match kind.as_str() {
-                "envoyExtAuthzHttp" => true,
-                "envoyExtAuthzGrpc" => false,
-                // Telemetry's, or named below as nobody's.
-                _ => continue,
-            };
-            checkers.insert(Arc::from(name.as_str()), checker(value, is_http));
+    for provider in &mesh.extension_providers {
+        for (value, is_http) in provider.checkers() {
+            checkers.insert(Arc::from(provider.name.as_str()), checker(value, is_http));
         }
     }
     let aliases = mesh.trust_domain_aliases.iter().map(|text| {
         let domain: Result<TrustDomain, _> = text.parse();
-        domain.map_err(|error| bad(format!("trustDomainAliases: {text:?}: {error}")))
+        domain.map_err(|error| {
+            FieldError::new("data.mesh", format!("trustDomainAliases: {text:?}: {error}"))
+        })
     });
     Ok(MeshConfig {
         normalisation: mesh.path_normalization.normalization,
         trust_domain_aliases: aliases.collect::<Result<_, _>>()?,
         checkers,
-        telemetry: Some(Arc::new(telemetry)),
+        telemetry: Arc::new(telemetry),
         outbound: mesh.outbound_traffic_policy.mode,
         ignored: ignored.into(),
         ..MeshConfig::empty(meta)
@@ -238,7 +189,7 @@ impl MeshConfig {
             normalisation: Normalisation::default(),
             trust_domain_aliases: Box::default(),
             checkers: BTreeMap::new(),
-            telemetry: None,
+            telemetry: MeshTelemetry::usual(),
             outbound: OutboundMode::default(),
             ignored: Box::default(),
             is_unreadable: false,

@@ -1,15 +1,14 @@
 //! What the mesh's configuration (`MeshConfig`) says about telemetry: providers, and what holds without any object.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::duration;
-use super::fields::{self, FieldError, Port};
+use super::fields::{self, FieldError};
+use super::mesh_raw::{Encoding, RawFileLog, RawMesh, RawOtlp, RawProvider};
 use super::telemetry::{Ignored, millionths};
 
 /// The mesh's telemetry.
@@ -82,126 +81,16 @@ impl Default for MeshTelemetry {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawMesh {
-    access_log_file: Option<String>,
-    access_log_format: Option<String>,
-    access_log_encoding: Option<Encoding>,
-    enable_tracing: Option<bool>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    default_providers: RawDefaults,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    default_config: RawProxyConfig,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    extension_providers: Vec<RawProvider>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-enum Encoding {
-    Text,
-    Json,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawDefaults {
-    #[serde(default, deserialize_with = "fields::or_default")]
-    access_logging: Vec<String>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    tracing: Vec<String>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    metrics: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct RawProxyConfig {
-    tracing: Option<RawProxyTracing>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct RawProxyTracing {
-    sampling: Option<f64>,
-    #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
-}
-
-/// A provider has one key besides its name, which is its kind.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawProvider {
-    name: String,
-    envoy_file_access_log: Option<RawFileLog>,
-    opentelemetry: Option<RawOtlp>,
-    prometheus: Option<IgnoredAny>,
-    #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawFileLog {
-    path: Option<String>,
-    log_format: Option<RawLogFormat>,
-    omit_empty_values: Option<IgnoredAny>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLogFormat {
-    text: Option<String>,
-    labels: Option<Map<String, Value>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawOtlp {
-    service: String,
-    port: Port,
-    max_tag_length: Option<u32>,
-    http: Option<RawHttp>,
-    grpc: Option<RawGrpc>,
-    resource_detectors: Option<IgnoredAny>,
-    dynatrace_sampler: Option<IgnoredAny>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawHttp {
-    path: String,
-    timeout: Option<String>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    headers: Vec<RawHeader>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawGrpc {
-    timeout: Option<String>,
-    #[serde(default, deserialize_with = "fields::or_default")]
-    initial_metadata: Vec<RawHeader>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawHeader {
-    name: String,
-    value: Option<String>,
-    env_name: Option<IgnoredAny>,
-}
-
 impl MeshTelemetry {
-    /// From the text of a mesh's configuration (the key `mesh` of the ConfigMap `istio`). What isn't about telemetry is
-    /// not looked at.
-    pub fn read(mesh: &str) -> Result<Self, FieldError> {
-        let raw: RawMesh = match mesh.trim() {
-            "" => RawMesh::default(),
-            text => serde_saphyr::from_str(text)
-                .map_err(|error| FieldError::new("data.mesh", error.to_string()))?,
-        };
+    /// What holds where nothing is said.
+    pub(crate) fn usual() -> Arc<Self> {
+        static USUAL: LazyLock<Arc<MeshTelemetry>> = LazyLock::new(Arc::default);
+        USUAL.clone()
+    }
+
+    pub(super) fn read(raw: &RawMesh) -> Result<Self, FieldError> {
         let (mut read, mut ignored) = (Self::default(), Vec::new());
-        read.built_in_log(&raw, &mut ignored);
+        read.built_in_log(raw, &mut ignored);
         for (at, provider) in raw.extension_providers.iter().enumerate() {
             let field = format!("extensionProviders[{at}]");
             let built = built(provider, &field, &mut ignored)?;
@@ -291,8 +180,8 @@ fn built(
     let is_log = |kind: &str| matches!(kind, "envoyOtelAls" | "envoyHttpAls" | "envoyTcpAls");
     Ok(Provider::Unsupported(match raw.others.keys().next() {
         Some(kind) if is_log(kind) => "a waypoint writes access logs to standard output alone",
-        Some(_) => "a waypoint sends spans by OTLP alone (opentelemetry)",
-        None => "the provider says nothing but its name",
+        None if raw.checkers().next().is_none() => "the provider says nothing but its name",
+        _ => "a waypoint sends spans by OTLP alone (opentelemetry)",
     }))
 }
 
@@ -422,9 +311,13 @@ fn otlp_provider(
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> Result<MeshTelemetry, FieldError> {
+        MeshTelemetry::read(&RawMesh::read(text)?)
+    }
+
     #[test]
     fn mesh_without_a_word_logs_and_traces_nothing() {
-        let read = MeshTelemetry::read("trustDomain: x\n").unwrap();
+        let read = read("trustDomain: x\n").unwrap();
         assert_eq!(read, MeshTelemetry::default());
         assert!(read.default_logs.is_empty() && read.default_tracing.is_none());
         assert_eq!(read.default_share_millionths, 10_000);
@@ -432,7 +325,7 @@ mod tests {
 
     #[test]
     fn providers_and_defaults_are_read() {
-        let read = MeshTelemetry::read(
+        let read = read(
             r#"
 accessLogFile: /dev/stdout
 accessLogEncoding: JSON
@@ -490,7 +383,7 @@ extensionProviders:
     #[test]
     fn default_that_names_no_provider_of_its_use_is_told() {
         let text = "defaultProviders: {tracing: [prometheus], accessLogging: [none]}";
-        let ignored = MeshTelemetry::read(text).unwrap().ignored;
+        let ignored = read(text).unwrap().ignored;
         let fields: Vec<_> = ignored.iter().map(|it| it.field.as_str()).collect();
         assert_eq!(fields, ["defaultProviders.accessLogging", "defaultProviders.tracing"]);
     }
@@ -506,7 +399,7 @@ extensionProviders:
             assert_eq!(has_known_commands(format), is_known, "{format}");
         }
         let text = "accessLogFile: /dev/stdout\naccessLogFormat: '%NONE%'\nextensionProviders: [{name: a, envoyFileAccessLog: {logFormat: {labels: {x: '%NONE%'}}}}]";
-        let read = MeshTelemetry::read(text).unwrap();
+        let read = read(text).unwrap();
         for name in ["envoy", "a"] {
             assert_eq!(read.providers[name], Provider::Unsupported(UNKNOWN_COMMAND));
         }
@@ -539,7 +432,7 @@ extensionProviders:
             ),
             ("extensionProviders: 3", "data.mesh"),
         ] {
-            assert_eq!(MeshTelemetry::read(text).unwrap_err().field, field, "{text}");
+            assert_eq!(read(text).unwrap_err().field, field, "{text}");
         }
     }
 }

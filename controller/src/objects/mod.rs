@@ -15,6 +15,7 @@ pub mod key_set;
 mod locate;
 mod mesh_config;
 mod mesh_providers;
+mod mesh_raw;
 mod meta;
 mod peer;
 mod policy;

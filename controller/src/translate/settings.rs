@@ -5,8 +5,6 @@ use std::sync::Arc;
 use weft_core::identity::TrustDomain;
 use weft_proto::contract;
 
-use crate::objects::MeshTelemetry;
-
 /// What holds where no PeerAuthentication says anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DefaultMtls {
@@ -67,8 +65,6 @@ pub struct Settings {
     pub sends_dry_run: bool,
     /// Give services an IPv6 address besides the IPv4 one. Off, because clients would try it first.
     pub allocates_v6: bool,
-    /// The mesh's telemetry: providers, and what holds without any object.
-    pub telemetry: Arc<MeshTelemetry>,
 }
 
 impl Settings {
@@ -86,7 +82,6 @@ impl Settings {
             entry_visibility: EntryVisibility::default(),
             sends_dry_run: false,
             allocates_v6: false,
-            telemetry: Arc::default(),
         }
     }
 

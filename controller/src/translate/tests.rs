@@ -115,6 +115,14 @@ fn message(translator: &Translator, key: &str) -> String {
     conditions.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// The ConfigMap with the mesh's configuration.
+fn mesh_config(yaml: &str) -> String {
+    let yaml = yaml.replace('\n', "\n    ");
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    {yaml}\n---\n"
+    )
+}
+
 /// A Gateway that is a waypoint, with its Service and one ready pod.
 fn waypoint(namespace: &str, name: &str, labels: &str, from: &str) -> String {
     gateway(namespace, name, labels, from)

@@ -1,8 +1,6 @@
 //! From what users write to what a waypoint tells: docs/telemetry.md, the controller's translation and the waypoint's reading.
 
-use std::sync::Arc;
-
-use weft_controller::objects::{self, Kind, MeshTelemetry, ObjectChange, Pool};
+use weft_controller::objects::{self, Kind, Object, ObjectChange, Pool};
 use weft_controller::translate::{Settings, Translator};
 use weft_proto::contract::type_url;
 use weft_waypoint::telemetry::policy::{self, ServiceTelemetry};
@@ -37,15 +35,20 @@ fn yaml_of_the_page_is_what_a_waypoint_does() {
     let blocks = blocks();
     let (mesh, manifests): (Vec<_>, Vec<_>) =
         blocks.into_iter().partition(|block| !block.contains("kind: Telemetry"));
-    let telemetry = MeshTelemetry::read(mesh[0]).expect("the mesh's configuration is read");
-    assert!(telemetry.ignored.is_empty(), "{:?}", telemetry.ignored);
-    let settings = Settings { telemetry: Arc::new(telemetry), ..Settings::standalone() };
-    let mut translator = Translator::new(settings);
+    let config = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    {}\n",
+        mesh[0].replace('\n', "\n    ")
+    );
+    let mut translator = Translator::new(Settings::standalone());
     let mut pool = Pool::default();
-    let changes = SERVICES.into_iter().chain(manifests).map(|text| {
+    let documents = [config.as_str()].into_iter().chain(SERVICES).chain(manifests);
+    let changes = documents.map(|text| {
         let header = objects::header(text).unwrap();
         let kind = Kind::of(&header.api_version, &header.kind).expect("a known kind");
         let object = objects::read(kind, text, &mut pool).unwrap();
+        if let Object::MeshConfig(config) = &object {
+            assert!(config.ignored.is_empty(), "{:?}", config.ignored);
+        }
         ObjectChange { key: object.key(), object: Some(object) }
     });
     translator.apply(changes.collect());

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use weft_proto::route::TelemetryPolicy;
 
 use crate::objects::{
-    MESH_CONFIG, MeshTelemetry, Meta, PolicyTarget, Service, ServiceEntry, TargetKind, Telemetry,
-    TelemetryScope,
+    MeshTelemetry, Meta, PolicyTarget, Service, ServiceEntry, TargetKind, Telemetry, TelemetryScope,
 };
 
+use super::access::mesh_config;
 use super::names;
 use super::settings::EntryVisibility;
 use super::view::View;
@@ -36,7 +36,7 @@ pub fn service_telemetry(view: &View<'_>, service: &Service) -> Option<Telemetry
     let waypoint = bound(view, User::Service(&service.meta))?;
     let merged = merged(view, &waypoint, &service.meta, TargetKind::Service);
     let host = names::service_host(service, view.settings);
-    wire::policy(mesh(view), &merged, &service.meta.namespace, &host)
+    wire::policy(&mesh(view), &merged, &service.meta.namespace, &host)
 }
 
 /// The policies of the hosts that an entry speaks for.
@@ -47,16 +47,15 @@ pub fn service_entry_telemetry(view: &View<'_>, entry: &ServiceEntry) -> Vec<Tel
     };
     let merged = merged(view, &waypoint, &entry.meta, TargetKind::ServiceEntry);
     let hosts = view.hosts_won(entry);
+    let mesh = mesh(view);
     let policies =
-        hosts.filter_map(|host| wire::policy(mesh(view), &merged, &entry.meta.namespace, host));
+        hosts.filter_map(|host| wire::policy(&mesh, &merged, &entry.meta.namespace, host));
     policies.collect()
 }
 
 /// What the mesh's configuration says.
-fn mesh<'a>(view: &View<'a>) -> &'a MeshTelemetry {
-    let objects = view.namespace(&view.settings.root_namespace);
-    let config = objects.and_then(|objects| objects.mesh_configs.get(MESH_CONFIG.0));
-    config.and_then(|it| it.telemetry.as_deref()).unwrap_or(&view.settings.telemetry)
+fn mesh(view: &View<'_>) -> Arc<MeshTelemetry> {
+    mesh_config(view).map_or_else(MeshTelemetry::usual, |it| it.telemetry.clone())
 }
 
 /// Namespace and name of the waypoint's Gateway.
@@ -79,7 +78,7 @@ fn merged(
         speaking(view, home, target(TargetKind::Gateway, gateway).as_ref()),
         speaking(view, &meta.namespace, target(kind, &meta.name).as_ref()),
     ];
-    let mut merged = Merged::new(mesh(view));
+    let mut merged = Merged::new(&mesh(view));
     layers.into_iter().flatten().for_each(|layer| merged.apply(layer));
     merged
 }

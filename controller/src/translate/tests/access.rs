@@ -10,7 +10,7 @@ use weft_proto::route::text_match::Kind as Text;
 use crate::objects::{self, KeySource};
 use crate::translate::{FetchedKeys, Settings, Translator};
 
-use super::{added, message, translated, waypoint};
+use super::{added, mesh_config, message, translated, waypoint};
 
 const HOST: &str = "shop/stock.shop.svc.cluster.local";
 
@@ -30,13 +30,6 @@ fn policy(name: &str, namespace: &str, spec: &str) -> String {
 fn authentication(spec: &str) -> String {
     format!(
         "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{name: jwt, namespace: shop}}\nspec: {spec}\n---\n"
-    )
-}
-
-fn mesh(yaml: &str) -> String {
-    let yaml = yaml.replace('\n', "\n    ");
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    {yaml}\n---\n"
     )
 }
 
@@ -163,7 +156,8 @@ fn principals_of_the_own_trust_domain_mean_its_aliases_too() {
     let rules =
         "rules: [{from: [{source: {principals: [cluster.local/ns/a/sa/b, other/ns/a/sa/b]}}]}]";
     let spec = format!("{{{TO_STOCK}, {rules}}}");
-    let found = of(&(policy("a", "shop", &spec) + &mesh("trustDomainAliases: [old.example]")));
+    let found =
+        of(&(policy("a", "shop", &spec) + &mesh_config("trustDomainAliases: [old.example]")));
     let matcher = &found.allow[0].rules[0].from[0].all[0];
     let Some(Kind::SourcePrincipal(texts)) = &matcher.kind else { panic!("{matcher:?}") };
     let expected = ["cluster.local/ns/a/sa/b", "old.example/ns/a/sa/b", "other/ns/a/sa/b"];
@@ -180,7 +174,7 @@ fn checkers_and_normalisation_come_from_the_mesh_configuration() {
         policy(name, "shop", &spec)
     };
     let yaml = shop()
-        + &mesh(config)
+        + &mesh_config(config)
         + &[custom("c1", "ask"), custom("c2", "grpc"), custom("c3", "bad"), custom("c4", "none")]
             .concat();
     let translator = translated(Settings::standalone(), &yaml);

@@ -7,7 +7,7 @@ use weft_proto::route::{OutboundPolicy, TlsMode};
 
 use crate::translate::{Settings, Translator};
 
-use super::{decoded, message, pod, translated};
+use super::{decoded, mesh_config, message, pod, translated};
 
 /// Whether the pod's ztunnel is told to refuse what the mesh doesn't know.
 fn is_strict(translator: &Translator, uid: &str) -> bool {
@@ -23,9 +23,7 @@ fn is_strict(translator: &Translator, uid: &str) -> bool {
 fn namespace_speaks_before_the_mesh_about_outbound_connections() {
     let mesh = |mode: &str| match mode {
         "" => String::new(),
-        mode => format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata: {{mesh: 'outboundTrafficPolicy: {{mode: {mode}}}'}}\n---\n"
-        ),
+        mode => mesh_config(&format!("outboundTrafficPolicy: {{mode: {mode}}}")),
     };
     let namespace = |value: &str| match value {
         "" => String::new(),

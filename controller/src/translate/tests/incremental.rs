@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use crate::objects::{KeySource, MESH_CONFIG, Object, ObjectChange, ObjectKey};
+use crate::objects::{KeySource, Object, ObjectChange, ObjectKey};
 use crate::translate::{FetchedKeys, Settings, Translator};
 
-use super::{added, objects};
+use super::{added, mesh_config, objects};
 
 /// Kinds of documents in the small world.
 const KINDS: usize = 21;
@@ -241,17 +241,15 @@ fn waypoint_document(
             )
         }
         18 => {
-            let name = MESH_CONFIG.0;
+            let more = super::telemetry::MESH;
             let mesh = [
-                "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
-                "pathNormalization: {normalization: MERGE_SLASHES}",
-                "trustDomainAliases: [old]",
-                "extensionProviders: [{name: ask, envoyExtAuthzGrpc: {service: a.example.com, port: 1}}]",
-            ][variant % 4];
+                format!("outboundTrafficPolicy: {{mode: REGISTRY_ONLY}}{more}"),
+                format!("pathNormalization: {{normalization: MERGE_SLASHES}}{more}"),
+                "trustDomainAliases: [old]".to_owned(),
+                "extensionProviders: [{name: ask, envoyExtAuthzGrpc: {service: a.example.com, port: 1}}]".to_owned(),
+            ];
             let home = ["istio-system", "shop"][usize::from(variant % 5 == 4)];
-            format!(
-                "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {home}}}\ndata: {{mesh: '{mesh}'}}\n"
-            )
+            mesh_config(&mesh[variant % 4]).replace("istio-system", home)
         }
         20 => {
             let spec = [
@@ -365,8 +363,9 @@ proptest! {
         batches in prop::collection::vec((prop::collection::vec(edit(), 1..6), 0..3_usize), 1..12),
         is_standalone: bool,
     ) {
-        let telemetry = super::telemetry::mesh();
-        converges(&Settings { is_standalone, telemetry, ..Settings::standalone() }, batches);
+        let mesh = added(objects(&mesh_config(super::telemetry::MESH)));
+        let batches = std::iter::once((mesh, 0)).chain(batches).collect();
+        converges(&Settings { is_standalone, ..Settings::standalone() }, batches);
     }
 }
 

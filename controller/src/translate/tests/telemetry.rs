@@ -1,16 +1,13 @@
 //! Telemetry objects.
 
-use std::sync::Arc;
-
 use weft_proto::route::access_log_rule::Format;
 use weft_proto::route::metric_tag::Value;
 use weft_proto::route::tracing_tag::Source;
 use weft_proto::route::{AccessLogRule, TelemetryPolicy};
 
-use crate::objects::MeshTelemetry;
 use crate::translate::{Settings, Translator};
 
-use super::{decoded, message, translated, waypoint};
+use super::{decoded, mesh_config, message, translated, waypoint};
 
 const SERVICES: &str = "
 apiVersion: v1
@@ -41,9 +38,7 @@ spec: {hosts: [a.example.com, b.example.com], ports: [{number: 80, name: http}],
 ";
 
 /// A mesh with a collector and a log of its own.
-pub(super) fn mesh() -> Arc<MeshTelemetry> {
-    let read = MeshTelemetry::read(
-        r#"
+pub(super) const MESH: &str = r#"
 defaultProviders: {tracing: [otel]}
 extensionProviders:
 - name: otel
@@ -52,15 +47,16 @@ extensionProviders:
   envoyFileAccessLog: {path: /dev/stdout, logFormat: {labels: {code: "%RESPONSE_CODE%"}}}
 - name: zipkin
   zipkin: {service: z, port: 9411}
-"#,
-    );
-    Arc::new(read.unwrap())
-}
+"#;
 
-fn of(mesh: Arc<MeshTelemetry>, objects: &str) -> Translator {
-    let settings = Settings { telemetry: mesh, ..Settings::standalone() };
+/// The translation of what a mesh's configuration says, if there is one, and of objects.
+fn of(mesh: &str, objects: &str) -> Translator {
     let gateway = waypoint("shop", "wp", "istio.io/waypoint-for: all", "All");
-    translated(settings, &format!("{SERVICES}{objects}---\n{gateway}"))
+    let config = match mesh {
+        "" => String::new(),
+        mesh => mesh_config(mesh),
+    };
+    translated(Settings::standalone(), &format!("{config}{SERVICES}{objects}---\n{gateway}"))
 }
 
 fn object(namespace: &str, name: &str, spec: &str) -> String {
@@ -87,13 +83,13 @@ fn text_log(filter: &str) -> AccessLogRule {
 
 #[test]
 fn mesh_without_a_word_gives_no_policies() {
-    assert!(decoded(&of(Arc::default(), "")).telemetry.is_empty());
+    assert!(decoded(&of("", "")).telemetry.is_empty());
 }
 
 #[test]
 fn service_without_a_waypoint_has_none() {
     let objects = object("istio-system", "all", "accessLogging: [{providers: [{name: envoy}]}]");
-    let hosts: Vec<_> = decoded(&of(mesh(), &objects)).telemetry.into_keys().collect();
+    let hosts: Vec<_> = decoded(&of(MESH, &objects)).telemetry.into_keys().collect();
     assert_eq!(hosts, [FAR, "shop/a.example.com", API, "shop/b.example.com", WEB]);
 }
 
@@ -106,7 +102,7 @@ fn narrower_objects_change_what_they_name() {
         object("shop", "web", &format!("{OF_WEB} accessLogging: [{{disabled: true}}], tracing: [{{randomSamplingPercentage: 0.5, disableSpanReporting: true, enableIstioTags: false}}]")),
     ]
     .concat();
-    let translator = of(mesh(), &objects);
+    let translator = of(MESH, &objects);
     let (web, api) = (policy(&translator, WEB), policy(&translator, API));
     let json = Format::Json(r#"{"code":"%RESPONSE_CODE%"}"#.into());
     let json = AccessLogRule { format: Some(json), ..AccessLogRule::default() };
@@ -127,7 +123,7 @@ kind: Telemetry
 metadata: {name: t, namespace: shop, annotations: {weft.io/access-log-sampling: '2.5'}}
 spec: {accessLogging: [{providers: [{name: envoy}], filter: {expression: 'response.code >= 500'}}]}
 ";
-    let policy = policy(&of(Arc::default(), objects), WEB);
+    let policy = policy(&of("", objects), WEB);
     let share_millionths = Some(25_000);
     assert_eq!(
         policy.access_logs,
@@ -137,9 +133,8 @@ spec: {accessLogging: [{providers: [{name: envoy}], filter: {expression: 'respon
 
 #[test]
 fn log_of_the_whole_mesh_can_be_turned_off_for_one_service() {
-    let mesh = Arc::new(MeshTelemetry::read("accessLogFile: /dev/stdout").unwrap());
     let objects = object("shop", "web", &format!("{OF_WEB} accessLogging: [{{disabled: true}}]"));
-    let translator = of(mesh, &objects);
+    let translator = of("accessLogFile: /dev/stdout", &objects);
     assert_eq!(policy(&translator, API).access_logs, [text_log("")]);
     assert!(policy(&translator, WEB).access_logs.is_empty());
 }
@@ -151,7 +146,7 @@ fn labels_of_metrics_change_by_name() {
         object("shop", "web", &format!("{OF_WEB} metrics: [{{overrides: [{{match: {{metric: REQUEST_COUNT}}, tagOverrides: {{region: {{value: request.method}}}}}}]}}]")),
     ]
     .concat();
-    let translator = of(Arc::default(), &objects);
+    let translator = of("", &objects);
     let shown = |policy: &TelemetryPolicy| -> Vec<String> {
         let tags = policy.metrics[0].tags.iter().map(|tag| match &tag.value {
             None => format!("-{}", tag.name),
@@ -179,7 +174,7 @@ fn status_says_what_counts_and_what_has_no_effect() {
         object("shop", "e", "metrics: [{reportingInterval: 5s, overrides: [{match: {metric: REQUEST_COUNT}, tagOverrides: {host: {value: request.host}, x: {value: 'a + b'}}}, {match: {metric: TCP_SENT_BYTES}}]}]"),
     ]
     .concat();
-    let translator = of(mesh(), &objects);
+    let translator = of(MESH, &objects);
     let of = |name: &str| message(&translator, &format!("Telemetry shop/{name}"));
     let a = of("a");
     assert!(a.contains("istio.io/WaypointAccepted=true/Accepted"), "{a}");
