@@ -1,13 +1,14 @@
 //! The agent's folder: what lets it start again without the controller. Every file is replaced in one step.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use weft_core::replace;
 
 use crate::limits;
 use crate::netns::NamespaceId;
@@ -106,19 +107,7 @@ impl StateDir {
     /// Replaces a file: readers see the old or the new, also after a loss of power. Only the owner may read it.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         let path = self.path_of(name);
-        let fresh = self.path_of(&format!("{name}.new"));
-        let replace = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&fresh)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            std::fs::rename(&fresh, &path)
-        };
-        replace().map_err(|error| StateError::Io { path: path.clone(), error })
+        replace::file(&path, content, 0o600).map_err(|error| StateError::Io { path, error })
     }
 
     /// Replaces a JSON file.

@@ -4,11 +4,12 @@
 //! what was readable may have been read.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
+use weft_core::replace;
 
 use crate::serving_limits::STATE_FILE_BYTES_MAX;
 
@@ -118,22 +119,7 @@ impl StateDir {
     /// Writes a file so that after a crash either the old or the new content is there, whole.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
         let path = self.path.join(name);
-        let temporary = self.path.join(format!(".{name}.new"));
-        // Left over from a crash; removed so that the mode below is that of a new file.
-        match std::fs::remove_file(&temporary) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("remove", &temporary, source));
-            }
-            _ => {}
-        }
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(&temporary)
-            .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .and_then(|()| File::open(&self.path)?.sync_all());
+        let written = replace::file(&path, content, FILE_MODE);
         written.map_err(|source| io_error("write", &path, source))
     }
 }

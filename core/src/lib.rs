@@ -26,6 +26,7 @@ pub mod policy;
 pub mod program;
 mod read_size;
 pub mod relay;
+pub mod replace;
 pub mod seal;
 pub mod serve;
 pub mod socket;

@@ -3,14 +3,12 @@
 //! Kubernetes replaces a projected token when a fifth of its life is left. Outside of it nobody does: with less than
 //! that left, the controller is asked for the next one, and the file is replaced.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -96,7 +94,7 @@ async fn renew(endpoint: &ControllerEndpoint, path: &Path) -> Result<(), Renewal
     let next = timeout(limits::TOKEN_RENEWAL_DEADLINE, next(channel, &endpoint.token)).await;
     let next = next.map_err(|_| RenewalError::Late)??;
     let failed = |error| RenewalError::Write { path: path.to_owned(), error };
-    replace(path, &next).await.map_err(failed)
+    replace(path, next).await.map_err(failed)
 }
 
 async fn next(channel: Channel, token: &TokenSource) -> Result<String, RenewalError> {
@@ -113,17 +111,11 @@ async fn next(channel: Channel, token: &TokenSource) -> Result<String, RenewalEr
     }
 }
 
-/// Whoever reads the file finds the old token or the new one, whole; nobody else may read either.
-async fn replace(path: &Path, token: &str) -> std::io::Result<()> {
-    let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
-    let mut fresh = name.to_owned();
-    fresh.push(".new");
-    let fresh = path.with_file_name(fresh);
-    let mut options = tokio::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh).await?;
-    file.write_all(token.as_bytes()).await?;
-    file.sync_all().await?;
-    tokio::fs::rename(&fresh, path).await
+/// Nobody else may read either token.
+async fn replace(path: &Path, token: String) -> std::io::Result<()> {
+    let path = path.to_owned();
+    let replaced = move || weft_core::replace::file(&path, token.as_bytes(), 0o600);
+    tokio::task::spawn_blocking(replaced).await?
 }
 
 #[cfg(test)]
@@ -195,7 +187,7 @@ mod tests {
         let source = TokenSource::File(path.clone());
         let wanted = token(90, 190);
         let given = next(controller(&wanted).await, &source).await.unwrap();
-        replace(&path, &given).await.unwrap();
+        replace(&path, given).await.unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted);
         // Now it is another that is presented, which this controller doesn't know.
         let refused = next(controller(&wanted).await, &source).await;

@@ -142,8 +142,7 @@ fn path(namespace: &str, name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
 
 /// Whole or not at all: the controller watches.
 pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let beside = path.with_extension("weft-new");
-    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    let written = weft_core::replace::file(path, text.as_bytes(), 0o666);
     written.with_context(|| path.display().to_string())
 }
 
