@@ -133,11 +133,7 @@ pub(super) fn request_authentication(
     pool: &mut Pool,
 ) -> Result<RequestAuthentication, FieldError> {
     let (single, list) = (raw.target_ref.as_ref(), raw.target_refs.as_ref());
-    let targets = target::targets(single, list, &meta, pool)?;
-    if !targets.is_empty() && raw.selector.is_some() {
-        let reason = "can't be given together with spec.targetRefs";
-        return Err(FieldError::new("spec.selector", reason));
-    }
+    let targets = target::targets(single, list, raw.selector.is_some(), &meta, pool)?;
     let raw_rules = raw.jwt_rules.as_deref().unwrap_or_default();
     let mut rules = Vec::with_capacity(raw_rules.len());
     for (at, Given(one)) in raw_rules.iter().enumerate() {

@@ -42,10 +42,12 @@ pub(super) struct RawTarget {
 /// Istio's bound of `targetRefs`.
 const TARGETS_MAX: usize = 16;
 
-/// The targets of a policy, each once. An explicit empty list is no target, as in Istio.
+/// The targets of a policy, each once. An explicit empty list is no target, as in Istio. A policy with a selector has
+/// none.
 pub(super) fn targets(
     single: Option<&RawTarget>,
     list: Option<&Vec<Given<RawTarget>>>,
+    has_selector: bool,
     meta: &Meta,
     pool: &mut Pool,
 ) -> Result<Box<[PolicyTarget]>, FieldError> {
@@ -65,6 +67,10 @@ pub(super) fn targets(
         if !built.contains(&target) {
             built.push(target);
         }
+    }
+    if has_selector && !built.is_empty() {
+        let reason = "can't be given together with spec.targetRefs";
+        return Err(FieldError::new("spec.selector", reason));
     }
     Ok(built.into())
 }

@@ -170,11 +170,8 @@ pub(super) fn millionths(percent: f64) -> Option<u32> {
 
 fn scope(meta: &Meta, raw: &RawTelemetry, pool: &mut Pool) -> Result<TelemetryScope, FieldError> {
     let has_selector = raw.selector.as_ref().is_some_and(|it| !it.match_labels.is_empty());
-    let targets = target::targets(raw.target_ref.as_ref(), raw.target_refs.as_ref(), meta, pool)?;
-    if has_selector && !targets.is_empty() {
-        let reason = "can't be given together with spec.targetRefs";
-        return Err(FieldError::new("spec.selector", reason));
-    }
+    let (single, list) = (raw.target_ref.as_ref(), raw.target_refs.as_ref());
+    let targets = target::targets(single, list, has_selector, meta, pool)?;
     if has_selector {
         return Ok(TelemetryScope::Selector);
     }
