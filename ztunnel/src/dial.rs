@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use weft_core::certs::CertStore;
-use weft_core::hbone::{Connect, ConnectError, Established, PoolKey};
+use weft_core::hbone::{self, Connect, ConnectError, Established, PoolKey};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
 
@@ -31,15 +31,8 @@ impl Connect for PodConnector {
         &self,
         key: &PoolKey,
     ) -> Result<Established<Self::Io, PeerCertificate>, ConnectError> {
-        let certificate = self.certs.certificate(&key.source).await.map_err(|error| {
-            ConnectError::Certificate { identity: key.source.clone(), error: Arc::new(error) }
-        })?;
-        let address = key.address;
-        let tcp = self.sockets.connect(address).await.map_err(ConnectError::from)?;
-        let (io, peer) = tls::connect(&certificate, &key.expected, tcp)
-            .await
-            .map_err(|error| ConnectError::Tls { address, error: Arc::new(error) })?;
-        let valid_until = peer.not_after.min(certificate.not_after());
-        Ok(Established { io, peer: Arc::new(peer), valid_until })
+        let certificate = hbone::certificate(&self.certs, key).await?;
+        let tcp = self.sockets.connect(key.address).await.map_err(ConnectError::from)?;
+        hbone::secure(&certificate, key, tcp).await
     }
 }

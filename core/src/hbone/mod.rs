@@ -19,6 +19,7 @@ mod headers;
 mod keepalive;
 mod message;
 mod pool;
+mod secure;
 mod server;
 mod settings;
 mod stream;
@@ -37,6 +38,7 @@ pub use headers::{
 };
 pub use message::{TunnelRequest, TunnelResponse};
 pub use pool::{OpenedTunnel, Pool, PoolCounters, PoolSettings};
+pub use secure::{certificate, secure};
 pub use server::{IncomingTunnel, ServerSettings, serve};
 pub use settings::KeepaliveSettings;
 pub(crate) use stream::{RecvHalf, SendHalf};

@@ -19,7 +19,7 @@ use weft_core::clock;
 use weft_core::config::{Config, Env};
 use weft_core::drain;
 use weft_core::hbone::{
-    Authority, Connect, ConnectError, Established, HboneError, Pool, PoolKey, PoolSettings,
+    self, Authority, Connect, ConnectError, Established, HboneError, Pool, PoolKey, PoolSettings,
     TunnelRequest, TunnelStream,
 };
 use weft_core::identity::ExpectedPeers;
@@ -406,9 +406,7 @@ impl Connect for Client {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((key.source_ip, 0).into()).unwrap();
         let tcp = socket.connect(key.address).await.unwrap();
-        let (io, peer) = tls::connect(&certificate, &key.expected, tcp).await.unwrap();
-        let valid_until = peer.not_after;
-        Ok(Established { io, peer: Arc::new(peer), valid_until })
+        Ok(hbone::secure(&certificate, key, tcp).await.unwrap())
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use weft_core::certs::CertStore;
 use weft_core::hbone::{
-    Authority, Baggage, Connect, ConnectError, Established, HboneError, Pool, PoolKey,
+    self, Authority, Baggage, Connect, ConnectError, Established, HboneError, Pool, PoolKey,
     PoolSettings, TraceParent, TunnelRequest, TunnelStream,
 };
 use weft_core::identity::SpiffeId;
@@ -172,16 +172,9 @@ impl Connect for TlsDialer {
         &self,
         key: &PoolKey,
     ) -> Result<Established<Self::Io, PeerCertificate>, ConnectError> {
-        let certificate = self.certs.certificate(&key.source).await.map_err(|error| {
-            ConnectError::Certificate { identity: key.source.clone(), error: Arc::new(error) }
-        })?;
-        let address = key.address;
-        let tcp = straight(address).await.map_err(ConnectError::from)?;
-        let (io, peer) = tls::connect(&certificate, &key.expected, tcp)
-            .await
-            .map_err(|error| ConnectError::Tls { address, error: Arc::new(error) })?;
-        let valid_until = peer.not_after.min(certificate.not_after());
-        Ok(Established { io, peer: Arc::new(peer), valid_until })
+        let certificate = hbone::certificate(&self.certs, key).await?;
+        let tcp = straight(key.address).await.map_err(ConnectError::from)?;
+        hbone::secure(&certificate, key, tcp).await
     }
 }
 
