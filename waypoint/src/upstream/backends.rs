@@ -108,14 +108,8 @@ impl Backends {
         policy: Option<&Policy>,
         home: &Workload,
     ) -> Arc<Backend> {
-        let key = Key::of(wanted);
-        let known = self.all.read().get(&key).cloned();
-        let backend = known.unwrap_or_else(|| {
-            let make = || Arc::new(Backend::new(place(home)));
-            self.all.write().entry(key).or_insert_with(make).clone()
-        });
-        backend.update(wanted, snapshot, policy, home);
-        backend
+        let keep = |key, made| self.all.write().entry(key).or_insert(made).clone();
+        self.updated(wanted, snapshot, policy, home, keep)
     }
 
     /// The same for who asks: what isn't there yet isn't kept.
@@ -126,9 +120,21 @@ impl Backends {
         policy: Option<&Policy>,
         home: &Workload,
     ) -> Arc<Backend> {
+        self.updated(wanted, snapshot, policy, home, |_, made| made)
+    }
+
+    /// `keep`: what becomes of one that isn't there yet.
+    fn updated(
+        &self,
+        wanted: &Wanted<'_>,
+        snapshot: &Snapshot,
+        policy: Option<&Policy>,
+        home: &Workload,
+        keep: impl FnOnce(Key, Arc<Backend>) -> Arc<Backend>,
+    ) -> Arc<Backend> {
         let key = Key::of(wanted);
         let known = self.all.read().get(&key).cloned();
-        let backend = known.unwrap_or_else(|| Arc::new(Backend::new(place(home))));
+        let backend = known.unwrap_or_else(|| keep(key, Arc::new(Backend::new(place(home)))));
         backend.update(wanted, snapshot, policy, home);
         backend
     }
