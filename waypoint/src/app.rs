@@ -24,7 +24,7 @@ use weft_core::identity::SpiffeId;
 use weft_core::mesh::{Snapshot, SnapshotReader, Store, StoreSettings, WorkloadStatus};
 use weft_core::serve::{AcceptSettings, accept_loop};
 use weft_core::socket::{self, ListenSettings};
-use weft_core::telemetry::{Build, LogControl, Registry, XdsMetrics};
+use weft_core::telemetry::{Build, LogControl, Registry, TrafficMetrics, XdsMetrics};
 use weft_core::{drain, xds};
 use weft_proto::contract::{port, type_url};
 
@@ -163,6 +163,7 @@ fn hub(
     let environment = ProcessEnv::read();
     Hub::new(HubParts {
         metrics: RequestMetrics::new(registry),
+        connections: TrafficMetrics::new(registry),
         lines: log.lines(),
         spans: SpanMetrics::new(registry),
         origin: Arc::new(origin(config, own)),

@@ -89,6 +89,11 @@ pub const REPLAY_BYTES_MAX: usize = 64 << 10;
 pub const SNIFF_HEAD_START: Duration = Duration::from_millis(50);
 /// Bytes that are looked at to tell what is spoken.
 pub const SNIFF_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a TLS client's first message that are looked at for the name of a server: those of browsers with post-quantum keys
+/// take 2 KiB, and Envoy looks at as many.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 16 << 10;
+/// How long that message is waited for. A client that hasn't sent it by then names no server.
+pub const CLIENT_HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// Copies of requests under way on one worker.
 pub const MIRRORS_MAX: usize = 1_024;
 /// From the beginning of a copy to the end of its response.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 use weft_core::mesh::Store;
 use weft_core::xds::{Change, Handler, Rejected};
 use weft_proto::contract::type_url;
@@ -19,6 +20,8 @@ use crate::telemetry::{Hub, Told};
 pub(crate) struct ServiceRules {
     table: Part<Table>,
     access: Option<Arc<Access>>,
+    /// Cancelled when something else is said about access. Clones share it until then.
+    access_replaced: CancellationToken,
     backends: Part<Policy>,
     told: Option<Arc<Told>>,
 }
@@ -99,6 +102,11 @@ impl ServiceRules {
         self.access.as_ref()
     }
 
+    /// Returns when something else holds than [`Self::access`].
+    pub(crate) async fn access_replaced(&self) {
+        self.access_replaced.cancelled().await;
+    }
+
     /// How its endpoints are treated.
     pub(crate) fn backends(&self) -> Option<&Arc<Policy>> {
         self.backends.get()
@@ -158,16 +166,30 @@ impl Feed {
         one: impl Fn(&mut ServiceRules, &str, Option<Bytes>) -> Result<(), String>,
     ) -> Vec<Rejected> {
         let mut all = All::clone(&self.rules.0.load());
-        let mut rejected = Vec::new();
+        let (mut rejected, mut replaced) = (Vec::new(), Vec::new());
         for Change { name, resource, .. } in changes {
-            let rules = all.entry(name.clone()).or_default();
-            if let Err(reason) = one(Arc::make_mut(rules), &name, resource) {
+            let rules = Arc::make_mut(all.entry(name.clone()).or_default());
+            let access = rules.access.clone();
+            if let Err(reason) = one(rules, &name, resource) {
                 rejected.push(Rejected { name, reason });
+            }
+            if !is_same(access.as_ref(), rules.access.as_ref()) {
+                replaced.push(std::mem::take(&mut rules.access_replaced));
             }
         }
         all.retain(|_, rules| !rules.is_empty());
         self.rules.0.store(Arc::new(all));
+        // Only now: whoever is woken has to see what is new.
+        replaced.iter().for_each(CancellationToken::cancel);
         rejected
+    }
+}
+
+fn is_same(one: Option<&Arc<Access>>, other: Option<&Arc<Access>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
     }
 }
 

@@ -48,7 +48,12 @@ pub struct Connection<'a> {
 impl ConnectionRoutes {
     /// The first rule that matches. `None`: the connection is closed.
     pub fn find(&self, connection: &Connection<'_>) -> Option<&ConnectionRule> {
-        self.rules.iter().find(|rule| rule.matches(connection))
+        self.find_ranked(connection).map(|(_, rule)| rule)
+    }
+
+    /// The same with its place, from 0.
+    pub fn find_ranked(&self, connection: &Connection<'_>) -> Option<(usize, &ConnectionRule)> {
+        self.rules.iter().enumerate().find(|(_, rule)| rule.matches(connection))
     }
 
     /// All rules, in order of precedence.

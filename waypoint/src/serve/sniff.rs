@@ -2,10 +2,13 @@
 //! waiting for a client that waits for it.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use tokio::time::{sleep, timeout};
 use weft_core::drain;
 
+use super::choose::Greeting;
+use super::record::Record;
 use super::stream::Inner;
 use super::tcp::{self, Reached};
 use super::tunnel::Tunnel;
@@ -34,7 +37,7 @@ enum Verdict {
 
 /// Looks until it is clear. `is_http`: the port declares it, and only the version is asked.
 pub(super) async fn sniff(
-    tunnel: &Tunnel,
+    tunnel: &Arc<Tunnel>,
     mut stream: Inner,
     is_http: bool,
     drain: &drain::Watch,
@@ -83,10 +86,12 @@ enum First {
 }
 
 /// Waits for the first byte of either side. The application is connected to only if the client says nothing at once.
-async fn first_speaker(tunnel: &Tunnel, mut stream: Inner) -> Option<(First, Inner)> {
+async fn first_speaker(tunnel: &Arc<Tunnel>, mut stream: Inner) -> Option<(First, Inner)> {
     let server = async {
         sleep(limits::SNIFF_HEAD_START).await;
-        let mut reached = tcp::reach(tunnel, None).await.ok()?;
+        // Not counted before it is clear that it isn't HTTP.
+        let record = Record::new(tunnel);
+        let mut reached = tcp::reach(tunnel, &Greeting::Plain, record).await.ok()?;
         reached.look().await.then_some(Box::new(reached))
     };
     let mut server = pin!(server);

@@ -1,59 +1,40 @@
 //! Connections that aren't HTTP: one endpoint a connection.
+//!
+//! ```text
+//!  greeting ─▶ judge (policies) ─▶ follow (rules) ─▶ choose (endpoint) ─▶ dial ─▶ relay ─▶ record
+//!                    ▲                                                      │
+//!                    └──────────── again at each change of policies ────────┘
+//! ```
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use rand::Rng;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout};
 use weft_core::drain;
 use weft_core::hbone::IncomingTunnel;
-use weft_core::mesh::{IpFamilies, Service};
+use weft_core::mesh::AppProtocol;
 
+use super::choose::{self, Chosen, Greeting, Seen, Unreached};
+use super::hello;
+use super::record::Record;
+use super::relay;
 use super::stream::Inner;
-use super::target::Target;
-use super::tunnel::{Tunnel, UNREACHED, source};
-use crate::access::{AccessConnection, Verdict};
-use crate::balance::{PickContext, Picked};
+use super::tunnel::{Tunnel, UNREACHED};
+use crate::balance::{ConnectionPool, Outcome, Picked};
 use crate::limits;
-use crate::route::{Connection, ConnectionRoutes, RouteSet, Subset, Target as Backend};
-use crate::upstream::{DialError, Endpoint, EndpointError, Io, Origin, Wanted, endpoint};
+use crate::upstream::{Held, Io};
 
 /// An application that was connected to.
-#[derive(Debug)]
 pub(super) struct Reached {
     io: Io,
     /// What it said already.
-    seen: Bytes,
-    /// Counts it at its endpoint.
-    _picked: Option<Picked>,
-}
-
-/// Where a connection goes.
-struct Chosen {
-    to: Endpoint,
-    /// TLS that is asked for.
-    origin: Option<Origin>,
-    picked: Option<Picked>,
-}
-
-/// Why none was.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unreached {
-    #[error("{0}")]
-    Denied(String),
-    #[error("the policies of the service haven't arrived")]
-    NoPolicies,
-    #[error("no route matches the connection")]
-    NoRoute,
-    #[error("the route leads nowhere")]
-    Nowhere,
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
-    #[error(transparent)]
-    Dial(#[from] DialError),
+    early: Bytes,
+    pool: ConnectionPool,
+    record: Record,
+    /// Counts it at its endpoint and at its backend.
+    _counted: (Option<Picked>, Option<Held>),
 }
 
 impl Reached {
@@ -61,178 +42,141 @@ impl Reached {
     pub(super) async fn look(&mut self) -> bool {
         let mut more = BytesMut::with_capacity(limits::LOOK_BYTES);
         let read = self.io.read_buf(&mut more).await;
-        self.seen = more.freeze();
+        self.early = more.freeze();
         read.is_ok_and(|count| count > 0)
     }
 }
 
 /// A port that declares TCP: the caller's proxy is told only when the application is reached.
 pub(super) async fn serve(tunnel: Arc<Tunnel>, mut incoming: IncomingTunnel, drain: drain::Watch) {
+    let greeting = Greeting::Plain;
+    let mut record = Record::new(&tunnel);
+    record.count(&greeting);
     let reached = tokio::select! {
-        reached = reach(&tunnel, None) => reached,
+        reached = reach(&tunnel, &greeting, record) => reached,
         () = incoming.abandoned() => return,
     };
     match reached {
         Ok(reached) => {
             let Ok(stream) = incoming.accept(None) else { return };
-            join(tunnel, Inner::new(stream), Some(Box::new(reached)), drain).await;
+            pass(&tunnel, Inner::new(stream), reached, &greeting, drain).await;
+        }
+        Err(Unreached::Denied(_)) => incoming.refuse(StatusCode::FORBIDDEN),
+        Err(_) => incoming.refuse(UNREACHED),
+    }
+}
+
+/// Joins the client to the application until both have ended. `reached`: it spoke first.
+pub(super) async fn join(
+    tunnel: Arc<Tunnel>,
+    mut client: Inner,
+    reached: Option<Box<Reached>>,
+    drain: drain::Watch,
+) {
+    let (reached, greeting) = match reached {
+        Some(mut reached) => {
+            reached.record.count(&Greeting::Plain);
+            (*reached, Greeting::Plain)
+        }
+        None => {
+            let mut record = Record::new(&tunnel);
+            // A client that has said nothing yet on a port that isn't TLS waits for the application.
+            let begins = tunnel.target.declared() == AppProtocol::Tls || !client.seen().is_empty();
+            let greeting = match begins {
+                true => hello::read(&mut client).await,
+                false => Greeting::Plain,
+            };
+            record.count(&greeting);
+            let Ok(reached) = reach(&tunnel, &greeting, record).await else { return };
+            (reached, greeting)
+        }
+    };
+    pass(&tunnel, client, reached, &greeting, drain).await;
+}
+
+/// Connects to an endpoint that policies and rules allow.
+pub(super) async fn reach(
+    tunnel: &Tunnel,
+    greeting: &Greeting,
+    mut record: Record,
+) -> Result<Reached, Unreached> {
+    match dial(tunnel, greeting, &mut record).await {
+        Ok((io, Chosen { picked, held, pool, .. })) => {
+            Ok(Reached { io, early: Bytes::new(), pool, record, _counted: (picked, held) })
         }
         Err(error) => {
             let service = tunnel.target.name();
             tracing::info!(target: "tcp", %service, %error, "a connection failed");
-            incoming.refuse(match error {
-                Unreached::Denied(_) => StatusCode::FORBIDDEN,
-                _ => UNREACHED,
-            });
+            record.failed(&error);
+            Err(error)
         }
     }
 }
 
-/// Joins the client to the application until both have ended.
-pub(super) async fn join(
-    tunnel: Arc<Tunnel>,
-    client: Inner,
-    reached: Option<Box<Reached>>,
-    drain: drain::Watch,
-) {
-    let reached = match reached {
-        Some(reached) => *reached,
-        None => match reach(&tunnel, None).await {
-            Ok(reached) => reached,
-            Err(error) => {
-                let service = tunnel.target.name();
-                return tracing::info!(target: "tcp", %service, %error, "a connection failed");
-            }
-        },
-    };
-    let joined = relay(client, reached);
-    tokio::select! {
-        ended = joined => if let Err(error) = ended {
-            tracing::debug!(target: "tcp", service = %tunnel.target.name(), %error, "cut");
-        },
-        () = drain.forced() => {}
-    }
-}
-
-async fn relay(mut client: Inner, reached: Reached) -> std::io::Result<()> {
-    let Reached { mut io, seen, _picked } = reached;
-    if !seen.is_empty() {
-        client.write_all(&seen).await?;
-        client.flush().await?;
-    }
-    copy_both(&mut client, &mut io).await
-}
-
-async fn copy_both(
-    a: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    b: &mut (impl AsyncRead + AsyncWrite + Unpin),
-) -> std::io::Result<()> {
-    tokio::io::copy_bidirectional_with_sizes(a, b, limits::TCP_BUFFER, limits::TCP_BUFFER).await?;
-    Ok(())
-}
-
-/// Connects to an endpoint that the routes allow.
-pub(super) async fn reach(
+async fn dial(
     tunnel: &Tunnel,
-    server_name: Option<&str>,
-) -> Result<Reached, Unreached> {
-    authorise(tunnel, server_name)?;
-    let Chosen { to, origin, picked } = choose(tunnel, server_name, &mut rand::rng())?;
-    let to = to.for_host(server_name.unwrap_or_default())?;
+    greeting: &Greeting,
+    record: &mut Record,
+) -> Result<(Io, Chosen), Unreached> {
+    let labels = tunnel.caller_labels();
+    let seen = Seen::of(tunnel, labels.as_ref(), greeting);
+    choose::judge(&tunnel.rules(), &seen)?;
+    let chosen = choose::choose(tunnel, &seen, &mut rand::rng())?;
+    record.tries(&chosen);
     let told = (tunnel.worker.baggage(), tunnel.trace);
     let dialer = tunnel.worker.shelf.dialer();
-    let io = Box::pin(dialer.dial_secured(&to, told, origin.as_ref(), None)).await?;
-    Ok(Reached { io, seen: Bytes::new(), _picked: picked })
-}
-
-/// By the service's policies, as far as they can be asked about connections.
-fn authorise(tunnel: &Tunnel, sni: Option<&str>) -> Result<(), Unreached> {
-    let rules = tunnel.rules();
-    let access = rules.access().ok_or(Unreached::NoPolicies)?;
-    let own = tunnel.worker.shared.own.address;
-    let connection = AccessConnection {
-        source: Some(&tunnel.caller.identity),
-        source_ip: tunnel.caller.address.ip(),
-        destination_ip: tunnel.target.address().map_or(own, |it| it.ip()),
-        destination_port: tunnel.target.port(),
-        sni,
+    let dialling = dialer.dial_secured(&chosen.to, told, chosen.origin.as_ref(), None);
+    let limit = chosen.pool.connect_timeout;
+    let dialled = match timeout(limit, Box::pin(dialling)).await {
+        Ok(dialled) => dialled.map_err(Unreached::from),
+        Err(_) => Err(Unreached::Slow(limit)),
     };
-    match access.evaluate_connection(&connection, &mut Vec::new()) {
-        Verdict::Allow => Ok(()),
-        Verdict::Deny(denial) => Err(Unreached::Denied(denial.to_string())),
-        // Nobody can be asked about a connection.
-        Verdict::Check { policy, .. } => Err(Unreached::Denied(policy.to_string())),
+    if let (Some(picked), Err(_)) = (&chosen.picked, &dialled) {
+        picked.report(Outcome::ConnectFailed, Instant::now());
     }
+    let io = dialled?;
+    record.reached(&chosen);
+    Ok((io, chosen))
 }
 
-fn choose(
+/// Relays until both have ended, or policies or the process end it.
+async fn pass(
     tunnel: &Tunnel,
-    server_name: Option<&str>,
-    rng: &mut impl Rng,
-) -> Result<Chosen, Unreached> {
-    let snapshot = tunnel.mesh().load();
-    let (service, port, address) = match &tunnel.target {
-        Target::Workload { workload, address } => {
-            let (families, asked) = (IpFamilies::Automatic, Some(*address));
-            let to = Endpoint::of(workload.clone(), address.port(), families, asked)?;
-            return Ok(Chosen { to, origin: None, picked: None });
+    mut client: Inner,
+    reached: Reached,
+    greeting: &Greeting,
+    drain: drain::Watch,
+) {
+    let Reached { mut io, early, pool, mut record, _counted } = reached;
+    record.opened();
+    let counters = record.counters.clone();
+    let service = tunnel.target.name();
+    tokio::select! {
+        biased;
+        why = forbidden(tunnel, greeting) => {
+            tracing::info!(target: "policy", %service, caller = %tunnel.caller.identity, %why, "a connection was cut: its policies changed");
+            record.cut(&why);
         }
-        Target::Service { service, port, address } => (service, *port, *address),
-    };
-    let rules = tunnel.rules();
-    let set = rules
-        .table()
-        .and_then(|table| table.select(port, Some(tunnel.caller.identity.namespace())));
-    let Some(routes) = set.and_then(|set| routes_of(set, server_name.is_some())) else {
-        return towards(tunnel, (service, port), None, address, rng);
-    };
-    let labels = tunnel.caller_labels();
-    let connection = Connection {
-        server_name,
-        source: source(&tunnel.caller.identity, labels.as_ref()),
-        destination: address.unwrap_or_else(|| ([0, 0, 0, 0], port).into()),
-    };
-    let rule = routes.find(&connection).ok_or(Unreached::NoRoute)?;
-    let backend = rule.backends.choose(rng.next_u64()).ok_or(Unreached::Nowhere)?;
-    let Backend::To(to) = &backend.target else { return Err(Unreached::Nowhere) };
-    let service = snapshot.service(&to.namespace, &to.hostname).ok_or(Unreached::Nowhere)?;
-    let port = to.port.unwrap_or(port);
-    towards(tunnel, (service, port), to.subset.as_ref(), address, rng)
-}
-
-/// An endpoint of a service, or of a subset of it.
-fn towards(
-    tunnel: &Tunnel,
-    (service, port): (&Service, u16),
-    subset: Option<&Subset>,
-    address: Option<SocketAddr>,
-    rng: &mut impl Rng,
-) -> Result<Chosen, Unreached> {
-    let shared = &tunnel.worker.shared;
-    let rules = shared.rules.of(&service.key);
-    if rules.hides_backends() {
-        return Err(Unreached::Nowhere);
+        end = relay::relay(&mut client, &mut io, &early, &counters, &pool) => {
+            record.ended(&end);
+            if matches!(end, relay::End::Whole) {
+                return;
+            }
+            tracing::debug!(target: "tcp", %service, error = ?end.error(), "cut");
+        }
+        () = drain.forced() => record.drained(),
     }
-    let (snapshot, own) = (tunnel.mesh().load(), tunnel.worker.own_workload());
-    let policy = rules.backends();
-    let (to, picked) = match (subset, &own) {
-        (Some(_), Some(home)) => {
-            let wanted = Wanted { service, port, subset };
-            let backend = shared.backends.get(&wanted, &snapshot, policy.map(|it| &**it), home);
-            let now = Instant::now();
-            let context = PickContext { hash: None, tried: &[], is_anywhere: false, now };
-            let (picked, to) = backend.pick(&context, rng)?;
-            (to, Some(picked))
-        }
-        _ => (endpoint(&snapshot, service, port, own.as_deref(), address, rng)?, None),
-    };
-    let name = subset.map(|subset| &*subset.name);
-    let tls = policy.and_then(|policy| policy.settings(port, name).tls.clone());
-    let origin = tls.map(|tls| Origin::new(tls, &service.hostname));
-    Ok(Chosen { to, origin, picked })
+    io.cut();
 }
 
-/// TLS without rules of its own goes as TCP does.
-fn routes_of(set: &RouteSet, is_tls: bool) -> Option<&ConnectionRoutes> {
-    set.tls.as_ref().filter(|_| is_tls).or(set.tcp.as_ref())
+/// Returns when the connection is no longer allowed, and why: it is judged again whenever what is set for its service's
+/// access changes. Other services' changes wake nobody here.
+async fn forbidden(tunnel: &Tunnel, greeting: &Greeting) -> Unreached {
+    loop {
+        let rules = tunnel.rules();
+        if let Err(why) = choose::judge(&rules, &Seen::of(tunnel, None, greeting)) {
+            return why;
+        }
+        rules.access_replaced().await;
+    }
 }

@@ -105,7 +105,12 @@ pub(super) async fn serve(
     let number = worker.shared.number();
     let tunnel = Arc::new(Tunnel { worker, caller, target, trace, number });
     match tunnel.target.declared() {
-        AppProtocol::Tcp | AppProtocol::Tls => Box::pin(tcp::serve(tunnel, incoming, drain)).await,
+        AppProtocol::Tcp => Box::pin(tcp::serve(tunnel, incoming, drain)).await,
+        AppProtocol::Tls => {
+            // The client says whom it wants only once it is let in.
+            let Ok(stream) = incoming.accept(None) else { return };
+            Box::pin(tcp::join(tunnel, Inner::new(stream), None, drain)).await;
+        }
         declared => {
             let Ok(stream) = incoming.accept(None) else { return };
             let is_declared = declared != AppProtocol::Unknown;

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use weft_core::telemetry::LogLines;
+use weft_core::telemetry::{ByteTotals, ConnectionMetrics, LogLines, ResponseFlag, TrafficMetrics};
 
 use super::access_log::AccessLog;
-use super::metrics::{RequestMetrics, View};
+use super::metrics::{self, RequestMetrics, View};
 use super::policy::{self, CollectorAddress, PolicyError, Tracing};
 use super::record::{ConnectionRecord, RequestRecord};
 use super::trace::{
@@ -32,6 +32,8 @@ pub struct Hub {
 pub struct HubParts {
     /// Metrics of requests.
     pub metrics: RequestMetrics,
+    /// Metrics of connections that aren't HTTP.
+    pub connections: TrafficMetrics,
     /// Where lines of access logs go.
     pub lines: LogLines,
     /// What becomes of spans.
@@ -127,8 +129,30 @@ impl Hub {
         }
     }
 
-    /// Tells of a connection that has ended; its metrics are core's.
-    pub fn connection(&self, told: &Told, record: &ConnectionRecord<'_>) {
+    /// Counts a connection as opened, until what is returned is given to [`Self::connection`] or dropped. `bytes` is read
+    /// at every scrape until then.
+    pub fn opened(
+        &self,
+        record: &ConnectionRecord<'_>,
+        bytes: Arc<dyn ByteTotals>,
+    ) -> ConnectionMetrics {
+        self.parts.connections.open(metrics::connection_labels(record), bytes)
+    }
+
+    /// Tells of a connection that has ended, or never came about.
+    pub fn connection(
+        &self,
+        told: &Told,
+        record: &ConnectionRecord<'_>,
+        opened: Option<ConnectionMetrics>,
+    ) {
+        match (opened, metrics::connection_flag(record)) {
+            (Some(_), ResponseFlag::None) => {}
+            (Some(opened), flag) => opened.failed(flag),
+            (None, flag) => {
+                self.parts.connections.failed(&metrics::connection_labels(record).flag(flag));
+            }
+        }
         told.logs.iter().for_each(|log| log.connection(record, &self.parts.lines));
     }
 
@@ -202,6 +226,7 @@ mod tests {
         let dialled = Arc::clone(dialled);
         let hub = Hub::new(HubParts {
             metrics: RequestMetrics::new(&mut registry),
+            connections: TrafficMetrics::new(&mut registry),
             lines: LogLines::start(io::sink()).unwrap().0,
             spans: SpanMetrics::new(&mut registry),
             origin: Arc::default(),

@@ -177,6 +177,8 @@ pub struct RequestRecord<'a> {
 pub struct ConnectionRecord<'a> {
     /// All that is known of it.
     pub stream: Stream<'a>,
+    /// A policy refused it, or cut it off.
+    pub is_denied: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The program's way of a request, from a tunnel of a scripted proxy to a scripted application, over loopback.
 
 mod app;
+mod connections;
 mod egress;
 mod explaining;
 mod guards;

@@ -25,7 +25,7 @@ use weft_core::hbone::{
 use weft_core::identity::ExpectedPeers;
 use weft_core::mesh::{SnapshotReader, Store, StoreSettings};
 use weft_core::seal;
-use weft_core::telemetry::{Build, LogLines, Registry};
+use weft_core::telemetry::{Build, Exposition, LogGuard, LogLines, Registry, TrafficMetrics};
 use weft_core::testing::{TestAuthority, TestCa, identity};
 use weft_core::tls;
 use weft_core::x509::PeerCertificate;
@@ -69,6 +69,24 @@ pub(super) struct Stage {
     at: SocketAddr,
     _drain: drain::Signal,
     clients: Pool<Client>,
+    registry: Registry,
+    written: Written,
+    _log: LogGuard,
+}
+
+/// What the access log has written.
+#[derive(Clone, Default)]
+struct Written(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Stage {
@@ -82,9 +100,11 @@ impl Stage {
         let store = Store::new(&StoreSettings::default());
         let mesh = store.reader();
         let mut registry = Registry::new(&Build { component: "test".into(), tag: "0".into() });
-        let (lines, _guard) = LogLines::start(std::io::sink()).unwrap();
+        let written = Written::default();
+        let (lines, log) = LogLines::start(written.clone()).unwrap();
         let hub = Arc::new(Hub::new(HubParts {
             metrics: RequestMetrics::new(&mut registry),
+            connections: TrafficMetrics::new(&mut registry),
             lines,
             spans: SpanMetrics::new(&mut registry),
             origin: Arc::default(),
@@ -121,7 +141,7 @@ impl Stage {
         });
         let clients = Pool::new(PoolSettings::default(), Client { ca });
         let feed = parking_lot::Mutex::new(feed);
-        let stage = Self { feed, shared, at, _drain: drain, clients };
+        let stage = Self { feed, shared, at, _drain: drain, clients, registry, written, _log: log };
         stage.workload("waypoint", OWN, &[("waypoint.shop.svc.cluster.local", 15008, 15008)]);
         stage.service(
             "waypoint",
@@ -252,12 +272,47 @@ impl Stage {
         self.tell(type_url::BACKEND_POLICY, &name, Some(policy.encode_to_vec()));
     }
 
+    /// Has a line of this format written for every request and connection of a service.
+    pub(super) fn logs(&self, hostname: &str, format: &str) {
+        let format = Some(route::access_log_rule::Format::Text(format.to_owned()));
+        let policy = route::TelemetryPolicy {
+            namespace: "shop".to_owned(),
+            hostname: hostname.to_owned(),
+            access_logs: vec![route::AccessLogRule { format, ..Default::default() }],
+            ..Default::default()
+        };
+        let name = format!("shop/{hostname}");
+        self.tell(type_url::TELEMETRY_POLICY, &name, Some(policy.encode_to_vec()));
+    }
+
+    /// What the access log has written, once it has so many lines.
+    pub(super) async fn lines(&self, count: usize) -> Vec<String> {
+        let read = || String::from_utf8(self.written.0.lock().clone()).unwrap();
+        until(|| read().lines().count() >= count).await;
+        read().lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// The sum of a metric over those of its series whose labels have this text, as a scrape shows it.
+    pub(super) fn metric(&self, name: &str, label: &str) -> u64 {
+        let text = self.registry.encode(Exposition::Text).unwrap();
+        let of = |line: &str| {
+            let rest = line.strip_prefix(name)?.strip_prefix('{')?;
+            let (labels, value) = rest.rsplit_once("} ")?;
+            labels.contains(label).then(|| value.parse::<u64>().unwrap())
+        };
+        text.lines().filter_map(of).sum()
+    }
+
     /// Routes of `web`, for everybody and all ports.
     pub(super) fn routes(&self, rules: Vec<route::HttpRule>, actions: Vec<route::HttpAction>) {
-        let set = route::RouteSet {
+        self.route_set(route::RouteSet {
             http: Some(route::HttpRoutes { rules, actions }),
             ..route::RouteSet::default()
-        };
+        });
+    }
+
+    /// The only set of routes of `web`.
+    pub(super) fn route_set(&self, set: route::RouteSet) {
         let table = route::RouteTable {
             namespace: "shop".to_owned(),
             hostname: WEB.to_owned(),
@@ -327,6 +382,16 @@ impl Stage {
     pub(super) async fn get(&self, path: &str) -> Answered {
         self.ask(request("GET", path, "")).await
     }
+}
+
+/// Waits until something holds, and fails if that takes too long.
+pub(super) async fn until(mut holds: impl FnMut() -> bool) {
+    let polling = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), polling).await.expect("it holds in time");
 }
 
 pub(super) fn request(method: &str, path: &str, body: &str) -> http::Request<Full<Bytes>> {

@@ -60,6 +60,17 @@ pub(crate) enum Io {
     Tls(Box<TlsStream<Io>>),
 }
 
+impl Io {
+    /// What is dropped from now on is reset: its peer must not take a cut for an end. A tunnel sees to that itself.
+    pub(crate) fn cut(&self) {
+        match self {
+            Self::Tunnel(_) => {}
+            Self::Plain(stream) => socket::reset_on_close(stream),
+            Self::Tls(stream) => stream.get_ref().0.cut(),
+        }
+    }
+}
+
 /// Reaches applications, as the waypoint itself.
 pub(crate) struct Dialer {
     identity: SpiffeId,

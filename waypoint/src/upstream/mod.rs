@@ -17,7 +17,7 @@ mod names;
 mod origination;
 mod shelf;
 
-pub(crate) use backends::{Backend, Backends, Listed, Wanted};
+pub(crate) use backends::{Backend, Backends, Held, Listed, Wanted};
 pub(crate) use checking::{ByName, ToCollector};
 pub(crate) use connection::{Exchange, One, Piece, RequestBody, SendError};
 pub(crate) use dial::{DialError, Dialer, Io};

@@ -53,7 +53,8 @@ fn default_text_is_istios_line() {
 fn connection_has_a_line_without_http() {
     let log = AccessLog::new(Arc::new(Layout::text("").unwrap()));
     let owned = Owned::new();
-    let text = written(|lines| log.connection(&ConnectionRecord { stream: owned.stream() }, lines));
+    let record = ConnectionRecord { stream: owned.stream(), is_denied: false };
+    let text = written(|lines| log.connection(&record, lines));
     assert!(text.starts_with("[2024-02-29T23:59:59.042Z] \"- - -\" 0 - via_upstream"), "{text}");
 }
 

@@ -10,7 +10,7 @@
 //! series takes memory. Cells are found by the labels as they are shown, so that several series may share one where a
 //! Telemetry object removes the label in which they differ: no counter ever goes back while its cell lives.
 //!
-//! Connections that aren't HTTP are counted by core's [`TrafficMetrics`], see [`connection_labels`].
+//! Connections that aren't HTTP are counted by core's `TrafficMetrics`, see [`connection_labels`].
 
 mod cells;
 mod expose;
@@ -28,13 +28,12 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
-use weft_core::telemetry::{
-    Registry, Reporter, ResponseFlag, Security, SharedParty, TrafficLabels, TrafficMetrics,
-};
+use weft_core::telemetry::{Registry, Reporter, ResponseFlag, SharedParty, TrafficLabels};
 
 use self::cells::{Cells, SeriesCells};
 use self::key::{Key, OwnedKey};
 pub use self::view::{Attribute, Change, Metric, Tag, View};
+use super::flags::ResponseFlags;
 use super::record::{ConnectionRecord, RequestRecord};
 use crate::limits;
 
@@ -97,23 +96,22 @@ impl RequestMetrics {
     }
 }
 
-/// The labels of a connection that isn't HTTP, for [`TrafficMetrics`].
-pub fn connection_labels(
-    source: SharedParty,
-    destination: SharedParty,
-    security: Security,
-) -> TrafficLabels {
-    TrafficLabels::new(Reporter::Waypoint, source, destination).security(security)
-}
-
-/// Counts a connection that failed before it could be opened.
-pub fn connection_failed(metrics: &TrafficMetrics, record: &ConnectionRecord<'_>) {
+/// The labels of a connection that isn't HTTP, for core's metrics. What went wrong isn't among them.
+pub(super) fn connection_labels(record: &ConnectionRecord<'_>) -> TrafficLabels {
     let parties = record.stream.parties;
     let (source, destination) = (parties.source.clone(), parties.destination.clone());
-    let labels = connection_labels(source, destination, parties.security)
+    TrafficLabels::new(Reporter::Waypoint, source, destination)
+        .security(parties.security)
         .service(parties.service.cloned())
-        .flag(ResponseFlag::Envoy(record.stream.flags.first()));
-    metrics.failed(&labels);
+}
+
+/// What went wrong with it. Envoy has no flag for what policies refuse on a connection: it is ztunnel's.
+pub(super) fn connection_flag(record: &ConnectionRecord<'_>) -> ResponseFlag {
+    match record.stream.flags {
+        _ if record.is_denied => ResponseFlag::Deny,
+        ResponseFlags::NONE => ResponseFlag::None,
+        flags => ResponseFlag::Envoy(flags.first()),
+    }
 }
 
 impl Table {

@@ -1,4 +1,4 @@
-use weft_core::telemetry::{Build, Exposition};
+use weft_core::telemetry::{Build, Exposition, TrafficMetrics};
 
 use super::super::flags::ResponseFlags;
 use super::super::record::tests::{Owned, party};
@@ -109,7 +109,8 @@ fn connection_is_shown_with_the_reporter_and_envoys_flag() {
     let owned = Owned::new();
     let mut stream = owned.stream();
     stream.flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE;
-    connection_failed(&traffic, &ConnectionRecord { stream });
+    let record = ConnectionRecord { stream, is_denied: false };
+    traffic.failed(&connection_labels(&record).flag(connection_flag(&record)));
     let labels = format!(
         r#"{PARTIES},request_protocol="tcp",response_flags="UF",connection_security_policy="mutual_tls""#
     );
