@@ -39,8 +39,7 @@ pub(crate) struct Record {
     took: Option<Duration>,
     responded_after: Option<Duration>,
     pub(crate) attempts: u32,
-    pub(crate) read_bytes: u64,
-    pub(crate) sent_bytes: u64,
+    sizes: Sizes,
 }
 
 #[derive(Default)]
@@ -92,8 +91,7 @@ impl Record {
             took: None,
             responded_after: None,
             attempts: 0,
-            read_bytes: 0,
-            sent_bytes: 0,
+            sizes: Sizes::default(),
         }
     }
 
@@ -207,6 +205,16 @@ impl Record {
         self.grpc_status = status.or(self.grpc_status);
     }
 
+    /// What came of the client so far: bytes of the body, and gRPC messages.
+    pub(crate) fn read(&mut self, bytes: u64, messages: u64) {
+        (self.sizes.received, self.sizes.request_messages) = (bytes, messages);
+    }
+
+    /// The same of what went to it.
+    pub(crate) fn sent(&mut self, bytes: u64, messages: u64) {
+        (self.sizes.sent, self.sizes.response_messages) = (bytes, messages);
+    }
+
     /// Tells it.
     pub(crate) fn close(mut self, tunnel: &Tunnel) {
         let told = self.told.take().unwrap_or_default();
@@ -241,11 +249,7 @@ impl Record {
                 flags: self.flags,
                 details: &self.details,
                 termination_details: "",
-                sizes: Sizes {
-                    received: self.read_bytes,
-                    sent: self.sent_bytes,
-                    ..Sizes::default()
-                },
+                sizes: self.sizes,
                 downstream: Downstream {
                     remote: Some(caller.address),
                     local: tunnel.target.address(),

@@ -17,6 +17,7 @@ use super::downstream::{Downstream, Gone};
 use super::feed::Feed;
 use super::forward::{self, Forwarding, Plan};
 use super::headers;
+use super::messages::Messages;
 use crate::access::{Level, path};
 use crate::limits;
 use crate::record::Record;
@@ -169,6 +170,7 @@ async fn handle(
     record.asked(&seen.authority);
     let declared = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
     let mut feed = Feed::new(downstream, declared, expects_invitation(&head));
+    feed.messages = Messages::of(&head.headers);
     let mut judged =
         Judged { downstream, head: &mut head, seen: &mut seen, feed: &mut feed, record };
     let changes = match Box::pin(admit(tunnel, rules, &mut judged)).await {
@@ -324,7 +326,8 @@ pub(super) async fn answer_with(
     record: &mut Record,
 ) -> Result<End, Gone> {
     record.answered(&answer.head);
-    record.sent_bytes = answer.send(downstream, *method == Method::HEAD).await?;
+    let bytes = answer.send(downstream, *method == Method::HEAD).await?;
+    record.sent(bytes, 0);
     Ok(End::Whole)
 }
 

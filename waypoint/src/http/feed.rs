@@ -5,6 +5,7 @@ use http::HeaderMap;
 use tokio::sync::mpsc;
 
 use super::downstream::{Downstream, Gone};
+use super::messages::Messages;
 use crate::limits;
 use crate::upstream::{Piece, RequestBody};
 
@@ -22,6 +23,8 @@ pub(super) struct Feed {
     end: Option<Option<HeaderMap>>,
     /// Bytes that the client sent.
     pub(super) read: u64,
+    /// gRPC messages that the client sent.
+    pub(super) messages: Messages,
 }
 
 /// The way to one attempt's application.
@@ -45,6 +48,7 @@ impl Feed {
             is_too_large: false,
             end: None,
             read: 0,
+            messages: Messages::default(),
         }
     }
 
@@ -148,6 +152,7 @@ impl Feed {
         match piece {
             Piece::Data(data) => {
                 self.read += u64::try_from(data.len()).unwrap_or(u64::MAX);
+                self.messages.pass(data);
                 self.kept_bytes += data.len();
                 if self.is_too_large || self.kept_bytes > self.keeps {
                     self.is_too_large = true;

@@ -106,7 +106,7 @@ pub(super) async fn forward(
     let trying =
         Trying { tunnel, head: &sent_head, backed: &backed, policy, timeouts, hash, until };
     let arrived = trying.run(downstream, &mut feed, record).await;
-    record.read_bytes = feed.read;
+    record.read(feed.read, feed.messages.whole());
     let Arrived { mut begun, to, picked: _picked } = match arrived {
         Ok(arrived) => arrived,
         Err(failed) => return fail(downstream, failed, &method, seen, record).await,
@@ -119,7 +119,7 @@ pub(super) async fn forward(
     let (way, shelf) = (trying.way(&to), &tunnel.worker.shelf);
     let sent = Box::pin(reply::send(begun, downstream, &mut feed, &asked, &way, shelf)).await;
     mirror::with_body(tunnel, plan.action, &sent_head, &feed);
-    record.read_bytes = feed.read;
+    record.read(feed.read, feed.messages.whole());
     conclude(tunnel, sent, record)
 }
 
@@ -133,7 +133,7 @@ fn conclude(
         Ok(sent) => (sent, None),
         Err((sent, broken)) => (sent, Some(broken)),
     };
-    record.sent_bytes = sent.bytes;
+    record.sent(sent.bytes, sent.messages.whole());
     record.ended(sent.trailers.as_ref());
     match broken {
         None if sent.is_upgraded => Ok(End::Upgraded),

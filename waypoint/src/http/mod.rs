@@ -19,6 +19,7 @@ mod exchange;
 mod feed;
 mod forward;
 mod headers;
+mod messages;
 mod mirror;
 mod one;
 mod outgoing;

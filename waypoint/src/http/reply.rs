@@ -13,6 +13,7 @@ use super::attempt::Begun;
 use super::downstream::{Downstream, Gone};
 use super::feed::{Feed, Pipe};
 use super::headers;
+use super::messages::Messages;
 use crate::limits;
 use crate::upstream::{Exchange, Piece, Shelf, Way};
 
@@ -35,6 +36,8 @@ pub(super) enum Broken {
 pub(super) struct Sent {
     /// Bytes of the body.
     pub(super) bytes: u64,
+    /// gRPC messages.
+    pub(super) messages: Messages,
     /// What came behind the body.
     pub(super) trailers: Option<HeaderMap>,
     /// The connection speaks something else now, and has ended.
@@ -66,7 +69,7 @@ pub(super) async fn send(
     }
     let upgraded_to = head.headers.get(UPGRADE).filter(|_| is_switch).cloned();
     headers::strip_connection(&mut head.headers);
-    let mut sent = Sent::default();
+    let mut sent = Sent { messages: Messages::of(&head.headers), ..Sent::default() };
     if let Some(to) = upgraded_to {
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         head.headers.insert(UPGRADE, to);
@@ -141,6 +144,7 @@ async fn relay(
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     sent.bytes += u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    sent.messages.pass(&data);
                     if !data.is_empty() {
                         downstream.write(data).await?;
                     }

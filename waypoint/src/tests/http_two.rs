@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use weft_proto::workload::AppProtocol;
 
 use super::app::serve;
-use super::stage::Stage;
+use super::stage::{Stage, until};
 
 type Frames =
     StreamBody<futures::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
@@ -76,6 +76,32 @@ async fn grpc_passes_with_trailers_both_ways() {
         assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
         assert_eq!(collected.to_bytes(), "onetwo");
     }
+}
+
+/// Answers every call with three messages, the second of which is in two frames.
+async fn three(_: Request<Incoming>) -> Result<Response<Frames>, Infallible> {
+    let data = ["\0\0\0\0\x01a\0\0", "\0\0\x03b", "cd\0\0\0\0\0"];
+    let answer = Response::builder().header("content-type", "application/grpc+proto");
+    Ok(answer.body(frames(&data, Some(("grpc-status", "0")))).unwrap())
+}
+
+#[tokio::test]
+async fn messages_of_grpc_are_counted_both_ways_wherever_frames_end() {
+    let at = serve(|tcp| async move {
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = server.serve_connection(TokioIo::new(tcp), service_fn(three)).await;
+    })
+    .await;
+    let stage = Stage::new().await;
+    stage.web(&[at], AppProtocol::Grpc);
+    let mut sender = client(&stage).await;
+    let sent = ["\0\0\0", "\0\x04ab", "cd\x01\0\0\0\x01x\0\0\0\0\x09cut"];
+    let response = sender.send_request(call(frames(&sent, None))).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    let label = "grpc_response_status=\"0\"";
+    until(|| stage.metric("istio_requests_total", label) == 1).await;
+    assert_eq!(stage.metric("istio_request_messages_total", label), 2);
+    assert_eq!(stage.metric("istio_response_messages_total", label), 3);
 }
 
 #[tokio::test]
