@@ -59,6 +59,7 @@ fn path(args: &ExplainArgs) -> anyhow::Result<String> {
     ];
     let pairs = pairs.into_iter().chain(port.map(|port| ("port", port)));
     let pairs = pairs.chain(args.headers.iter().map(|header| ("header", header.as_str())));
+    let pairs = pairs.chain(args.sni.iter().map(|name| ("sni", name.as_str())));
     let pairs: Vec<_> = pairs.map(|(key, value)| format!("{key}={}", encoded(value))).collect();
     Ok(format!("/explain?{}", pairs.join("&")))
 }
@@ -123,6 +124,11 @@ mod tests {
             "/explain?source=a%2Fweb&service=bank%2Fpayment&method=POST&path=%2F&port=8080"
         );
         assert!(asked("weft route explain a/web payment.bank GET /").contains("=payment.bank&"));
+        assert_eq!(
+            asked("weft route explain web bank:443 --sni api.bank.example -n shop"),
+            "/explain?source=shop%2Fweb&service=shop%2Fbank&method=GET&path=%2F&port=443\
+             &sni=api.bank.example"
+        );
     }
 
     #[test]

@@ -263,10 +263,11 @@ impl Servers<'_> {
     }
 }
 
-/// `/explain?source=…&service=…`: what would become of a request.
+/// `/explain?source=…&service=…`: what would become of a request or a connection.
 fn add_explain(router: &mut Router, shared: &Arc<Shared>) {
     let shared = shared.clone();
-    let help = "?source=NAMESPACE/NAME&service=HOST[&port=][&method=][&path=][&header=NAME:VALUE]";
+    let help =
+        "?source=NAMESPACE/NAME&service=HOST[&port=][&method=][&path=][&header=NAME:VALUE][&sni=]";
     router.get("/explain", help, move |request| {
         let asked = Asked::read(&request.query);
         let told = asked.and_then(|asked| explain(&shared, &asked));

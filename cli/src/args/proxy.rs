@@ -100,12 +100,17 @@ pub(crate) struct ExplainArgs {
     #[arg(value_name = "SVC")]
     pub(crate) service: String,
     /// The method
+    #[arg(default_value = "GET")]
     pub(crate) method: String,
     /// Path and query
+    #[arg(default_value = "/")]
     pub(crate) path: String,
     /// A header; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME:VALUE")]
     pub(crate) headers: Vec<String>,
+    /// The server that a client of TLS asks for: explains a connection that passes, in place of a request
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sni: Option<String>,
     /// The namespace of bare names
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,

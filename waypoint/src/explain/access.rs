@@ -132,7 +132,7 @@ fn authenticate(
     }
 }
 
-fn because(denial: &Denial<'_>) -> String {
+pub(super) fn because(denial: &Denial<'_>) -> String {
     match denial {
         Denial::Policy { name, rule } => format!("rule {rule} of {name} matches"),
         Denial::NoMatch => "there are ALLOW policies, and none matches".to_owned(),

@@ -21,6 +21,8 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     /// Headers as `name:value`.
     pub(crate) headers: Vec<String>,
+    /// The server that a client of TLS asks for.
+    pub(crate) server_name: Option<String>,
 }
 
 impl Asked {
@@ -33,6 +35,7 @@ impl Asked {
                 "service" => asked.service.clone_from(value),
                 "method" => asked.method.clone_from(value),
                 "path" => asked.path.clone_from(value),
+                "sni" => asked.server_name = Some(value.clone()),
                 "header" => asked.headers.push(value.clone()),
                 "port" => asked.port = Some(port(value)?),
                 other => return Err(question(format!("{other:?} is no part of a question"))),

@@ -28,6 +28,29 @@ impl Journey<'_> {
                 .map(|(weight, backend)| (self.backend(weight, backend), Some(backend)))
                 .collect(),
         };
+        let answers = answers(&backends);
+        self.tell_backends(backends, story);
+        let timeouts = plan.forward.map(|it| it.timeouts).unwrap_or_default().in_words();
+        let policy = plan.forward.and_then(|it| it.retry.as_ref());
+        let retries = match policy {
+            Some(policy) => policy.to_string(),
+            None => format!("{} (the mesh's default)", retry::default_policy()),
+        };
+        story.step("attempts", retries);
+        story.details(timeouts);
+        if head.headers.contains_key("grpc-timeout") && seen.is_grpc() {
+            story.details(vec!["the client's grpc-timeout counts too".to_owned()]);
+        }
+        if let Some(status) = answers {
+            story.answered(status);
+        }
+    }
+
+    pub(super) fn tell_backends(
+        &self,
+        backends: Vec<(Looked, Option<&Backend>)>,
+        story: &mut Story,
+    ) {
         let total: u64 = backends.iter().map(|(it, _)| it.chosen.weight).sum();
         for (Looked { chosen, .. }, backend) in &backends {
             let problem = match chosen.problem.is_empty() {
@@ -42,37 +65,27 @@ impl Journey<'_> {
             }
             story.details(chosen.endpoints.iter().map(endpoint).collect());
         }
-        let timeouts = plan.forward.map(|it| it.timeouts).unwrap_or_default().in_words();
-        let policy = plan.forward.and_then(|it| it.retry.as_ref());
-        let retries = match policy {
-            Some(policy) => policy.to_string(),
-            None => format!("{} (the mesh's default)", retry::default_policy()),
-        };
-        story.step("attempts", retries);
-        story.details(timeouts);
-        if head.headers.contains_key("grpc-timeout") && seen.is_grpc() {
-            story.details(vec!["the client's grpc-timeout counts too".to_owned()]);
-        }
-        let mut wanted = backends.iter().filter(|(it, _)| it.chosen.weight > 0);
-        match (wanted.next(), wanted.next()) {
-            (None, _) => story.answered(StatusCode::INTERNAL_SERVER_ERROR),
-            (Some((only, _)), None) => {
-                only.answers.into_iter().for_each(|status| story.answered(status));
-            }
-            _ => {}
-        }
         story.told.backends = backends.into_iter().map(|(it, _)| it.chosen).collect();
     }
 
-    fn backend(&self, weight: u64, backend: &Backend) -> Looked {
+    /// What becomes of what has no way on.
+    fn refused(&self, status: StatusCode) -> String {
+        match self.is_request {
+            true => format!("answered {}", status.as_u16()),
+            false => "closed".to_owned(),
+        }
+    }
+
+    pub(super) fn backend(&self, weight: u64, backend: &Backend) -> Looked {
         let mut looked = match &backend.target {
             Target::Invalid(why) => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
                 let chosen = ChosenBackend {
                     destination: "nowhere".to_owned(),
-                    problem: format!("its share is answered 500: {why}"),
+                    problem: format!("its share is {}: {why}", self.refused(status)),
                     ..ChosenBackend::default()
                 };
-                Looked { chosen, answers: Some(StatusCode::INTERNAL_SERVER_ERROR) }
+                Looked { chosen, answers: Some(status) }
             }
             Target::To(to) => self.destination(to),
         };
@@ -86,17 +99,19 @@ impl Journey<'_> {
         match service.filter(|it| it.port(port).is_some()) {
             Some(service) => self.chosen(service, port, to.subset.as_ref()),
             None => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                let refused = self.refused(status);
                 let chosen = ChosenBackend {
                     destination: to.to_string(),
-                    problem: "its share is answered 503: there is no such service or port".into(),
+                    problem: format!("its share is {refused}: there is no such service or port"),
                     ..ChosenBackend::default()
                 };
-                Looked { chosen, answers: Some(StatusCode::SERVICE_UNAVAILABLE) }
+                Looked { chosen, answers: Some(status) }
             }
         }
     }
 
-    fn chosen(&self, service: &Service, port: u16, subset: Option<&Subset>) -> Looked {
+    pub(super) fn chosen(&self, service: &Service, port: u16, subset: Option<&Subset>) -> Looked {
         let named = subset.map(|it| format!(", subset {}", it.name)).unwrap_or_default();
         let mut chosen = ChosenBackend {
             destination: format!("{}:{port}{named}", service.key),
@@ -112,15 +127,26 @@ impl Journey<'_> {
             chosen.endpoints = dump::endpoints(&live);
         }
         let is_served = chosen.endpoints.iter().any(|it| it.takes_requests);
+        let status = StatusCode::SERVICE_UNAVAILABLE;
         if !is_served {
-            chosen.problem = "answered 503: no endpoint takes requests".to_owned();
+            chosen.problem = format!("{}: no endpoint takes requests", self.refused(status));
         }
-        Looked { chosen, answers: (!is_served).then_some(StatusCode::SERVICE_UNAVAILABLE) }
+        Looked { chosen, answers: (!is_served).then_some(status) }
+    }
+}
+
+/// What is answered in the place of all of them, if it doesn't depend on the lot.
+fn answers(backends: &[(Looked, Option<&Backend>)]) -> Option<StatusCode> {
+    let mut wanted = backends.iter().filter(|(it, _)| it.chosen.weight > 0);
+    match (wanted.next(), wanted.next()) {
+        (None, _) => Some(StatusCode::INTERNAL_SERVER_ERROR),
+        (Some((only, _)), None) => only.answers,
+        _ => None,
     }
 }
 
 /// A backend, and what is answered in its place.
-struct Looked {
+pub(super) struct Looked {
     chosen: ChosenBackend,
     answers: Option<StatusCode>,
 }

@@ -1,21 +1,23 @@
-//! What would become of a request, step by step, without sending anything.
+//! What would become of a request or a connection, step by step, without sending anything.
 //!
 //! ```text
-//!  Asked ─▶ parties (who calls what) ─▶ path ─▶ access ─▶ route ─▶ backends ─▶ Explanation
+//!  Asked ─▶ parties (who calls what) ─┬▶ path ─▶ access ─▶ route ─┬▶ backends ─▶ Explanation
+//!                                     └▶ greeting ─▶ access ─▶ route ─┘
 //! ```
 //!
-//! Every verdict is asked of the code that serves requests (`http::check`, `Access`, `http::decide`, the live clusters), so
+//! Every verdict is asked of the code that serves (`http::check`, `Access`, `http::decide`, `serve::follow`, the live clusters), so
 //! that an explanation can't differ from what happens. What is drawn by lot or asked of other services is told as such.
 
 mod access;
 mod asked;
 mod backends;
+mod connection;
 mod parties;
 mod story;
 
 use http::request;
 use weft_core::admin::explanation::{Explanation, FollowedRule};
-use weft_core::mesh::{AppProtocol, Service, Snapshot};
+use weft_core::mesh::{Service, Snapshot};
 
 use crate::access::Level;
 use crate::dump;
@@ -61,6 +63,8 @@ struct Journey<'a> {
     service: &'a Service,
     target: &'a Target,
     rules: &'a ServiceRules,
+    /// Not a connection that isn't HTTP.
+    is_request: bool,
 }
 
 /// Explains one request.
@@ -78,6 +82,7 @@ pub(crate) fn explain(shared: &Shared, asked: &Asked) -> Result<Explanation, Exp
     let address = address.map(|ip| (ip, port).into());
     let target = Target::Service { service: service.clone(), port, address };
     let rules = shared.rules.of(&service.key);
+    let greeting = connection::greeting(asked, target.declared());
     let journey = Journey {
         shared,
         snapshot: &snapshot,
@@ -85,37 +90,16 @@ pub(crate) fn explain(shared: &Shared, asked: &Asked) -> Result<Explanation, Exp
         service: &service,
         target: &target,
         rules: &rules,
+        is_request: greeting.is_none(),
     };
-    match target.declared() {
-        AppProtocol::Tcp | AppProtocol::Tls => journey.connection(&mut story),
-        _ => journey.request(asked.head(&service)?, &mut story),
+    match greeting {
+        Some(greeting) => journey.connection(&greeting, &mut story),
+        None => journey.request(asked.head(&service)?, &mut story),
     }
     Ok(story.end())
 }
 
 impl Journey<'_> {
-    /// The port isn't spoken HTTP on.
-    fn connection(&self, story: &mut Story) {
-        let protocol = dump::protocol(self.target.declared());
-        story.step(
-            "protocol",
-            format!("the port declares {protocol}: method, path and headers don't count"),
-        );
-        let (port, namespace) = (self.target.port(), self.caller.identity.namespace());
-        let set = self.rules.table().and_then(|table| table.select(port, Some(namespace)));
-        let routes = set.and_then(|set| set.tls.as_ref().or(set.tcp.as_ref()));
-        match routes {
-            None => story.step("route", "no routes: connections go to the service itself"),
-            Some(routes) => {
-                let rules = routes.rules().iter().map(|rule| {
-                    format!("{}: {}", rule.origin, rule.conditions_in_words().join(" and "))
-                });
-                story.step("route", "the first of these rules that fits the connection counts");
-                story.details(rules.collect());
-            }
-        }
-    }
-
     fn request(&self, mut head: request::Parts, story: &mut Story) {
         let level = self.rules.access().map_or(Level::Base, |access| access.level());
         let raw = head.uri.path().to_owned();

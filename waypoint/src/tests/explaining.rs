@@ -93,6 +93,7 @@ fn asked(path: &str) -> Asked {
         method: "GET".to_owned(),
         path: path.to_owned(),
         headers: vec!["host: web.shop".to_owned()],
+        server_name: None,
     }
 }
 

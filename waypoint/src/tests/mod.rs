@@ -10,5 +10,6 @@ mod http_two;
 mod labels;
 mod origination;
 mod routes;
+mod server_names;
 mod stage;
 mod tunnels;
