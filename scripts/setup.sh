@@ -15,6 +15,7 @@ needed=(
   nft:nftables
   nsenter:util-linux
   setpriv:util-linux
+  python3:python3              # the second origin of the tests of requests that hide in others
 )
 
 has() {

@@ -36,6 +36,8 @@ pub const LOOK_BYTES: usize = 4 << 10;
 pub const HEADER_FIELDS_MAX: usize = 128;
 /// Decoded header list of an HTTP/2 message, bytes; Envoy's 60 KiB. Beyond it: 431.
 pub const HEADER_LIST_BYTES_MAX: u32 = 60 << 10;
+/// Head of an HTTP/1.1 request, bytes: as much as HTTP/2 may have.
+pub const HEAD_BYTES_MAX: usize = 60 << 10;
 /// Buffer of an HTTP/1.1 connection to an application, bytes; the head of a response has to fit.
 pub const UPSTREAM_BUFFER_BYTES: usize = 64 << 10;
 /// HTTP/2 stream window inside a tunnel, bytes.

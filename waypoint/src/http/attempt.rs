@@ -3,12 +3,14 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use http::{Request, request, response};
+use http::header::UPGRADE;
+use http::{Request, StatusCode, request, response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
 use super::downstream::{Downstream, Gone};
 use super::feed::{Feed, Pipe};
+use super::headers;
 use crate::balance::Outcome;
 use crate::retry;
 use crate::upstream::{Exchange, SendError, Shelf, TakeError, Way};
@@ -50,9 +52,9 @@ impl Failure {
             // An application that closes an idle connection may meet a request halfway. What may be repeated is
             // (RFC 9110, section 9.2.2).
             Self::Send(SendError::ClosedWhileIdle) if is_idempotent => retry::Failure::Refused,
-            Self::Send(SendError::ClosedWhileIdle | SendError::Reset(_)) => {
-                retry::Failure::Reset { was_sent: true }
-            }
+            Self::Send(
+                SendError::ClosedWhileIdle | SendError::Protocol(_) | SendError::Reset(_),
+            ) => retry::Failure::Reset { was_sent: true },
             Self::Timeout => retry::Failure::TimedOut,
         })
     }
@@ -86,6 +88,7 @@ pub(super) async fn attempt(
     let began = Instant::now();
     let (mut pipe, body) = feed.begin();
     head.uri = way.address(head.uri);
+    let asks_to_change = head.headers.contains_key(UPGRADE);
     let request = Request::from_parts(head, body);
     let mut late = pin!(sleep_until(until));
     let response = {
@@ -100,5 +103,13 @@ pub(super) async fn attempt(
         }
     };
     let (head, body) = response.into_parts();
+    if !headers::is_framed_once(&head.headers) {
+        let why = "its response says twice where it ends".to_owned();
+        return Err(Failure::Send(SendError::Protocol(why)));
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS && !asks_to_change {
+        let why = "it changes to a protocol that wasn't asked for".to_owned();
+        return Err(Failure::Send(SendError::Protocol(why)));
+    }
     Ok(Begun { exchange, head, body, pipe, took: began.elapsed() })
 }

@@ -3,7 +3,7 @@
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Ambiguous {
+pub(crate) enum Ambiguous {
     /// Both ways of saying where the body ends.
     #[error("both Content-Length and Transfer-Encoding")]
     TwoLengths,
@@ -28,11 +28,44 @@ pub(super) enum Ambiguous {
     /// A line that doesn't end in CR LF, or a CR or NUL within one.
     #[error("a stray line end or NUL")]
     Line,
+    /// HTTP/1.1 asks for one.
+    #[error("no Host")]
+    NoHost,
+    /// What the engine read isn't what came: it escapes what may not stand in a request line.
+    #[error("a request line that had to be repaired")]
+    Repaired,
+    /// A chunk's size, its line, or a trailer.
+    #[error("a malformed chunk")]
+    Chunk,
+}
+
+/// Whether this names a host, and a port perhaps: what another program could take for a user, a path or a second host
+/// doesn't.
+pub(super) fn is_host(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':').filter(|_| !text.ends_with(']')) {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let is_named = match host.strip_prefix('[') {
+        Some(rest) => {
+            let address = rest.strip_suffix(']').unwrap_or_default();
+            address.parse::<std::net::Ipv6Addr>().is_ok()
+        }
+        None => !host.is_empty() && host.bytes().all(is_name),
+    };
+    is_named && port.is_none_or(is_port)
 }
 
 /// Reads the raw head, its request line and last empty line included.
 pub(super) fn framing(head: &[u8]) -> Result<(), Ambiguous> {
+    if !head.ends_with(b"\r\n\r\n") {
+        return Err(Ambiguous::Line);
+    }
     let (mut lengths, mut codings, mut hosts) = (0, 0, 0);
+    let mut needs_host = false;
     for (at, line) in head.split(|byte| *byte == b'\n').enumerate() {
         let Some(line) = line.strip_suffix(b"\r") else {
             // After the last line end there is nothing.
@@ -46,6 +79,7 @@ pub(super) fn framing(head: &[u8]) -> Result<(), Ambiguous> {
         }
         if at == 0 {
             target(line)?;
+            needs_host = line.ends_with(b"1.1");
             continue;
         }
         if line.is_empty() {
@@ -64,7 +98,7 @@ pub(super) fn framing(head: &[u8]) -> Result<(), Ambiguous> {
         let value = value.trim_ascii();
         if name.eq_ignore_ascii_case(b"content-length") {
             lengths += 1;
-            if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+            if !is_length(value) {
                 return Err(Ambiguous::Length);
             }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
@@ -81,8 +115,19 @@ pub(super) fn framing(head: &[u8]) -> Result<(), Ambiguous> {
         (2.., ..) => Err(Ambiguous::Repeated("Content-Length")),
         (_, 2.., _) => Err(Ambiguous::Repeated("Transfer-Encoding")),
         (_, _, 2..) => Err(Ambiguous::Repeated("Host")),
+        (_, _, 0) if needs_host => Err(Ambiguous::NoHost),
         _ => Ok(()),
     }
+}
+
+/// RFC 9110, section 8.6. Beyond 63 bits some programs read a negative number, and others none; behind a zero some read octal
+/// digits.
+fn is_length(value: &[u8]) -> bool {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let is_octal = value.len() > 1 && value.first() == Some(&b'0');
+    is_number
+        && !is_octal
+        && std::str::from_utf8(value).is_ok_and(|text| text.parse::<i64>().is_ok())
 }
 
 /// RFC 9112, section 3.2: the origin form, the absolute form, or the asterisk of OPTIONS.
@@ -125,6 +170,11 @@ mod tests {
             ("Content-Length: +3\r\n", Err(Ambiguous::Length)),
             ("Content-Length: 0x3\r\n", Err(Ambiguous::Length)),
             ("Content-Length:\r\n", Err(Ambiguous::Length)),
+            ("Content-Length: 9223372036854775807\r\n", Ok(())),
+            ("Content-Length: 9223372036854775808\r\n", Err(Ambiguous::Length)),
+            ("Content-Length: 0\r\n", Ok(())),
+            ("Content-Length: 010\r\n", Err(Ambiguous::Length)),
+            ("X: a\r\n\n", Err(Ambiguous::Line)),
             ("Transfer-Encoding: gzip, chunked\r\n", Err(Ambiguous::Coding)),
             ("Transfer-Encoding: xchunked\r\n", Err(Ambiguous::Coding)),
             (
@@ -141,6 +191,28 @@ mod tests {
             ("Host: b\r\n", Err(Ambiguous::Repeated("Host"))),
         ] {
             assert_eq!(of(lines), wanted, "{lines:?}");
+        }
+    }
+    #[test]
+    fn hosts_are_names_or_addresses_and_nothing_besides() {
+        for good in ["web", "web.shop:80", "10.0.0.1:8080", "[::1]", "[::1]:80", "a_b~c"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in [
+            "",
+            ":80",
+            "web:",
+            "web:+80",
+            "web:65536",
+            "a@b",
+            "a/b",
+            "a, b",
+            "[::1",
+            "::1",
+            "[web]",
+            "é",
+        ] {
+            assert!(!is_host(bad), "{bad}");
         }
     }
 }

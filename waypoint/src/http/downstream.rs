@@ -162,6 +162,23 @@ impl Downstream {
         }
     }
 
+    /// Whether the client has been told nothing of a response yet.
+    pub(super) fn is_unanswered(&self) -> bool {
+        match self {
+            Self::One(session) => {
+                session.response_written().is_none_or(|head| head.status.is_informational())
+            }
+            Self::Two(stream) => stream.send.is_none(),
+        }
+    }
+
+    /// The next response of an HTTP/1.1 connection is its last.
+    pub(super) fn close_after(&mut self) {
+        if let Self::One(session) = self {
+            session.set_server_keepalive(None);
+        }
+    }
+
     /// Cuts the response off, so that the client doesn't take it for whole.
     pub(super) fn abort(&mut self) {
         if let Self::Two(stream) = self {
@@ -219,8 +236,17 @@ impl Stream {
 
 fn of_pingora(error: &pingora_error::Error) -> Gone {
     use pingora_error::ErrorType;
+    let is_malformed = || {
+        let cause = error.root_cause().downcast_ref::<std::io::Error>();
+        cause.is_some_and(|it| it.kind() == std::io::ErrorKind::InvalidData)
+    };
     match error.etype() {
         ErrorType::InvalidHTTPHeader => Gone::Protocol(error.to_string()),
+        // Too large a chunk's line, or trailers: pingora's own bounds.
+        ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => {
+            Gone::Protocol(error.to_string())
+        }
+        _ if is_malformed() => Gone::Protocol(error.to_string()),
         ErrorType::ReadTimedout | ErrorType::WriteTimedout => Gone::Silent,
         _ => Gone::Client(error.to_string()),
     }

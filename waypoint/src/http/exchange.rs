@@ -13,6 +13,7 @@ use weft_core::mesh::OwnLabels;
 
 use super::access::{self, Admitted, Judged, Refusal};
 use super::answer::Answer;
+use super::check::is_host;
 use super::downstream::{Downstream, Gone};
 use super::feed::Feed;
 use super::forward::{self, Forwarding, Plan};
@@ -58,6 +59,9 @@ impl Seen {
         let Some(authority) = authority.filter(|it| !it.is_empty()) else {
             return Err("no host");
         };
+        if !is_host(authority) {
+            return Err("an ambiguous host");
+        }
         let raw = head.uri.path();
         let path = match raw {
             "*" if head.method == Method::OPTIONS => Cow::Borrowed(raw),
@@ -121,13 +125,33 @@ pub(super) async fn serve(
     let rules = tunnel.rules();
     let mut record = Record::new(tunnel, rules.told().cloned(), &head);
     let outcome = handle(tunnel, &rules, downstream, head, &mut record).await;
-    let end = outcome.unwrap_or_else(|gone| {
-        record.flag(ResponseFlags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect");
-        tracing::debug!(target: "http", service = %tunnel.target.name(), error = %gone, "client gone");
-        End::Broken
-    });
+    let end = match outcome {
+        Ok(end) => end,
+        Err(gone) => lose(tunnel, downstream, &gone, &mut record).await,
+    };
     record.close(tunnel);
     end
+}
+
+/// The client is gone, or has said what can't be understood: then it is told, if it still can be.
+async fn lose(
+    tunnel: &Tunnel,
+    downstream: &mut Downstream,
+    gone: &Gone,
+    record: &mut Record,
+) -> End {
+    tracing::debug!(target: "http", service = %tunnel.target.name(), error = %gone, "client gone");
+    let is_told = matches!(downstream, Downstream::One(_)) && downstream.is_unanswered();
+    if !matches!(gone, Gone::Protocol(_)) || !is_told {
+        record.flag(ResponseFlags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect");
+        return End::Broken;
+    }
+    record.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error");
+    downstream.close_after();
+    let answer = Answer::text(StatusCode::BAD_REQUEST, "bad request\n");
+    let telling = answer_with(downstream, answer, &Method::GET, record);
+    let told = tokio::time::timeout(limits::REQUEST_HEAD_DEADLINE, telling).await;
+    told.ok().and_then(Result::ok).unwrap_or(End::Broken)
 }
 
 /// Answers a request whose head couldn't be read.
@@ -162,6 +186,7 @@ async fn handle(
         Ok(seen) => seen,
         Err((status, why)) => {
             record.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, why);
+            downstream.close_after();
             let answer = Answer::text(status, why).for_client(headers::is_grpc(&head.headers));
             return answer_with(downstream, answer, &method, record).await;
         }

@@ -22,7 +22,7 @@ use crate::retry::{self, fault, grpc_timeout};
 use crate::route::{Abort, Action, Forward, Span};
 use crate::serve::Tunnel;
 use crate::telemetry::ResponseFlags;
-use crate::upstream::TakeError;
+use crate::upstream::{SendError, TakeError};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -115,7 +115,7 @@ pub(super) async fn forward(
     let headers = &mut begun.head.headers;
     outgoing::edit_response(headers, plan, backed.rule, origin.as_ref(), cookie);
     changes.iter().for_each(|change| change.apply(headers));
-    let asked = Asked { method: &method, version, upgrade: upgrade.as_ref(), until };
+    let asked = Asked { method: &method, version, until };
     let (way, shelf) = (trying.way(&to), &tunnel.worker.shelf);
     let sent = Box::pin(reply::send(begun, downstream, &mut feed, &asked, &way, shelf)).await;
     mirror::with_body(tunnel, plan.action, &sent_head, &feed);
@@ -241,6 +241,12 @@ async fn fail(
             let details = "upstream_reset_before_response_started{connection_failure}";
             let text = "upstream connect error: connection failure";
             (unavailable, ResponseFlags::UPSTREAM_CONNECTION_FAILURE, details, text)
+        }
+        Failed::Attempt(Failure::Send(SendError::Protocol(why))) => {
+            tracing::debug!(target: "http", why, "no response that could be passed on");
+            let details = "upstream_reset_before_response_started{protocol_error}";
+            let text = "upstream connect error or disconnect/reset before headers. reset reason: protocol error";
+            (StatusCode::BAD_GATEWAY, ResponseFlags::UPSTREAM_PROTOCOL_ERROR, details, text)
         }
         Failed::Attempt(Failure::Send(error)) => {
             tracing::debug!(target: "http", %error, "no response from the application");

@@ -1,7 +1,8 @@
 //! Headers that are of one connection and not of the message.
 
 use http::header::{
-    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -51,8 +52,28 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     });
     let mut wanted = headers.get_all(UPGRADE).iter();
     let only = wanted.next().filter(|_| asks && wanted.next().is_none())?;
-    // h2c is a matter between neighbours; what is passed on is what applications speak.
-    (!only.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| only.clone())
+    // h2c is a matter between neighbours; what is passed on is what applications speak. An application that finds it in a
+    // list would speak HTTP/2 past all that is checked here.
+    let is_h2c = |one: &str| {
+        let name = one.split('/').next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("h2c")
+    };
+    let names_none = only.to_str().is_ok_and(|text| !text.split(',').any(is_h2c));
+    names_none.then(|| only.clone())
+}
+
+/// Whether the headers of a response say once where its body ends (RFC 9112, section 6.3). One that says it twice would go on
+/// with the wrong one: hyper takes the chunks, and who reads from us the length.
+pub(super) fn is_framed_once(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match codings.next() {
+        None => lengths <= 1,
+        Some(coding) => {
+            let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+            is_chunked && codings.next().is_none() && lengths == 0
+        }
+    }
 }
 
 /// Whether a request is gRPC, so that what is answered here has to be gRPC too.
@@ -109,6 +130,8 @@ mod tests {
         assert!(asked(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]));
         assert!(!asked(&[("upgrade", "websocket")]));
         assert!(!asked(&[("connection", "upgrade"), ("upgrade", "h2c")]));
+        assert!(!asked(&[("connection", "upgrade"), ("upgrade", "websocket, H2C")]));
+        assert!(!asked(&[("connection", "upgrade"), ("upgrade", "h2c/1,websocket")]));
         assert!(!asked(&[("connection", "upgrade"), ("upgrade", "a"), ("upgrade", "b")]));
     }
 

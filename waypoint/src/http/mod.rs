@@ -14,6 +14,7 @@ mod answer;
 mod attempt;
 mod backing;
 mod check;
+mod chunks;
 mod downstream;
 mod exchange;
 mod feed;
@@ -27,6 +28,8 @@ mod reply;
 mod trying;
 mod two;
 
+pub(crate) use check::Ambiguous;
+pub(crate) use chunks::Chunks;
 pub(crate) use exchange::{Decision, Seen, check, decide, routes_for};
 pub(crate) use forward::Plan;
 pub(crate) use one::{drain_grace, serve as serve_one};

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use http::StatusCode;
+use http::header::TRANSFER_ENCODING;
 use http::request;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::server::HttpSession;
@@ -24,6 +25,7 @@ pub(crate) async fn serve(tunnel: Arc<Tunnel>, stream: Inner, drain: drain::Watc
         if early.is_none() && !has_request(&mut stream, &drain).await {
             return;
         }
+        stream.begin(early.as_deref().unwrap_or_default());
         let mut session = HttpSession::new(stream);
         session.set_pipelining_enabled(true);
         session.set_abort_on_close(false);
@@ -68,14 +70,11 @@ async fn next(
 ) -> Option<Kept> {
     let read = timeout(limits::REQUEST_HEAD_DEADLINE, session.read_request()).await;
     let refusal = match read {
-        Ok(Ok(Some(_))) => check::framing(&session.get_headers_raw_bytes())
-            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
-            .and_then(|()| {
-                let valid = session.validate_request();
-                valid.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
-            })
-            .err(),
+        Ok(Ok(Some(_))) => admissible(&session).err(),
         Ok(Ok(None)) => return None,
+        Ok(Err(error)) if inner(&session).is_some_and(Inner::is_head_too_large) => {
+            Some((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error.to_string()))
+        }
         Ok(Err(error)) => Some((StatusCode::BAD_REQUEST, error.to_string())),
         Err(_) => Some((StatusCode::REQUEST_TIMEOUT, "the request's head didn't come".into())),
     };
@@ -101,6 +100,24 @@ async fn next(
         // Dropped: a client that was promised more sees that it doesn't come.
         End::Broken | End::Upgraded => None,
     }
+}
+
+/// What a request whose head was read is refused for.
+fn admissible(session: &HttpSession) -> Result<(), (StatusCode, String)> {
+    let bad = |why: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, why.to_string());
+    let head = session.get_headers_raw_bytes();
+    if head.len() > limits::HEAD_BYTES_MAX {
+        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large".into()));
+    }
+    check::framing(&head).map_err(|error| bad(&error))?;
+    session.validate_request().map_err(|error| bad(&error))?;
+    let is_chunked = session.get_header(TRANSFER_ENCODING).is_some();
+    let ended = inner(session).map_or(Ok(()), |inner| inner.end_head(&head, is_chunked));
+    ended.map_err(|error| bad(&error))
+}
+
+fn inner(session: &HttpSession) -> Option<&Inner> {
+    session.stream().as_any().downcast_ref()
 }
 
 fn downcast(stream: Stream) -> Option<Box<Inner>> {

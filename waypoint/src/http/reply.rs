@@ -48,7 +48,6 @@ pub(super) struct Sent {
 pub(super) struct Asked<'a> {
     pub(super) method: &'a Method,
     pub(super) version: Version,
-    pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) until: Option<Instant>,
 }
 
@@ -63,10 +62,6 @@ pub(super) async fn send(
 ) -> Result<Sent, (Sent, Broken)> {
     let Begun { mut exchange, mut head, mut body, mut pipe, .. } = begun;
     let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    if is_switch && asked.upgrade.is_none() {
-        let why = "it changes to a protocol that wasn't asked for".to_owned();
-        return Err((Sent::default(), Broken::Upstream(why)));
-    }
     let upgraded_to = head.headers.get(UPGRADE).filter(|_| is_switch).cloned();
     headers::strip_connection(&mut head.headers);
     let mut sent = Sent { messages: Messages::of(&head.headers), ..Sent::default() };

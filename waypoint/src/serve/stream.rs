@@ -3,9 +3,10 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::Mutex;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
@@ -14,6 +15,7 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use weft_core::hbone::TunnelStream;
 
+use crate::http::{Ambiguous, Chunks};
 use crate::limits;
 
 /// A tunnel of which some bytes were looked at already. They are read again.
@@ -21,12 +23,25 @@ use crate::limits;
 pub(crate) struct Inner {
     tunnel: TunnelStream,
     seen: Bytes,
+    /// Shared only so that it can be got at where pingora has the stream: nobody waits for it.
+    noted: Mutex<Noted>,
+}
+
+/// What is kept of an HTTP/1.1 request while it is read, for checks that pingora doesn't make.
+#[derive(Debug, Default)]
+enum Noted {
+    #[default]
+    Nothing,
+    /// All that came, until the head has been read.
+    Head(BytesMut),
+    /// How far a chunked body is.
+    Body(Chunks),
 }
 
 impl Inner {
     /// Nothing was looked at.
     pub(crate) fn new(tunnel: TunnelStream) -> Self {
-        Self { tunnel, seen: Bytes::new() }
+        Self { tunnel, seen: Bytes::new(), noted: Mutex::default() }
     }
 
     /// What was looked at.
@@ -36,7 +51,7 @@ impl Inner {
 
     /// Waits for more bytes to look at. `false`: the client will send no more.
     pub(crate) async fn look(&mut self) -> io::Result<bool> {
-        let mut more = bytes::BytesMut::with_capacity(limits::LOOK_BYTES);
+        let mut more = BytesMut::with_capacity(limits::LOOK_BYTES);
         if self.tunnel.read_buf(&mut more).await? == 0 {
             return Ok(false);
         }
@@ -46,6 +61,67 @@ impl Inner {
         };
         Ok(true)
     }
+
+    /// A request begins, of which this was read already.
+    pub(crate) fn begin(&mut self, early: &[u8]) {
+        *self.noted.get_mut() = Noted::Head(early.into());
+    }
+
+    /// Whether the head is larger than heads may be.
+    pub(crate) fn is_head_too_large(&self) -> bool {
+        match &*self.noted.lock() {
+            Noted::Head(read) => {
+                let is_line = |byte: &&u8| **byte == b'\n';
+                read.len() > limits::HEAD_BYTES_MAX
+                    || read.iter().filter(is_line).count() > limits::HEADER_FIELDS_MAX
+            }
+            _ => false,
+        }
+    }
+
+    /// The head was read, and this is it; behind it comes the body.
+    pub(crate) fn end_head(&self, head: &[u8], is_chunked: bool) -> Result<(), Ambiguous> {
+        let mut noted = self.noted.lock();
+        let Noted::Head(read) = std::mem::take(&mut *noted) else { return Ok(()) };
+        let body = read.strip_prefix(head).ok_or(Ambiguous::Repaired)?;
+        if is_chunked {
+            let mut chunks = Chunks::default();
+            chunks.read(body)?;
+            *noted = Noted::Body(chunks);
+        }
+        Ok(())
+    }
+
+    /// Looks at what was read.
+    fn note(&mut self, read: &[u8]) -> io::Result<()> {
+        match self.noted.get_mut() {
+            Noted::Nothing => Ok(()),
+            Noted::Head(head) => {
+                // Checked before more is added: one read may bring a whole head and much of a body.
+                if head.len() > limits::HEAD_BYTES_MAX {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the head is too large",
+                    ));
+                }
+                head.extend_from_slice(read);
+                Ok(())
+            }
+            Noted::Body(chunks) => {
+                chunks.read(read).map_err(|it| io::Error::new(io::ErrorKind::InvalidData, it))
+            }
+        }
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.seen.is_empty() {
+            return Pin::new(&mut self.tunnel).poll_read(cx, into);
+        }
+        let fits = self.seen.len().min(into.remaining());
+        let taken = self.seen.split_to(fits);
+        into.put_slice(taken.chunk());
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Inner {
@@ -54,13 +130,9 @@ impl AsyncRead for Inner {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.seen.is_empty() {
-            return Pin::new(&mut self.tunnel).poll_read(cx, into);
-        }
-        let fits = self.seen.len().min(into.remaining());
-        let taken = self.seen.split_to(fits);
-        into.put_slice(taken.chunk());
-        Poll::Ready(Ok(()))
+        let before = into.filled().len();
+        ready!(self.poll_bytes(cx, into))?;
+        Poll::Ready(self.note(into.filled().get(before..).unwrap_or_default()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The program's way of a request, from a tunnel of a scripted proxy to a scripted application, over loopback.
 
+mod answers;
 mod app;
 mod connections;
 mod egress;
@@ -11,5 +12,6 @@ mod labels;
 mod origination;
 mod routes;
 mod server_names;
+mod smuggling;
 mod stage;
 mod tunnels;

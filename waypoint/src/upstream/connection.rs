@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -42,6 +42,11 @@ impl RequestBody {
     /// Nothing.
     pub(crate) fn none() -> Self {
         Self { pieces: None, declared: None }
+    }
+
+    /// Whether there is one whose length isn't known.
+    fn is_unmeasured(&self) -> bool {
+        self.pieces.is_some() && self.declared.is_none()
     }
 
     /// What comes out of a channel; `declared` bytes altogether, if that is known.
@@ -104,6 +109,9 @@ pub(crate) enum SendError {
     /// The connection, which had served others before, ended without a byte of a response.
     #[error("the connection ended before the response")]
     ClosedWhileIdle,
+    /// What came is no response, or one that could be read in two ways.
+    #[error("the application broke the protocol: {0}")]
+    Protocol(String),
     /// Anything else.
     #[error("{0}")]
     Reset(hyper::Error),
@@ -218,6 +226,12 @@ impl Exchange {
                 // The authority stands in `Host`; with it here, this would be the absolute form that only proxies are sent.
                 let path = request.uri().path_and_query().cloned();
                 *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
+                // hyper takes a GET or HEAD without a length for one without a body, and would drop it.
+                let is_told = request.headers().contains_key(CONTENT_LENGTH);
+                if request.body().is_unmeasured() && !is_told {
+                    let chunked = HeaderValue::from_static("chunked");
+                    request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+                }
             }
             Self::Two(_) => {
                 *request.version_mut() = Version::HTTP_2;
@@ -259,6 +273,7 @@ impl SendError {
         match reason {
             Some(h2::Reason::REFUSED_STREAM) => Self::Refused,
             None if was_used && error.is_incomplete_message() => Self::ClosedWhileIdle,
+            None if error.is_parse() => Self::Protocol(error.to_string()),
             _ => Self::Reset(error),
         }
     }
