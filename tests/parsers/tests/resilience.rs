@@ -52,8 +52,8 @@ fn policy(translator: &Translator, name: &str) -> Policy {
 
 #[test]
 fn yaml_of_the_page_on_resilience_does_what_it_says() {
-    let [rule, service, bank] = blocks()[..] else { panic!("three blocks") };
-    let translator = translated(&[rule, service, bank, ENTRY]);
+    let [rule, service, bank, retries] = blocks()[..] else { panic!("four blocks") };
+    let translator = translated(&[rule, service, bank, retries, ENTRY]);
     let statuses = translator.statuses();
     let bad: Vec<_> =
         statuses.iter().flat_map(|it| &it.conditions).filter(|it| !it.status).collect();
@@ -83,7 +83,7 @@ fn yaml_of_the_page_on_resilience_does_what_it_says() {
 
 #[test]
 fn endpoint_that_fails_is_ejected_and_returns_as_the_page_says() {
-    let [rule, service, _] = blocks()[..] else { panic!("three blocks") };
+    let [rule, service, ..] = blocks()[..] else { panic!("no blocks") };
     let web = policy(&translated(&[rule, service]), "shop/web.shop.svc.cluster.local");
     let mut now = Instant::now();
     let mut rng = StdRng::seed_from_u64(1);

@@ -31,7 +31,7 @@ pub enum Failure {
         status: u16,
         /// Of gRPC, where the answer has no more than that (a "trailers-only" answer).
         grpc_status: Option<u32>,
-        /// It carries `x-envoy-ratelimited`: trying again would only be refused again.
+        /// It carries `x-envoy-ratelimited`: trying again would only be refused again, unless the policy wants it.
         is_rate_limited: bool,
     },
     /// No connection, or the tunnel to the endpoint was refused: nothing of the request has left.
@@ -128,6 +128,10 @@ pub fn decide(policy: &Retry, attempt: &Attempt, rng: &mut impl Rng) -> Decision
 
 fn is_retriable(policy: &Retry, failure: Failure) -> bool {
     if let Failure::Response { status, grpc_status, is_rate_limited } = failure {
+        // As Envoy has it, this condition alone decides then, whatever the status.
+        if is_rate_limited {
+            return policy.on.contains(&RetryOn::RateLimited);
+        }
         let is_grpc = grpc_status.is_some_and(|status| policy.grpc_codes.contains(&status));
         let is_listed = is_grpc || policy.http_codes.contains(&status);
         let covers = |on: &RetryOn| match on {
@@ -138,9 +142,10 @@ fn is_retriable(policy: &Retry, failure: Failure) -> bool {
             | RetryOn::RefusedStream
             | RetryOn::Reset
             | RetryOn::ResetBeforeRequest
-            | RetryOn::AttemptTimeout => false,
+            | RetryOn::AttemptTimeout
+            | RetryOn::RateLimited => false,
         };
-        return !is_rate_limited && (is_listed || policy.on.iter().any(covers));
+        return is_listed || policy.on.iter().any(covers);
     }
     // As Envoy has it, `5xx`, `gateway-error` and `reset` cover every failure without an answer.
     policy.on.iter().any(|on| match on {
@@ -151,7 +156,7 @@ fn is_retriable(policy: &Retry, failure: Failure) -> bool {
             matches!(failure, Failure::ConnectFailed | Failure::Reset { was_sent: false })
         }
         RetryOn::AttemptTimeout => failure == Failure::TimedOut,
-        RetryOn::Conflict => false,
+        RetryOn::Conflict | RetryOn::RateLimited => false,
     })
 }
 

@@ -45,7 +45,7 @@ const FAILURES: [Failure; 5] =
 #[test]
 fn conditions_cover_what_envoys_do() {
     use Failure::{ConnectFailed, Refused, TimedOut};
-    let table: [(RetryOn, &[u16], &[Failure]); 8] = [
+    let table: [(RetryOn, &[u16], &[Failure]); 9] = [
         (RetryOn::ServerError, &[500, 501, 502, 503, 504, 599], &FAILURES),
         (RetryOn::GatewayError, &[502, 503, 504], &FAILURES),
         (RetryOn::Reset, &[], &FAILURES),
@@ -54,6 +54,7 @@ fn conditions_cover_what_envoys_do() {
         (RetryOn::RefusedStream, &[], &[Refused]),
         (RetryOn::Conflict, &[409], &[]),
         (RetryOn::AttemptTimeout, &[], &[TimedOut]),
+        (RetryOn::RateLimited, &[], &[]),
     ];
     for (on, statuses, failures) in table {
         let policy = policy(&[on]);
@@ -79,8 +80,24 @@ fn codes_are_retried_where_they_are_listed() {
     assert!(is_tried_again(&policy, attempt(grpc(8))));
     assert!(!is_tried_again(&policy, attempt(grpc(14))));
     assert!(!is_tried_again(&policy, attempt(status(200))));
-    let limited = Failure::Response { status: 503, grpc_status: None, is_rate_limited: true };
-    assert!(!is_tried_again(&policy, attempt(limited)));
+}
+
+#[test]
+fn rate_limited_answers_are_tried_again_only_where_that_is_asked_for() {
+    let limited = |status, grpc_status| {
+        attempt(Failure::Response { status, grpc_status, is_rate_limited: true })
+    };
+    let without = Retry {
+        http_codes: Box::new([429]),
+        grpc_codes: Box::new([14]),
+        ..policy(&[RetryOn::ServerError, RetryOn::GatewayError])
+    };
+    let with = policy(&[RetryOn::RateLimited]);
+    for (status, grpc_status) in [(429, None), (503, None), (200, Some(14))] {
+        assert!(!is_tried_again(&without, limited(status, grpc_status)), "{status}");
+        assert!(is_tried_again(&with, limited(status, grpc_status)), "{status}");
+        assert!(!is_tried_again(&with, attempt(self::status(status))), "{status}");
+    }
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub enum RetryOn {
     Conflict,
     /// An attempt took too long.
     AttemptTimeout,
+    /// An answer with `x-envoy-ratelimited`. Where it isn't listed, such answers aren't tried again whatever else is.
+    RateLimited,
 }
 
 impl Retry {

@@ -128,7 +128,7 @@ pub(super) fn rule(
             .map(|it| it.build(&format!("{field}.rewrite"), pool))
             .transpose()?,
         timeout: parts::limit(raw.timeout.as_ref(), &format!("{field}.timeout"))?,
-        retries: retries.map(|it| it.build(&format!("{field}.retries"))).transpose()?,
+        retries: retries.map(|it| it.build(&format!("{field}.retries"), ignored)).transpose()?,
         fault: fault.map(|it| it.build(&format!("{field}.fault"), ignored)).transpose()?,
         mirrors: mirrors(raw, &field, pool)?,
         cors: cors.map(|it| it.build(&format!("{field}.corsPolicy"), pool)).transpose()?,

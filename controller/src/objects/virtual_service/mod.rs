@@ -246,8 +246,12 @@ pub enum RetryCondition {
     RefusedStream,
     /// 409.
     Conflict,
+    /// An answer that says it was limited, whatever its status.
+    RateLimited,
     /// The codes that are listed; says nothing by itself.
     Codes,
+    /// Headers that are listed, for which there is no field: says nothing by itself.
+    Headers,
     /// This status.
     Http(u16),
     /// This status of gRPC.

@@ -257,7 +257,13 @@ pub(super) fn check_authority(text: &str, field: &str) -> Result<(), FieldError>
 }
 
 impl RawRetry {
-    pub(super) fn build(&self, field: &str) -> Result<VirtualRetry, FieldError> {
+    /// Envoy takes names of headers from its own configuration, to which no field of Istio's leads, or from the request, by
+    /// which clients would decide how often applications are asked. So that `retriable-headers` can only be named as ignored.
+    pub(super) fn build(
+        &self,
+        field: &str,
+        ignored: &mut Vec<String>,
+    ) -> Result<VirtualRetry, FieldError> {
         let mut on = Vec::new();
         for token in self.retry_on.split(',').map(str::trim).filter(|token| !token.is_empty()) {
             let condition = retry_condition(token).ok_or_else(|| {
@@ -265,6 +271,9 @@ impl RawRetry {
                 FieldError::new(format!("{field}.retryOn"), reason)
             })?;
             on.push(condition);
+        }
+        if on.contains(&RetryCondition::Headers) {
+            ignored.push(format!("{field}.retryOn (retriable-headers)"));
         }
         Ok(VirtualRetry {
             attempts: self.attempts,
@@ -290,6 +299,8 @@ fn retry_condition(token: &str) -> Option<RetryCondition> {
         "refused-stream" => RetryCondition::RefusedStream,
         "retriable-4xx" => RetryCondition::Conflict,
         "retriable-status-codes" => RetryCondition::Codes,
+        "retriable-headers" => RetryCondition::Headers,
+        "envoy-ratelimited" => RetryCondition::RateLimited,
         number if number.bytes().all(|byte| byte.is_ascii_digit()) => {
             RetryCondition::Http(number.parse().ok().filter(|code| (100..600).contains(code))?)
         }

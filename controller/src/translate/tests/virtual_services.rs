@@ -312,6 +312,30 @@ fn connections_are_routed_by_name_port_and_address() {
 }
 
 #[test]
+fn rate_limited_answers_are_retried_and_headers_without_names_are_named_as_ignored() {
+    let retries = |on: &str| {
+        let spec = format!(
+            "{{hosts: [web], http: [{{{TO_WEB}, retries: {{attempts: 2, retryOn: '{on}'}}}}]}}"
+        );
+        let world = world(&[object("shop", "vs", &spec)]);
+        let found = decoded(&world);
+        let http = found.routes[WEB].sets[0].http.clone().unwrap();
+        let Some(Outcome::Forward(forward)) = &http.actions[0].outcome else {
+            panic!("not forwarded")
+        };
+        (forward.retry.clone().unwrap(), message(&world, "VirtualService shop/vs"))
+    };
+    let (retry, status) = retries("envoy-ratelimited");
+    assert_eq!(retry.on, [i32::from(proto::RetryOn::RateLimited)]);
+    assert!(!status.contains("FieldsHonoured=false"), "{status}");
+    // Alone it asks for nothing, and not for the defaults.
+    let (retry, status) = retries("retriable-headers");
+    assert!(retry.on.is_empty() && retry.http_codes.is_empty() && retry.grpc_codes.is_empty());
+    let named = "spec.http[0].retries.retryOn (retriable-headers)";
+    assert!(status.contains("FieldsHonoured=false") && status.contains(named), "{status}");
+}
+
+#[test]
 fn bad_virtual_services_are_refused_with_field_and_line() {
     for (rule, field) in [
         ("{match: [{uri: {exact: /a, prefix: /b}}], ROUTE}", "match[0].uri"),

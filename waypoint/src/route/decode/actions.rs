@@ -245,5 +245,6 @@ fn retry_on(number: i32) -> Option<Option<RetryOn>> {
         proto::RetryOn::ServerError => Some(RetryOn::ServerError),
         proto::RetryOn::Conflict => Some(RetryOn::Conflict),
         proto::RetryOn::AttemptTimeout => Some(RetryOn::AttemptTimeout),
+        proto::RetryOn::RateLimited => Some(RetryOn::RateLimited),
     })
 }

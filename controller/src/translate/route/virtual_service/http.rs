@@ -332,7 +332,8 @@ fn retry(it: &VirtualRetry) -> proto::Retry {
             RetryCondition::ConnectFailure => proto::RetryOn::ConnectFailure,
             RetryCondition::RefusedStream => proto::RetryOn::RefusedStream,
             RetryCondition::Conflict => proto::RetryOn::Conflict,
-            RetryCondition::Codes => continue,
+            RetryCondition::RateLimited => proto::RetryOn::RateLimited,
+            RetryCondition::Codes | RetryCondition::Headers => continue,
             RetryCondition::Http(code) => {
                 built.http_codes.push(u32::from(*code));
                 continue;
