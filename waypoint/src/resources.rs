@@ -102,9 +102,9 @@ impl ServiceRules {
         self.access.as_ref()
     }
 
-    /// Returns when something else holds than [`Self::access`].
-    pub(crate) async fn access_replaced(&self) {
-        self.access_replaced.cancelled().await;
+    /// Returns when something else holds than [`Self::access`]. Whoever waits keeps none of the rules alive.
+    pub(crate) fn access_replaced(&self) -> impl Future<Output = ()> + use<> {
+        self.access_replaced.clone().cancelled_owned()
     }
 
     /// How its endpoints are treated.

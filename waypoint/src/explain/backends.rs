@@ -10,7 +10,7 @@ use crate::dump;
 use crate::http::{Plan, Seen};
 use crate::retry;
 use crate::route::{Backend, Destination, Subset, Target};
-use crate::upstream::Wanted;
+use crate::upstream::{Backend as LiveBackend, Wanted};
 
 impl Journey<'_> {
     pub(super) fn forward(
@@ -68,11 +68,18 @@ impl Journey<'_> {
         story.told.backends = backends.into_iter().map(|(it, _)| it.chosen).collect();
     }
 
+    /// Why a connection can't go where the client has to name a host below a wildcard.
+    fn not_below(&self, live: &LiveBackend) -> Option<String> {
+        let name = self.greeting?.server_name().unwrap_or_default();
+        let refused = live.endpoints().into_iter().find_map(|it| it.for_host(name).err());
+        refused.map(|why| format!("closed: {why}"))
+    }
+
     /// What becomes of what has no way on.
     fn refused(&self, status: StatusCode) -> String {
-        match self.is_request {
-            true => format!("answered {}", status.as_u16()),
-            false => "closed".to_owned(),
+        match self.greeting {
+            None => format!("answered {}", status.as_u16()),
+            Some(_) => "closed".to_owned(),
         }
     }
 
@@ -125,10 +132,11 @@ impl Journey<'_> {
             let live = self.shared.backends.look(&wanted, self.snapshot, policy, &home);
             chosen.balancing = live.cluster().settings().balancer.to_string();
             chosen.endpoints = dump::endpoints(&live);
+            chosen.problem = self.not_below(&live).unwrap_or_default();
         }
         let is_served = chosen.endpoints.iter().any(|it| it.takes_requests);
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        if !is_served {
+        if !is_served && chosen.problem.is_empty() {
             chosen.problem = format!("{}: no endpoint takes requests", self.refused(status));
         }
         Looked { chosen, answers: (!is_served).then_some(status) }

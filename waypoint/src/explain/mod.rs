@@ -24,7 +24,7 @@ use crate::dump;
 use crate::http::{Decision, check, decide, routes_for};
 use crate::resources::ServiceRules;
 use crate::route::{RouteSet, Table};
-use crate::serve::Target;
+use crate::serve::{Greeting, Target};
 use crate::shared::Shared;
 
 pub(crate) use asked::Asked;
@@ -63,8 +63,8 @@ struct Journey<'a> {
     service: &'a Service,
     target: &'a Target,
     rules: &'a ServiceRules,
-    /// Not a connection that isn't HTTP.
-    is_request: bool,
+    /// What the client of a connection that isn't HTTP begins with.
+    greeting: Option<&'a Greeting>,
 }
 
 /// Explains one request.
@@ -90,10 +90,10 @@ pub(crate) fn explain(shared: &Shared, asked: &Asked) -> Result<Explanation, Exp
         service: &service,
         target: &target,
         rules: &rules,
-        is_request: greeting.is_none(),
+        greeting: greeting.as_ref(),
     };
-    match greeting {
-        Some(greeting) => journey.connection(&greeting, &mut story),
+    match &greeting {
+        Some(greeting) => journey.connection(greeting, &mut story),
         None => journey.request(asked.head(&service)?, &mut story),
     }
     Ok(story.end())

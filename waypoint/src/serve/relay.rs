@@ -73,7 +73,7 @@ pub(super) async fn relay(
 /// more than that is worth.
 async fn silence(counters: &Counters, bound: Option<Duration>) {
     let Some(bound) = bound.filter(|it| !it.is_zero()) else { return pending().await };
-    let mut ticks = interval(bound / SILENT_TICKS);
+    let mut ticks = interval((bound / SILENT_TICKS).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     let (mut moved, mut silent) = (counters.totals(), 0);

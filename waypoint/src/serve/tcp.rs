@@ -173,10 +173,13 @@ async fn pass(
 /// access changes. Other services' changes wake nobody here.
 async fn forbidden(tunnel: &Tunnel, greeting: &Greeting) -> Unreached {
     loop {
-        let rules = tunnel.rules();
-        if let Err(why) = choose::judge(&rules, &Seen::of(tunnel, None, greeting)) {
-            return why;
-        }
-        rules.access_replaced().await;
+        let replaced = {
+            let rules = tunnel.rules();
+            if let Err(why) = choose::judge(&rules, &Seen::of(tunnel, None, greeting)) {
+                return why;
+            }
+            rules.access_replaced()
+        };
+        replaced.await;
     }
 }

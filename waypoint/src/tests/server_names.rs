@@ -178,6 +178,11 @@ async fn name_below_a_wildcard_is_looked_up_and_no_other_is() {
         assert!(line.starts_with("NR ") && line.contains("no host below"), "{lines:?}");
     }
     assert_eq!(app.count(), 0);
+    stage.workload("client", "10.44.9.9", &[]);
+    for (name, is_closed) in [("a.bank.example", false), ("a.other.example", true)] {
+        let told = explain(&stage.shared, &asked(Some(name))).unwrap();
+        assert_eq!(!told.backends[0].problem.is_empty(), is_closed, "{:?}", told.backends);
+    }
 }
 
 #[tokio::test]
