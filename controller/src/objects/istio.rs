@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Pool;
 use super::core::Address;
@@ -58,7 +59,7 @@ pub struct WorkloadEntry {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RawWorkloadEntry {
     address: String,
     #[serde(default, deserialize_with = "fields::or_default")]
@@ -185,6 +186,8 @@ pub struct ServiceEntry {
     pub selector: Option<Arc<Labels>>,
     /// Identities that its servers may present.
     pub subject_alt_names: Box<[Arc<str>]>,
+    /// Fields that count for nothing.
+    pub ignored: Box<[&'static str]>,
 }
 
 impl ServiceEntry {
@@ -195,7 +198,7 @@ impl ServiceEntry {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RawServiceEntry {
     hosts: Vec<String>,
     #[serde(default, deserialize_with = "fields::or_default")]
@@ -211,10 +214,11 @@ pub(super) struct RawServiceEntry {
     workload_selector: Option<RawWorkloadSelector>,
     #[serde(default, deserialize_with = "fields::or_default")]
     subject_alt_names: Vec<String>,
+    export_to: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawEntryPort {
     number: Port,
     name: String,
@@ -223,6 +227,7 @@ struct RawEntryPort {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawWorkloadSelector {
     #[serde(default, deserialize_with = "fields::or_default")]
     labels: BTreeMap<String, String>,
@@ -265,6 +270,7 @@ pub(super) fn service_entry(
         endpoints: endpoints.into(),
         selector,
         subject_alt_names: raw.subject_alt_names.iter().map(|name| pool.text(name)).collect(),
+        ignored: raw.export_to.iter().map(|_| "spec.exportTo").collect(),
         meta,
     })
 }

@@ -46,6 +46,14 @@ impl ConditionStatus {
     ) -> Self {
         Self { kind, status, reason, message: message.into(), fields: Vec::new(), parent: None }
     }
+
+    /// Names the fields that count for nothing, if there are any.
+    pub(super) fn not_honoured(fields: Vec<String>, message: impl Into<String>) -> Option<Self> {
+        (!fields.is_empty()).then(|| Self {
+            fields,
+            ..Self::new("weft.io/FieldsHonoured", (false, "NotHonoured"), message)
+        })
+    }
 }
 
 /// What became of an object.
@@ -128,6 +136,9 @@ fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> 
     let more = without_effect(&entry.meta, true);
     let waypoint = bound(view, user).into_iter();
     let mut conditions: Vec<_> = waypoint.chain(limit).chain(more).collect();
+    let ignored = entry.ignored.iter().map(|it| (*it).to_owned()).collect();
+    let message = "the rest of the entry counts without it";
+    conditions.extend(ConditionStatus::not_honoured(ignored, message));
     if view.settings.entry_visibility == EntryVisibility::None {
         let message = "service entries are not published in this mesh";
         conditions.push(ConditionStatus::new(

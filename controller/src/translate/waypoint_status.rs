@@ -111,14 +111,7 @@ pub(super) fn gateway_status(view: &View<'_>, gateway: &Gateway) -> Vec<Conditio
 }
 
 fn honoured(ignored: Vec<String>) -> Option<ConditionStatus> {
-    (!ignored.is_empty()).then(|| ConditionStatus {
-        fields: ignored,
-        ..ConditionStatus::new(
-            "weft.io/FieldsHonoured",
-            (false, "NotHonoured"),
-            "the rest counts without them",
-        )
-    })
+    ConditionStatus::not_honoured(ignored, "the rest counts without them")
 }
 
 fn accepted(gateway: &Gateway) -> ConditionStatus {

@@ -21,7 +21,6 @@ pub(crate) fn tables(table: &Table) -> String {
                 State::Honoured => "honoured",
                 State::Rejected => "rejected with status",
                 State::Ignored => "ignored with status",
-                State::Silent => "**ignored without a word (to be mended)**",
                 State::Told => "without meaning to a mesh",
             };
             let path = field.path.replace(':', ".");

@@ -53,8 +53,6 @@ pub(crate) enum State {
     Rejected,
     Ignored,
     Told,
-    /// Nothing changes and nobody says so: a defect, kept here until it is mended.
-    Silent,
 }
 
 impl Table {

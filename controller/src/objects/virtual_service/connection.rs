@@ -9,7 +9,7 @@ use weft_proto::contract::route::LIST_MAX;
 
 use super::matcher::labels;
 use super::parts::{self, RawRoute};
-use super::{ConnectionMatch, VirtualConnection, names_mesh};
+use super::{ConnectionMatch, VirtualConnection, VirtualHeaders, names_mesh};
 use crate::objects::Pool;
 use crate::objects::fields::{self, FieldError, Port};
 use crate::objects::route::check_count;
@@ -41,6 +41,7 @@ struct RawMatch {
 pub(super) fn rules(
     raw: &[RawConnection],
     field: &str,
+    ignored: &mut Vec<String>,
     pool: &mut Pool,
 ) -> Result<Box<[VirtualConnection]>, FieldError> {
     let mut built = Vec::with_capacity(raw.len());
@@ -53,7 +54,13 @@ pub(super) fn rules(
                 matches.push(read);
             }
         }
-        let routes = parts::routes(&it.route, &format!("{field}.route"), pool)?;
+        let mut routes = parts::routes(&it.route, &format!("{field}.route"), pool)?;
+        // Connections have none.
+        for (at, route) in routes.iter_mut().enumerate() {
+            if std::mem::take(&mut route.headers) != VirtualHeaders::default() {
+                ignored.push(format!("{field}.route[{at}].headers"));
+            }
+        }
         if it.matches.is_empty() || !matches.is_empty() {
             built.push(VirtualConnection { place, matches: matches.into(), routes });
         }

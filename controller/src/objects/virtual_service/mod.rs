@@ -374,8 +374,8 @@ pub(super) fn virtual_service(
         is_for_mesh: names_mesh(&raw.gateways),
         export_to: raw.export_to.iter().map(|text| pool.text(text)).collect(),
         http: rules.into(),
-        tls: connection::rules(&raw.tls, "spec.tls", pool)?,
-        tcp: connection::rules(&raw.tcp, "spec.tcp", pool)?,
+        tls: connection::rules(&raw.tls, "spec.tls", &mut ignored, pool)?,
+        tcp: connection::rules(&raw.tcp, "spec.tcp", &mut ignored, pool)?,
         ignored: ignored.into(),
         meta,
     })

@@ -84,13 +84,9 @@ pub(in crate::translate) fn mesh_status(
         checker.ignored.iter().map(move |field| format!("extensionProviders[{name}].{field}"))
     });
     let ignored: Vec<String> = mesh.ignored.iter().cloned().chain(of_checkers).collect();
-    if !ignored.is_empty() {
-        let message = "waypoints' security doesn't read these; the rest counts without them";
-        conditions.push(ConditionStatus {
-            fields: ignored.into_iter().map(|field| format!("data.mesh.{field}")).collect(),
-            ..ConditionStatus::new("weft.io/FieldsHonoured", (false, "NotHonoured"), message)
-        });
-    }
+    let message = "waypoints' security doesn't read these; the rest counts without them";
+    let fields = ignored.into_iter().map(|field| format!("data.mesh.{field}")).collect();
+    conditions.extend(ConditionStatus::not_honoured(fields, message));
     conditions
 }
 

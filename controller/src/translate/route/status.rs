@@ -1,6 +1,6 @@
 //! What became of a route, for its owner: conditions for each parent, with the Gateway API's types and reasons.
 
-use crate::objects::{Kind, ObjectKey, ParentKind, ParentRef, Route, RouteFilter};
+use crate::objects::{Kind, ObjectKey, ParentKind, ParentRef, Route, RouteFilter, RouteKind};
 use crate::translate::status::ConditionStatus;
 use crate::translate::view::View;
 use crate::translate::waypoint::{self, User, is_admitted};
@@ -30,14 +30,21 @@ pub(in crate::translate) fn route_status(view: &View<'_>, route: &Route) -> Vec<
         conditions.extend(partially_invalid(route).map(of_parent));
         conditions.extend(resolved_waypoint(view, parent).map(of_parent));
     }
-    if !route.ignored.is_empty() && !conditions.is_empty() {
+    if !conditions.is_empty() {
         let message = "the rest of the route counts without them";
-        conditions.push(ConditionStatus {
-            fields: route.ignored.to_vec(),
-            ..ConditionStatus::new("weft.io/FieldsHonoured", (false, "NotHonoured"), message)
-        });
+        conditions.extend(ConditionStatus::not_honoured(ignored(route), message));
     }
     conditions
+}
+
+/// A service's routes are for every host: it is known by then whom a client calls.
+fn ignored(route: &Route) -> Vec<String> {
+    let is_by_host = matches!(route.kind, RouteKind::Http | RouteKind::Grpc);
+    let is_mesh =
+        |it: &ParentRef| matches!(it.kind, ParentKind::Service | ParentKind::ServiceEntry);
+    let has_hosts = !route.hostnames.is_empty() && route.parents.iter().any(is_mesh);
+    let hosts = (is_by_host && has_hosts).then(|| "spec.hostnames".to_owned());
+    route.ignored.iter().cloned().chain(hosts).collect()
 }
 
 /// Whether requests come to anybody who reads routes. Nothing for a route that is attached to a waypoint itself.

@@ -135,10 +135,7 @@ fn not_honoured(view: &View<'_>, telemetry: &Telemetry) -> Option<ConditionStatu
     reasons.dedup();
     let message = reasons.join("; ");
     let fields = found.iter().map(|(field, _)| field.clone()).collect();
-    Some(ConditionStatus {
-        fields,
-        ..ConditionStatus::new("weft.io/FieldsHonoured", (false, "NotHonoured"), message)
-    })
+    ConditionStatus::not_honoured(fields, message)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -32,13 +32,8 @@ pub(in crate::translate) fn rule_status(
             ..ConditionStatus::new("weft.io/ResolvedRefs", (false, "SecretNotRead"), message)
         });
     }
-    if !rule.ignored.is_empty() {
-        let message = "the rest of the object counts without them";
-        conditions.push(ConditionStatus {
-            fields: rule.ignored.to_vec(),
-            ..ConditionStatus::new("weft.io/FieldsHonoured", (false, "NotHonoured"), message)
-        });
-    }
+    let message = "the rest of the object counts without them";
+    conditions.extend(ConditionStatus::not_honoured(rule.ignored.to_vec(), message));
     conditions
 }
 

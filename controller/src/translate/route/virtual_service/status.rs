@@ -149,11 +149,6 @@ fn resolved(view: &View<'_>, object: &VirtualService) -> ConditionStatus {
 }
 
 fn ignored(fields: &[String]) -> Option<ConditionStatus> {
-    (!fields.is_empty()).then(|| {
-        let message = "the rest of the object counts without them";
-        ConditionStatus {
-            fields: fields.to_vec(),
-            ..ConditionStatus::new("weft.io/FieldsHonoured", (false, "NotHonoured"), message)
-        }
-    })
+    let message = "the rest of the object counts without them";
+    ConditionStatus::not_honoured(fields.to_vec(), message)
 }
