@@ -85,6 +85,20 @@ pub enum Reported {
     WouldCheck,
 }
 
+impl Report<'_> {
+    /// Writes it to the log.
+    pub(crate) fn tell(&self, service: &str) {
+        let policy = self.policy.map_or("none", |policy| &**policy);
+        let what = match self.what {
+            Reported::Audit => "audit",
+            Reported::WouldAllow => "would allow",
+            Reported::WouldDeny => "would deny",
+            Reported::WouldCheck => "would check",
+        };
+        tracing::info!(target: "policy", service, policy, what, "not enforced");
+    }
+}
+
 impl Access {
     /// Judges one request: CUSTOM, then DENY, then ALLOW, as Istio does. Pure.
     ///

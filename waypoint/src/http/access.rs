@@ -12,8 +12,8 @@ use super::exchange::Seen;
 use super::feed::Feed;
 use crate::access::check::{BodyRule, HeaderChange, ReadBody};
 use crate::access::{
-    Access, AccessRequest, Authenticated, CheckOutcome, CheckedRequest, Checker, Reported, Step,
-    Verdict, sanitise,
+    Access, AccessRequest, Authenticated, CheckOutcome, CheckedRequest, Checker, Step, Verdict,
+    sanitise,
 };
 use crate::record::Record;
 use crate::serve::Tunnel;
@@ -57,11 +57,7 @@ pub(super) async fn admit(
             let request = asked(tunnel, judged, admitted.authenticated.as_ref());
             let mut reports = Vec::new();
             let verdict = access.evaluate(&request, step, &mut reports);
-            for report in reports {
-                let policy = report.policy.map_or("none", |policy| &**policy);
-                let (service, what) = (tunnel.target.name(), word(report.what));
-                tracing::info!(target: "policy", %service, policy, what, "not enforced");
-            }
+            reports.iter().for_each(|report| report.tell(tunnel.target.name()));
             match verdict {
                 Verdict::Allow => break,
                 Verdict::Deny(denial) => {
@@ -81,15 +77,6 @@ pub(super) async fn admit(
         judged.head.headers.insert(sanitise::FORWARDED_CLIENT_CERT, value);
     }
     Ok(admitted)
-}
-
-fn word(what: Reported) -> &'static str {
-    match what {
-        Reported::Audit => "audit",
-        Reported::WouldAllow => "would allow",
-        Reported::WouldDeny => "would deny",
-        Reported::WouldCheck => "would check",
-    }
 }
 
 fn forbidden() -> Refusal {

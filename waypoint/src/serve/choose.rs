@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use http::HeaderMap;
 use rand::Rng;
 use tokio::time::Instant;
 use weft_core::identity::SpiffeId;
@@ -10,11 +11,13 @@ use weft_core::mesh::{IpFamilies, OwnLabels, Service};
 
 use super::target::Target;
 use super::tunnel::{Tunnel, source};
-use crate::access::{AccessConnection, Denial, Verdict};
-use crate::balance::{ConnectionPool, Overflow, PickContext, Picked};
+use crate::access::{AccessConnection, Denial, Report, Verdict};
+use crate::balance::{Balancer, ConnectionPool, Overflow, PickContext, Picked};
 use crate::resources::ServiceRules;
 use crate::route::{Connection, ConnectionRoutes, ConnectionRule, Subset, Target as Backend};
-use crate::upstream::{self, DialError, Endpoint, EndpointError, Held, Origin, Wanted};
+use crate::upstream::{
+    self, Backend as LiveBackend, DialError, Endpoint, EndpointError, Held, Origin, Wanted,
+};
 
 /// What a client of a connection begins with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -105,10 +108,15 @@ pub(super) struct Chosen {
     pub service: Option<Arc<Service>>,
 }
 
-/// By the service's policies, as far as they can be asked about connections. Pure.
-pub(super) fn judge(rules: &ServiceRules, seen: &Seen<'_>) -> Result<(), Unreached> {
+/// By the service's policies, as far as they can be asked about connections. Pure. `reports` takes what policies say that
+/// aren't enforced.
+pub(super) fn judge<'a>(
+    rules: &'a ServiceRules,
+    seen: &Seen<'_>,
+    reports: &mut Vec<Report<'a>>,
+) -> Result<(), Unreached> {
     let access = rules.access().ok_or(Unreached::NoPolicies)?;
-    match access.evaluate_connection(&seen.asked(), &mut Vec::new()) {
+    match access.evaluate_connection(&seen.asked(), reports) {
         Verdict::Allow => Ok(()),
         Verdict::Deny(denial) => Err(Unreached::Denied(denial.to_string())),
         // Nobody can be asked about a connection.
@@ -223,8 +231,8 @@ fn towards(
             let backend = shared.backends.get(&wanted, &snapshot, policy, home);
             // Not waited for, as by requests: a connection has no bound after which its client is told.
             let held = backend.hold()?;
-            let context =
-                PickContext { hash: None, tried: &[], is_anywhere: false, now: Instant::now() };
+            let hash = hash(&backend, tunnel.caller.address.ip());
+            let context = PickContext { hash, tried: &[], is_anywhere: false, now: Instant::now() };
             let (picked, to) = backend.pick(&context, rng)?;
             let pool = backend.cluster().settings().pool.clone();
             let (picked, held) = (Some(picked), Some(held));
@@ -243,6 +251,14 @@ fn towards(
     let host = server_name.filter(|_| service.hostname.starts_with("*."));
     chosen.origin = tls.map(|tls| Origin::new(tls, host.unwrap_or(&service.hostname)));
     Ok(chosen)
+}
+
+/// What consistent hashes go by that a connection has: its source's address.
+fn hash(backend: &LiveBackend, source: IpAddr) -> Option<u64> {
+    match &backend.cluster().settings().balancer {
+        Balancer::Hash(by) => by.key.as_ref()?.hash(&HeaderMap::new(), "", Some(source)),
+        _ => None,
+    }
 }
 
 impl Chosen {

@@ -113,6 +113,13 @@ pub(super) async fn reach(
     }
 }
 
+fn admit(tunnel: &Tunnel, seen: &Seen<'_>) -> Result<(), Unreached> {
+    let (rules, mut reports) = (tunnel.rules(), Vec::new());
+    let admitted = choose::judge(&rules, seen, &mut reports);
+    reports.iter().for_each(|report| report.tell(tunnel.target.name()));
+    admitted
+}
+
 async fn dial(
     tunnel: &Tunnel,
     greeting: &Greeting,
@@ -120,7 +127,7 @@ async fn dial(
 ) -> Result<(Io, Chosen), Unreached> {
     let labels = tunnel.caller_labels();
     let seen = Seen::of(tunnel, labels.as_ref(), greeting);
-    choose::judge(&tunnel.rules(), &seen)?;
+    admit(tunnel, &seen)?;
     let chosen = choose::choose(tunnel, &seen, &mut rand::rng())?;
     record.tries(&chosen);
     let told = (tunnel.worker.baggage(), tunnel.trace);
@@ -131,8 +138,10 @@ async fn dial(
         Ok(dialled) => dialled.map_err(Unreached::from),
         Err(_) => Err(Unreached::Slow(limit)),
     };
-    if let (Some(picked), Err(_)) = (&chosen.picked, &dialled) {
-        picked.report(Outcome::ConnectFailed, Instant::now());
+    if let Some(picked) = &chosen.picked {
+        // Of a connection all that can be told is whether it came about.
+        let outcome = if dialled.is_ok() { Outcome::Status(200) } else { Outcome::ConnectFailed };
+        picked.report(outcome, Instant::now());
     }
     let io = dialled?;
     record.reached(&chosen);
@@ -174,8 +183,8 @@ async fn pass(
 async fn forbidden(tunnel: &Tunnel, greeting: &Greeting) -> Unreached {
     loop {
         let replaced = {
-            let rules = tunnel.rules();
-            if let Err(why) = choose::judge(&rules, &Seen::of(tunnel, None, greeting)) {
+            let (rules, seen) = (tunnel.rules(), Seen::of(tunnel, None, greeting));
+            if let Err(why) = choose::judge(&rules, &seen, &mut Vec::new()) {
                 return why;
             }
             rules.access_replaced()

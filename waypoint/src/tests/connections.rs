@@ -194,3 +194,50 @@ async fn changes_for_other_services_wake_no_connection() {
     assert!(futures::poll!(replaced.as_mut()).is_ready());
     said_back(&mut tunnel, b"x").await;
 }
+
+#[tokio::test]
+async fn connections_of_one_source_stay_at_one_endpoint_where_that_is_asked() {
+    use route::consistent_hash::Key;
+    use route::load_balancer::Kind;
+    let mut apps = Vec::new();
+    for name in [b"a", b"b", b"c"] {
+        let app = serve(move |mut tcp| async move {
+            let _ = tcp.write_all(name).await;
+            let _ = tcp.read_to_end(&mut Vec::new()).await;
+        });
+        apps.push(app.await);
+    }
+    let stage = Stage::new().await;
+    stage.web(&apps, AppProtocol::Tcp);
+    let key = Some(Key::SourceAddress(route::SourceAddress {}));
+    let hash = Kind::ConsistentHash(route::ConsistentHash { key, ..Default::default() });
+    let balancer = route::LoadBalancer { kind: Some(hash), ..Default::default() };
+    let settings = route::BackendSettings { load_balancer: Some(balancer), ..Default::default() };
+    stage.backends(WEB, route::BackendPolicy { settings: Some(settings), ..Default::default() });
+    let (mut open, mut heard) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let mut tunnel = stage.to_web().await;
+        heard.push(tunnel.read_u8().await.unwrap());
+        open.push(tunnel);
+    }
+    assert!(heard.iter().all(|name| *name == heard[0]), "{heard:?}");
+}
+
+#[tokio::test]
+async fn endpoint_that_can_not_be_connected_to_is_left_out() {
+    let stage = Stage::new().await;
+    stage.web(&[echo().await, "127.0.1.1:9".parse().unwrap()], AppProtocol::Tcp);
+    let outlier = route::OutlierDetection {
+        consecutive_5xx: Some(2),
+        ejected_percent_max: Some(100),
+        ..Default::default()
+    };
+    let settings =
+        route::BackendSettings { outlier_detection: Some(outlier), ..Default::default() };
+    stage.backends(WEB, route::BackendPolicy { settings: Some(settings), ..Default::default() });
+    let mut failures = 0;
+    for _ in 0..60 {
+        failures += u32::from(stage.tunnel(&format!("{WEB_VIP}:80")).await.is_err());
+    }
+    assert_eq!(failures, 2);
+}
