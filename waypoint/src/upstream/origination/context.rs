@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyD
 use weft_core::tls::provider;
 
 use super::error::{OriginationError, Secret};
-use super::verify::{Named, Unverified};
+use super::verify::{Verifier, Wanted};
 use crate::balance::{TlsMode, UpstreamTls};
 use crate::limits;
 use crate::upstream::shelf::Spoken;
@@ -61,7 +61,7 @@ pub(super) fn read(
 
 fn verifier(settings: &UpstreamTls) -> Result<Arc<dyn ServerCertVerifier>, OriginationError> {
     if settings.is_unverified {
-        return Ok(Arc::new(Unverified::new(provider())));
+        return Ok(Arc::new(Verifier::new(provider(), Wanted::Anybody)));
     }
     let name = |text: &str| {
         let parsed = ServerName::try_from(text.to_owned());
@@ -71,8 +71,8 @@ fn verifier(settings: &UpstreamTls) -> Result<Arc<dyn ServerCertVerifier>, Origi
     let names = names.collect::<Result<Box<[_]>, _>>()?;
     let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(settings)?), provider());
     let built = built.with_crls(revocations(settings)?).build();
-    let inner = built.map_err(|error| OriginationError::Setup(error.to_string()))?;
-    Ok(Arc::new(Named::new(inner, names)))
+    let chain = built.map_err(|error| OriginationError::Setup(error.to_string()))?;
+    Ok(Arc::new(Verifier::new(provider(), Wanted::Named { chain, names })))
 }
 
 /// The system's own unless others are given: its owner keeps them up to date and may add a company's, as the

@@ -8,20 +8,29 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// One of several names, or if there are none the name that was asked for.
+/// Whether an endpoint is who is wanted, and holds the key to its certificate.
 #[derive(Debug)]
-pub(super) struct Named {
-    inner: Arc<WebPkiServerVerifier>,
-    names: Box<[ServerName<'static>]>,
+pub(super) struct Verifier {
+    provider: Arc<CryptoProvider>,
+    wanted: Wanted,
 }
 
-impl Named {
-    pub(super) fn new(inner: Arc<WebPkiServerVerifier>, names: Box<[ServerName<'static>]>) -> Self {
-        Self { inner, names }
+/// Who is wanted.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// One of several names, or if there are none the name that was asked for.
+    Named { chain: Arc<WebPkiServerVerifier>, names: Box<[ServerName<'static>]> },
+    /// Anybody, as `insecureSkipVerify` asks: against listeners, not against who stands between.
+    Anybody,
+}
+
+impl Verifier {
+    pub(super) fn new(provider: Arc<CryptoProvider>, wanted: Wanted) -> Self {
+        Self { provider, wanted }
     }
 }
 
-impl ServerCertVerifier for Named {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -30,12 +39,16 @@ impl ServerCertVerifier for Named {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verify = |name| self.inner.verify_server_cert(leaf, intermediates, name, ocsp, now);
-        if self.names.is_empty() {
+        let (chain, names) = match &self.wanted {
+            Wanted::Named { chain, names } => (chain, names),
+            Wanted::Anybody => return Ok(ServerCertVerified::assertion()),
+        };
+        let verify = |name| chain.verify_server_cert(leaf, intermediates, name, ocsp, now);
+        if names.is_empty() {
             return verify(asked);
         }
         let mut last = CertificateError::NotValidForName.into();
-        for name in &self.names {
+        for name in names {
             match verify(name) {
                 // Another of the names may fit; nothing else can change.
                 Err(error) if is_about_name(&error) => last = error,
@@ -43,62 +56,6 @@ impl ServerCertVerifier for Named {
             }
         }
         Err(last)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, leaf, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, leaf, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-fn is_about_name(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
-        )
-    )
-}
-
-/// Anybody, as `insecureSkipVerify` asks: against listeners, not against who stands between.
-#[derive(Debug)]
-pub(super) struct Unverified {
-    provider: Arc<CryptoProvider>,
-}
-
-impl Unverified {
-    pub(super) fn new(provider: Arc<CryptoProvider>) -> Self {
-        Self { provider }
-    }
-}
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -124,4 +81,13 @@ impl ServerCertVerifier for Unverified {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+fn is_about_name(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        )
+    )
 }
