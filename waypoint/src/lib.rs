@@ -28,6 +28,7 @@ pub mod route;
 mod serve;
 mod shared;
 pub mod telemetry;
+mod text;
 mod upstream;
 
 #[cfg(test)]

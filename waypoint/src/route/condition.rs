@@ -206,7 +206,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::route::text::How;
+    use crate::text::How;
 
     fn headers(values: &[&'static str]) -> HeaderMap {
         let name = HeaderName::from_static("x-a");
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn values_of_one_header_are_compared_as_one_text() {
         let name = HeaderName::from_static("x-a");
-        let of = |how| TextMatch { how, ignores_case: false };
+        let of = |how| TextMatch::text(how, false);
         assert!(header_fits(&headers(&["1", "2"]), &name, &of(How::Exact("1,2".into()))));
         assert!(!header_fits(&headers(&["1", "2"]), &name, &of(How::Exact("1".into()))));
         assert!(header_fits(&headers(&["1"]), &name, &of(How::Exact("1".into()))));

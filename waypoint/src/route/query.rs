@@ -2,7 +2,7 @@
 
 use crate::limits::QUERY_BYTES_STACK;
 
-use super::text::{How, TextMatch};
+use super::text::TextMatch;
 
 /// Whether the first parameter of `query` called `name` fits. A parameter without `=` has an empty value.
 pub(super) fn fits(query: &str, name: &str, value: &TextMatch) -> bool {
@@ -15,9 +15,7 @@ fn value_fits(raw: &str, value: &TextMatch) -> bool {
     if !raw.contains('%') {
         return value.fits(raw.as_bytes());
     }
-    if let How::Exact(exact) = &value.how
-        && !value.ignores_case
-    {
+    if let Some(exact) = value.only() {
         return decoded(raw).eq(exact.bytes());
     }
     if raw.len() > QUERY_BYTES_STACK {
@@ -62,6 +60,7 @@ fn digit(byte: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::How;
 
     #[test]
     fn first_parameter_of_a_name_counts() {
@@ -91,7 +90,7 @@ mod tests {
 
     #[test]
     fn decoded_values_are_compared_by_every_kind() {
-        let of = |how| TextMatch { how, ignores_case: false };
+        let of = |how| TextMatch::text(how, false);
         let long = format!("a={}%31", "x".repeat(2 * QUERY_BYTES_STACK));
         assert!(fits(&long, "a", &of(How::Suffix("1".into()))));
         assert!(fits("a=%31z", "a", &of(How::Prefix("1".into()))));

@@ -16,7 +16,8 @@ use super::path::{PathKind, PathMatch};
 use super::resilience::{Abort, Retry, Timeouts};
 use super::rewrite::PathRewrite;
 use super::rules::HttpRule;
-use super::text::{How, TextMatch};
+use super::text::{Compared, TextMatch};
+use crate::text::{How, Text};
 
 /// What is shown in place of a value that may be a secret.
 const HIDDEN: &str = "(not shown)";
@@ -84,20 +85,23 @@ impl fmt::Display for Condition {
 
 impl TextMatch {
     fn is_present(&self) -> bool {
-        matches!(self.how, How::Present)
+        matches!(&self.0, Compared::Text(Text { how: How::Present, .. }))
     }
 }
 
 impl fmt::Display for TextMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.how {
+        let own = match &self.0 {
+            Compared::Text(own) => own,
+            Compared::Pattern(pattern) => return write!(f, "matches {:?}", pattern.as_str()),
+        };
+        match &own.how {
             How::Exact(text) => write!(f, "is {text:?}"),
             How::Prefix(text) => write!(f, "begins with {text:?}"),
             How::Suffix(text) => write!(f, "ends with {text:?}"),
-            How::Pattern(pattern) => write!(f, "matches {:?}", pattern.as_str()),
             How::Present => f.write_str("is there"),
         }?;
-        if self.ignores_case { f.write_str(" in any case") } else { Ok(()) }
+        if own.ignores_case { f.write_str(" in any case") } else { Ok(()) }
     }
 }
 

@@ -12,7 +12,8 @@ use crate::limits;
 use crate::route::condition::{Condition, HostPattern, Kind, SourceMatch};
 use crate::route::path::{PathKind, PathMatch};
 use crate::route::pattern::Pattern;
-use crate::route::text::{How, TextMatch};
+use crate::route::text::{Compared, TextMatch};
+use crate::text::How;
 
 pub(super) fn all(
     conditions: &[proto::Condition],
@@ -91,10 +92,12 @@ pub(super) fn text(
         WireText::Exact(text) => How::Exact(bounded(text, at)?),
         WireText::Prefix(text) => How::Prefix(bounded(text, at)?),
         WireText::Suffix(text) => How::Suffix(bounded(text, at)?),
-        WireText::Regex(text) => How::Pattern(pattern(text, at, report)?),
+        WireText::Regex(text) => {
+            return Ok(TextMatch(Compared::Pattern(pattern(text, at, report)?)));
+        }
         WireText::Present(_) => How::Present,
     };
-    Ok(TextMatch { how, ignores_case: text.ignore_case })
+    Ok(TextMatch::text(how, text.ignore_case))
 }
 
 fn required(
