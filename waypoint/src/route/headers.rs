@@ -34,7 +34,7 @@ impl HeaderEdit {
 
 /// Headers that say where a message ends or what the connection does. Whoever could edit them could smuggle requests
 /// past the next hop (RFC 9112 section 11.2).
-pub(super) fn is_framing(name: &HeaderName) -> bool {
+pub(crate) fn is_framing(name: &HeaderName) -> bool {
     const FRAMING: [&str; 8] = [
         "connection",
         "content-length",

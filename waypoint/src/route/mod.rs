@@ -43,6 +43,7 @@ pub use cors::{Cors, Preflight};
 pub use decode::{Decoded, Effect, Problem, TableError, decode};
 pub use fraction::Fraction;
 pub use headers::HeaderEdit;
+pub(crate) use headers::is_framing;
 pub use path::{PathMatch, Span};
 pub use pattern::Pattern;
 pub use redirect::{Redirect, RedirectPort};

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::route;
+
 /// A request that goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Allowed {
@@ -66,19 +68,7 @@ impl HeaderChange {
 
 /// Whether a checker has no say about a header: how a message is framed, and whom it is for.
 pub(super) fn is_framing(name: &HeaderName) -> bool {
-    const FRAMING: [&str; 10] = [
-        "connection",
-        "content-length",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    FRAMING.contains(&name.as_str())
+    route::is_framing(name) || matches!(name.as_str(), "host" | "http2-settings")
 }
 
 /// A name that a checker may change, from its answer.
