@@ -139,6 +139,8 @@ pub mod access {
 
 /// Bounds of telemetry policies: the controller keeps them.
 pub mod telemetry {
+    use crate::route::Metric;
+
     /// Access logs of one service. People write one, or two of different formats.
     pub const LOGS_MAX: usize = 16;
     /// Tags of one metric or of spans.
@@ -151,6 +153,15 @@ pub mod telemetry {
     pub const FORMAT_BYTES_MAX: usize = 16 << 10;
     /// A filter's expression, bytes: it is asked for every request.
     pub const FILTER_BYTES_MAX: usize = 4 << 10;
+    /// The metrics of requests. What a label of theirs may show is [`MetricAttribute`](crate::route::MetricAttribute).
+    pub const METRICS: [Metric; 6] = [
+        Metric::RequestCount,
+        Metric::RequestDuration,
+        Metric::RequestSize,
+        Metric::ResponseSize,
+        Metric::RequestMessages,
+        Metric::ResponseMessages,
+    ];
     /// Envoy's commands that formats may have: the controller refuses others, so that their writer is told.
     pub const COMMANDS: &[&str] = &[
         "START_TIME",

@@ -68,8 +68,8 @@ pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, T
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
 pub use target::{PolicyTarget, TargetKind};
 pub use telemetry::{
-    Ignored, LogChange, MetricChange, MetricName, MetricValue, TagSource, Tags, Telemetry,
-    TelemetryScope, TracingChange, WaypointAttribute,
+    Ignored, LogChange, MetricChange, MetricValue, TagSource, Tags, Telemetry, TelemetryScope,
+    TracingChange,
 };
 pub use virtual_service::{
     AbortAnswer, ClaimMatch, ConnectionMatch, LabelPair, RedirectPort, RetryCondition, Share,

@@ -13,7 +13,7 @@ use weft_proto::contract::telemetry as bounds;
 use weft_proto::route as proto;
 
 use super::access_log::{AccessLog, Filter, Layout};
-use super::metrics::{Attribute, Change, Metric, Tag, View};
+use super::metrics::{Attribute, Change, Tag, View};
 use super::share::Share;
 use super::trace::{CustomTag, Origin, OtlpProtocol, SpanQueue, TagValue, Tracer};
 
@@ -138,10 +138,10 @@ fn access_log(rule: &proto::AccessLogRule) -> Result<AccessLog, String> {
 }
 
 fn view(rules: &[proto::MetricRule], problems: &mut Vec<String>) -> View {
-    let mut changes: [Change; Metric::ALL.len()] = Default::default();
+    let mut changes: [Change; bounds::METRICS.len()] = Default::default();
     for rule in rules {
-        let number = rule.metric.checked_sub(1).and_then(|nth| usize::try_from(nth).ok());
-        let Some(change) = number.and_then(|nth| changes.get_mut(nth)) else {
+        let place = bounds::METRICS.iter().position(|it| *it as i32 == rule.metric);
+        let Some(change) = place.and_then(|place| changes.get_mut(place)) else {
             problems.push(format!("metric {} is not known", rule.metric));
             continue;
         };
@@ -157,32 +157,17 @@ fn view(rules: &[proto::MetricRule], problems: &mut Vec<String>) -> View {
 }
 
 fn metric_tag(tag: &proto::MetricTag) -> Option<Tag> {
-    use proto::MetricAttribute as Given;
     use proto::metric_tag::Value;
     is_label_name(&tag.name).then_some(())?;
-    let attribute = match &tag.value {
-        None => return Some(Tag::Remove),
-        Some(Value::Literal(text)) if text.len() > bounds::TEXT_BYTES_MAX => return None,
-        Some(Value::Literal(text)) => return Some(Tag::Literal(text.as_str().into())),
-        Some(Value::Attribute(attribute)) => Given::try_from(*attribute).ok()?,
-    };
-    Some(Tag::Attribute(match attribute {
-        Given::Unknown => return None,
-        Given::RequestMethod => Attribute::RequestMethod,
-        Given::RequestProtocol => Attribute::RequestProtocol,
-        Given::ResponseCode => Attribute::ResponseCode,
-        Given::ResponseFlags => Attribute::ResponseFlags,
-        Given::DestinationPort => Attribute::DestinationPort,
-        Given::ConnectionMtls => Attribute::ConnectionMtls,
-        Given::RouteName => Attribute::RouteName,
-        Given::SourcePrincipal => Attribute::SourcePrincipal,
-        Given::SourceWorkload => Attribute::SourceWorkload,
-        Given::SourceNamespace => Attribute::SourceNamespace,
-        Given::DestinationPrincipal => Attribute::DestinationPrincipal,
-        Given::DestinationWorkload => Attribute::DestinationWorkload,
-        Given::DestinationNamespace => Attribute::DestinationNamespace,
-        Given::DestinationServiceHost => Attribute::DestinationServiceHost,
-    }))
+    match &tag.value {
+        None => Some(Tag::Remove),
+        Some(Value::Literal(text)) if text.len() > bounds::TEXT_BYTES_MAX => None,
+        Some(Value::Literal(text)) => Some(Tag::Literal(text.as_str().into())),
+        Some(Value::Attribute(number)) => match Attribute::try_from(*number) {
+            Ok(Attribute::Unknown) | Err(_) => None,
+            Ok(attribute) => Some(Tag::Attribute(attribute)),
+        },
+    }
 }
 
 /// Prometheus's names of labels; another one would break the whole scrape. `le` is a histogram's own.

@@ -2,28 +2,18 @@
 
 use std::sync::Arc;
 
+use weft_proto::route::{Metric, MetricAttribute};
+
 use super::raw::{Operation, RawMetrics, RawOverride, RawTagOverride};
 use super::{CLIENT_ONLY, Ignored, LIST_MAX};
 use crate::objects::Pool;
 use crate::objects::fields::FieldError;
 
-/// A metric of requests, in the order of `weft.route.v1.Metric`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "Istio's own names")]
-pub enum MetricName {
-    RequestCount,
-    RequestDuration,
-    RequestSize,
-    ResponseSize,
-    RequestMessages,
-    ResponseMessages,
-}
-
 /// What changes of a metric.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricChange {
     /// Which; all if absent.
-    pub metric: Option<MetricName>,
+    pub metric: Option<Metric>,
     /// Whether it is off.
     pub is_disabled: Option<bool>,
     /// By the label's name; nothing: the label goes.
@@ -35,28 +25,8 @@ pub struct MetricChange {
 pub enum MetricValue {
     /// This text.
     Literal(Arc<str>),
-    /// An attribute.
-    Attribute(WaypointAttribute),
-}
-
-/// What a waypoint knows of a request and what has few values, in the order of `weft.route.v1.MetricAttribute`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the attributes' own names")]
-pub enum WaypointAttribute {
-    RequestMethod,
-    RequestProtocol,
-    ResponseCode,
-    ResponseFlags,
-    DestinationPort,
-    ConnectionMtls,
-    RouteName,
-    SourcePrincipal,
-    SourceWorkload,
-    SourceNamespace,
-    DestinationPrincipal,
-    DestinationWorkload,
-    DestinationNamespace,
-    DestinationServiceHost,
+    /// What a waypoint knows of a request and what has few values.
+    Attribute(MetricAttribute),
 }
 
 const UNBOUNDED: &str =
@@ -119,12 +89,12 @@ fn change(
             ignore("", NOT_TCP);
             None
         }
-        Some("REQUEST_COUNT") => Some(MetricName::RequestCount),
-        Some("REQUEST_DURATION") => Some(MetricName::RequestDuration),
-        Some("REQUEST_SIZE") => Some(MetricName::RequestSize),
-        Some("RESPONSE_SIZE") => Some(MetricName::ResponseSize),
-        Some("GRPC_REQUEST_MESSAGES") => Some(MetricName::RequestMessages),
-        Some("GRPC_RESPONSE_MESSAGES") => Some(MetricName::ResponseMessages),
+        Some("REQUEST_COUNT") => Some(Metric::RequestCount),
+        Some("REQUEST_DURATION") => Some(Metric::RequestDuration),
+        Some("REQUEST_SIZE") => Some(Metric::RequestSize),
+        Some("RESPONSE_SIZE") => Some(Metric::ResponseSize),
+        Some("GRPC_REQUEST_MESSAGES") => Some(Metric::RequestMessages),
+        Some("GRPC_RESPONSE_MESSAGES") => Some(Metric::ResponseMessages),
         Some(
             "TCP_OPENED_CONNECTIONS"
             | "TCP_CLOSED_CONNECTIONS"
@@ -171,7 +141,7 @@ fn tag(
 
 /// The part of CEL that is understood: a literal, an attribute, and `string()` around either.
 fn value(text: &str, pool: &mut Pool) -> Result<MetricValue, &'static str> {
-    use WaypointAttribute as Of;
+    use MetricAttribute as Of;
     let text = text.trim();
     let inner = text.strip_prefix("string(").and_then(|rest| rest.strip_suffix(')'));
     let text = inner.unwrap_or(text).trim();

@@ -9,7 +9,7 @@ use super::Pool;
 use super::fields::FieldError;
 use super::meta::Meta;
 use super::target::{self, PolicyTarget};
-pub use metrics::{MetricChange, MetricName, MetricValue, WaypointAttribute};
+pub use metrics::{MetricChange, MetricValue};
 pub(super) use raw::RawTelemetry;
 use raw::{RawLog, RawTag, RawTracing};
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weft_proto::contract::telemetry::METRICS;
+use weft_proto::route as proto;
+
 use crate::objects::{
-    MeshTelemetry, MetricChange, MetricName, MetricValue, TagSource, Telemetry, TracingChange,
+    MeshTelemetry, MetricChange, MetricValue, TagSource, Telemetry, TracingChange,
 };
 
 /// What holds for one service.
@@ -16,7 +19,7 @@ pub(super) struct Merged {
     pub(super) said: BTreeMap<Arc<str>, Log>,
     pub(super) log_share_millionths: Option<u32>,
     pub(super) tracing: Tracing,
-    pub(super) metrics: BTreeMap<MetricName, Metric>,
+    pub(super) metrics: BTreeMap<proto::Metric, Metric>,
 }
 
 /// What is said of one log.
@@ -41,15 +44,6 @@ pub(super) struct Metric {
     /// By the label's name; nothing: it goes.
     pub(super) tags: BTreeMap<Arc<str>, Option<MetricValue>>,
 }
-
-const METRICS: [MetricName; 6] = [
-    MetricName::RequestCount,
-    MetricName::RequestDuration,
-    MetricName::RequestSize,
-    MetricName::ResponseSize,
-    MetricName::RequestMessages,
-    MetricName::ResponseMessages,
-];
 
 impl Merged {
     /// What holds without any object.
@@ -113,7 +107,7 @@ impl Merged {
     }
 
     fn apply_metric(&mut self, change: &MetricChange) {
-        let of: &[MetricName] = match &change.metric {
+        let of: &[proto::Metric] = match &change.metric {
             Some(metric) => std::slice::from_ref(metric),
             None => &METRICS,
         };

@@ -6,7 +6,7 @@ use weft_proto::contract::telemetry::{LOGS_MAX, TAGS_MAX};
 use weft_proto::route as proto;
 use weft_proto::route::{access_log_rule::Format, metric_tag::Value, tracing_tag::Source};
 
-use crate::objects::{MeshTelemetry, MetricName, MetricValue, OtlpProvider, Provider, TagSource};
+use crate::objects::{MeshTelemetry, MetricValue, OtlpProvider, Provider, TagSource};
 
 use super::merge::{Merged, Metric, Tracing};
 
@@ -77,55 +77,26 @@ fn tracing(provider: &OtlpProvider, tracing: &Tracing) -> proto::TracingRule {
     }
 }
 
-fn metric(name: MetricName, metric: &Metric) -> proto::MetricRule {
+fn metric(name: proto::Metric, metric: &Metric) -> proto::MetricRule {
     let tags = metric.tags.iter().take(TAGS_MAX).map(|(name, value)| {
         let value = value.as_ref().map(|value| match value {
             MetricValue::Literal(text) => Value::Literal(text.to_string()),
-            // Both lists have one order; 0 is "unknown" on the wire.
-            MetricValue::Attribute(attribute) => Value::Attribute(*attribute as i32 + 1),
+            MetricValue::Attribute(attribute) => Value::Attribute((*attribute).into()),
         });
         proto::MetricTag { name: name.to_string(), value }
     });
-    proto::MetricRule {
-        metric: name as i32 + 1,
-        is_disabled: metric.is_disabled,
-        tags: tags.collect(),
-    }
+    proto::MetricRule { metric: name.into(), is_disabled: metric.is_disabled, tags: tags.collect() }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::objects::WaypointAttribute;
+    use weft_proto::contract::telemetry::METRICS;
+
+    use super::proto;
 
     #[test]
-    fn numbers_on_the_wire_are_those_of_the_same_names() {
-        let metrics = [
-            (MetricName::RequestCount, proto::Metric::RequestCount),
-            (MetricName::ResponseMessages, proto::Metric::ResponseMessages),
-        ];
-        for (own, wire) in metrics {
-            assert_eq!(own as i32 + 1, wire as i32);
-        }
-        use proto::MetricAttribute as Wire;
-        let attributes = [
-            (WaypointAttribute::RequestMethod, Wire::RequestMethod),
-            (WaypointAttribute::RequestProtocol, Wire::RequestProtocol),
-            (WaypointAttribute::ResponseCode, Wire::ResponseCode),
-            (WaypointAttribute::ResponseFlags, Wire::ResponseFlags),
-            (WaypointAttribute::DestinationPort, Wire::DestinationPort),
-            (WaypointAttribute::ConnectionMtls, Wire::ConnectionMtls),
-            (WaypointAttribute::RouteName, Wire::RouteName),
-            (WaypointAttribute::SourcePrincipal, Wire::SourcePrincipal),
-            (WaypointAttribute::SourceWorkload, Wire::SourceWorkload),
-            (WaypointAttribute::SourceNamespace, Wire::SourceNamespace),
-            (WaypointAttribute::DestinationPrincipal, Wire::DestinationPrincipal),
-            (WaypointAttribute::DestinationWorkload, Wire::DestinationWorkload),
-            (WaypointAttribute::DestinationNamespace, Wire::DestinationNamespace),
-            (WaypointAttribute::DestinationServiceHost, Wire::DestinationServiceHost),
-        ];
-        for (own, wire) in attributes {
-            assert_eq!(own as i32 + 1, wire as i32);
-        }
+    fn metrics_of_the_contract_are_all_that_the_wire_has() {
+        let on_wire = (1..).map_while(|number| proto::Metric::try_from(number).ok());
+        assert!(on_wire.eq(METRICS));
     }
 }

@@ -1,4 +1,5 @@
 use weft_core::telemetry::{Build, Exposition, TrafficMetrics};
+use weft_proto::contract::telemetry::METRICS;
 
 use super::super::flags::ResponseFlags;
 use super::super::record::tests::{Owned, party};
@@ -194,7 +195,7 @@ fn known_series_takes_no_memory() {
 
 fn change(metric: Metric, change: Change) -> Arc<View> {
     let mut changes: [Change; 6] = Default::default();
-    changes[metric as usize] = change;
+    changes[METRICS.iter().position(|it| *it == metric).unwrap()] = change;
     Arc::new(View::new(changes))
 }
 

@@ -2,36 +2,18 @@
 
 use std::borrow::Cow;
 
+use weft_proto::contract::telemetry::METRICS;
+pub use weft_proto::route::Metric;
+/// What a label may show. All have few values or come from the mesh's configuration: what a client or a server writes
+/// into a header never becomes a label.
+pub use weft_proto::route::MetricAttribute as Attribute;
+
 use super::key::Key;
-
-/// A metric of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "Istio's own names")]
-pub enum Metric {
-    RequestCount,
-    RequestDuration,
-    RequestSize,
-    ResponseSize,
-    RequestMessages,
-    ResponseMessages,
-}
-
-impl Metric {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
-        Self::RequestCount,
-        Self::RequestDuration,
-        Self::RequestSize,
-        Self::ResponseSize,
-        Self::RequestMessages,
-        Self::ResponseMessages,
-    ];
-}
 
 /// What a service's metrics look like, where not as usual.
 #[derive(Debug, Default)]
 pub struct View {
-    changes: [Change; Metric::ALL.len()],
+    changes: [Change; METRICS.len()],
     /// Attributes that some label shows, one bit each.
     shown: u32,
 }
@@ -56,30 +38,9 @@ pub enum Tag {
     Attribute(Attribute),
 }
 
-/// What a label may show. All have few values or come from the mesh's configuration: what a client or a server writes
-/// into a header never becomes a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names of Istio's attributes")]
-pub enum Attribute {
-    RequestMethod,
-    RequestProtocol,
-    ResponseCode,
-    ResponseFlags,
-    DestinationPort,
-    ConnectionMtls,
-    RouteName,
-    SourcePrincipal,
-    SourceWorkload,
-    SourceNamespace,
-    DestinationPrincipal,
-    DestinationWorkload,
-    DestinationNamespace,
-    DestinationServiceHost,
-}
-
 impl View {
-    /// With a change a metric, in the order of [`Metric::ALL`].
-    pub fn new(changes: [Change; Metric::ALL.len()]) -> Self {
+    /// With a change a metric, in the order of [`METRICS`].
+    pub fn new(changes: [Change; METRICS.len()]) -> Self {
         let tags = changes.iter().flat_map(|change| &change.tags);
         let shown = tags.fold(0, |shown, (_, tag)| match tag {
             Tag::Attribute(attribute) => shown | bit(*attribute),
@@ -95,7 +56,8 @@ impl View {
 
     /// What is changed of `metric`.
     pub(super) fn change(&self, metric: Metric) -> Option<&Change> {
-        self.changes.get(metric as usize)
+        let place = METRICS.iter().position(|it| *it == metric)?;
+        self.changes.get(place)
     }
 }
 
@@ -133,25 +95,23 @@ impl Tag {
         match self {
             Self::Remove => None,
             Self::Literal(text) => Some((&**text).into()),
-            Self::Attribute(attribute) => Some(attribute.value(key).into()),
+            Self::Attribute(attribute) => Some(shown(*attribute, key).into()),
         }
     }
 }
 
-impl Attribute {
-    fn value(self, key: &Key<'_>) -> String {
-        let (source, destination) = (key.source.party(), key.destination.party());
-        let text: &str = match self {
-            Self::RouteName => key.route,
-            Self::SourcePrincipal => &source.principal,
-            Self::SourceWorkload => &source.workload,
-            Self::SourceNamespace => &source.namespace,
-            Self::DestinationPrincipal => &destination.principal,
-            Self::DestinationWorkload => &destination.workload,
-            Self::DestinationNamespace => &destination.namespace,
-            Self::DestinationServiceHost => key.service.map_or("", |service| &*service.host),
-            other => return key.traits.value(other).unwrap_or_default(),
-        };
-        text.to_owned()
-    }
+fn shown(attribute: Attribute, key: &Key<'_>) -> String {
+    let (source, destination) = (key.source.party(), key.destination.party());
+    let text: &str = match attribute {
+        Attribute::RouteName => key.route,
+        Attribute::SourcePrincipal => &source.principal,
+        Attribute::SourceWorkload => &source.workload,
+        Attribute::SourceNamespace => &source.namespace,
+        Attribute::DestinationPrincipal => &destination.principal,
+        Attribute::DestinationWorkload => &destination.workload,
+        Attribute::DestinationNamespace => &destination.namespace,
+        Attribute::DestinationServiceHost => key.service.map_or("", |service| &*service.host),
+        other => return key.traits.value(other).unwrap_or_default(),
+    };
+    text.to_owned()
 }
