@@ -6,12 +6,12 @@ use std::sync::Arc;
 use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use weft_core::drain;
 use weft_core::hbone::{self, Authority, IncomingTunnel, ServerSettings, TunnelRequest};
 use weft_core::mesh::{self, AppTunnelProtocol, Endpoint, Snapshot, Workload, prefer_service};
 use weft_core::policy::Connection;
 use weft_core::telemetry::{Direction, EarlyFailure, Reporter, Security};
 use weft_core::x509::PeerCertificate;
-use weft_core::{drain, tls};
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection, Tracked};
@@ -46,12 +46,9 @@ pub(crate) async fn serve(
         EarlyFailure { direction, source: Some(from), destination: local }.log(error);
     };
     let Some(local) = local else { return };
-    let certificate = match shared.certs.certificate(&pod.identity).await {
-        Ok(certificate) => certificate,
-        Err(error) => return early(&error),
-    };
     let domains = &shared.config.mesh.trust_domains;
-    let (io, peer) = match Box::pin(tls::accept(&certificate, domains, tcp)).await {
+    let accepting = hbone::accept(&shared.certs, &pod.identity, domains, tcp);
+    let (io, peer) = match Box::pin(accepting).await {
         Ok(accepted) => accepted,
         Err(error) => return early(&error),
     };

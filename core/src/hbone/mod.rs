@@ -38,7 +38,7 @@ pub use headers::{
 };
 pub use message::{TunnelRequest, TunnelResponse};
 pub use pool::{OpenedTunnel, Pool, PoolCounters, PoolSettings};
-pub use secure::{certificate, secure};
+pub use secure::{AcceptError, accept, certificate, secure};
 pub use server::{IncomingTunnel, ServerSettings, serve};
 pub use settings::KeepaliveSettings;
 pub(crate) use stream::{RecvHalf, SendHalf};

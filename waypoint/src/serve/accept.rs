@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval};
+use weft_core::drain;
 use weft_core::hbone::{self, Baggage, ServerSettings};
 use weft_core::mesh::{Workload, baggage, party};
-use weft_core::{drain, tls};
 
 use super::tunnel::{self, Caller};
 use crate::access::CheckClient;
@@ -121,12 +121,9 @@ async fn connection(worker: Arc<Worker>, tcp: TcpStream, from: SocketAddr, drain
     let early = |error: &dyn std::fmt::Display| {
         tracing::info!(target: "inbound", %from, %error, "no HBONE connection");
     };
-    let certificate = match shared.certs.certificate(&shared.own.identity).await {
-        Ok(certificate) => certificate,
-        Err(error) => return early(&error),
-    };
     let domains = &shared.config.mesh.trust_domains;
-    let (io, peer) = match Box::pin(tls::accept(&certificate, domains, tcp)).await {
+    let accepting = hbone::accept(&shared.certs, &shared.own.identity, domains, tcp);
+    let (io, peer) = match Box::pin(accepting).await {
         Ok(accepted) => accepted,
         Err(error) => return early(&error),
     };
