@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 use weft_cni::agent::{Agent, Links};
@@ -20,6 +19,7 @@ use weft_cni::redirect::KernelRedirect;
 use weft_cni::state::{self, PodsFile, StateDir};
 use weft_cni::status::{Discovery, Status, render};
 use weft_cni::zds;
+use weft_core::signals::Signals;
 use weft_core::telemetry::{LogFormat, LogSettings};
 use weft_core::zds::SeqpacketListener;
 use weft_core::{clock, program};
@@ -167,9 +167,9 @@ async fn agent(args: AgentArgs) -> anyhow::Result<()> {
     let proxies = zds::serve(listener, redirect.clone(), announced_rx, connections);
     let agent = Agent::new(args.node, redirect, state, links, earlier.enrolled);
 
-    let stop = stop_signal()?;
+    let mut signals = Signals::new()?;
     tokio::select! {
-        done = agent.run(stop) => done?,
+        done = agent.run(async move { signals.next().await }) => done?,
         () = proxies => bail!("the ZDS server ended"),
         never = member.keep_fresh() => match never {},
         never = feed::run(feed, reconciler, discovery) => match never {},
@@ -196,17 +196,6 @@ fn listen(socket: &Path) -> anyhow::Result<SeqpacketListener> {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     SeqpacketListener::bind(socket).with_context(|| format!("listening at {}", socket.display()))
-}
-
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 fn show_status(state: &Path, json: bool) -> anyhow::Result<()> {

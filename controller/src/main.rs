@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 use weft_controller::ca::{Authority, Root};
 use weft_controller::config::{Cli, Command, Config, RunArgs, TokenArgs};
 use weft_controller::owner;
@@ -14,6 +13,7 @@ use weft_controller::sources::files::{FolderSettings, watch_folder};
 use weft_controller::state_dir::StateDir;
 use weft_controller::tokens::TokenIssuer;
 use weft_core::program;
+use weft_core::signals::Signals;
 use weft_core::telemetry::{self, LogSettings};
 
 #[global_allocator]
@@ -35,17 +35,13 @@ fn run(args: RunArgs) -> anyhow::Result<()> {
     let (log, _guard) = telemetry::init(&settings).context("--log")?;
     let config = Config::try_from(args)?;
     tokio::runtime::Runtime::new()?.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = Signals::new()?;
         let folder = watch_folder(FolderSettings::new(&config.manifests))?;
         let inputs = owner::spawn(folder, owner::settings(&config));
         let controller = Controller::start(&config, inputs).await?;
         controller.metrics().count_dropped_lines(log);
         let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            signals.next().await;
             tracing::info!("stopping");
         };
         controller.run_until(stop).await?;

@@ -29,6 +29,7 @@ pub mod relay;
 pub mod replace;
 pub mod seal;
 pub mod serve;
+pub mod signals;
 pub mod socket;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]

@@ -12,7 +12,6 @@ use std::time::Duration;
 use anyhow::Context;
 use http::StatusCode;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -23,6 +22,7 @@ use weft_core::control_plane::{self, Role};
 use weft_core::identity::SpiffeId;
 use weft_core::mesh::{Snapshot, SnapshotReader, Store, StoreSettings, WorkloadStatus};
 use weft_core::serve::{AcceptSettings, accept_loop};
+use weft_core::signals::Signals;
 use weft_core::socket::{self, ListenSettings};
 use weft_core::telemetry::{Build, LogControl, Registry, TrafficMetrics, XdsMetrics};
 use weft_core::{drain, xds};
@@ -101,11 +101,9 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     let listening = listen(shared.clone(), workers, state, watch)?;
 
     let mut accepting = tokio::spawn(listening);
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = Signals::new()?;
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.next() => {}
         _ = quitting.recv() => {}
         ended = parts.join_next() => anyhow::bail!("a part of the proxy ended: {ended:?}"),
         ended = &mut accepting => anyhow::bail!("the listener ended: {ended:?}"),
@@ -118,8 +116,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     };
     tokio::select! {
         _ = ending => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.next() => {}
     }
     Ok(())
 }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weft_core::admin::{self, ChangeAccess, Hosts, Router};
@@ -20,6 +19,7 @@ use weft_core::certs::CertStore;
 use weft_core::config::Config;
 use weft_core::control_plane::{self, Role};
 use weft_core::mesh::{Store, StoreSettings};
+use weft_core::signals::Signals;
 use weft_core::telemetry::{
     Build, CertificateMetrics, CertificateStates, DnsMetrics, LogControl, ProxyMetrics, Registry,
     RuntimeMetrics, SocketMetrics, TrafficMetrics, XdsMetrics,
@@ -94,11 +94,9 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
     let agent_socket = shared.config.inpod.socket.clone();
     let session = workers.spawn(zds::run(agent_socket, pods.clone(), agent));
     let rechecking = workers.spawn(recheck::run(mesh, running));
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::new()?;
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.next() => {}
         _ = quitting.recv() => {}
         ended = parts.join_next() => anyhow::bail!("a part of the proxy ended: {ended:?}"),
         ended = session => anyhow::bail!("the agent's session ended: {ended:?}"),
@@ -109,8 +107,7 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
     let draining = workers.spawn(async move { pods.drain(deadline).await });
     tokio::select! {
         _ = draining => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.next() => {}
     }
     Ok(())
 }
