@@ -53,6 +53,14 @@ fn translated(settings: Settings, yaml: &str) -> Translator {
     translator
 }
 
+/// The same, of a mesh without Kubernetes: what all of its tests share, and what this one adds.
+fn with(shared: &str, own: &[String]) -> Translator {
+    translated(Settings::standalone(), &(shared.to_owned() + &own.concat()))
+}
+
+/// The resource of the shop's service `web`.
+const WEB: &str = "shop/web.shop.svc.cluster.local";
+
 /// All resources, decoded.
 #[derive(Debug, Default)]
 struct Decoded {

@@ -9,9 +9,7 @@ use weft_proto::route::load_balancer::Kind;
 use crate::translate::{Settings, Translator};
 
 use super::policies::refused;
-use super::{decoded, message, translated, waypoint};
-
-const WEB: &str = "shop/web.shop.svc.cluster.local";
+use super::{WEB, decoded, message, translated, waypoint, with};
 
 const SERVICES: &str = r"
 apiVersion: v1
@@ -35,7 +33,7 @@ fn rule(namespace: &str, name: &str, spec: &str) -> String {
 }
 
 fn world(objects: &[String]) -> Translator {
-    translated(Settings::standalone(), &(SERVICES.to_owned() + &objects.concat()))
+    with(SERVICES, objects)
 }
 
 fn backends(objects: &[String]) -> BTreeMap<String, proto::BackendPolicy> {

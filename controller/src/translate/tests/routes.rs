@@ -10,9 +10,7 @@ use weft_proto::route::weighted_backend::Target;
 use crate::translate::{Settings, Translator};
 
 use super::policies::refused;
-use super::{decoded, message, translated, waypoint};
-
-const WEB: &str = "shop/web.shop.svc.cluster.local";
+use super::{WEB, decoded, message, translated, waypoint, with};
 
 fn service(namespace: &str, name: &str, labels: &str) -> String {
     format!(
@@ -43,7 +41,7 @@ fn in_namespace(namespace: &str, kind: &str, name: &str, day: usize, spec: &str)
 const PARENT: &str = "parentRefs: [{group: '', kind: Service, name: web, namespace: shop}]";
 
 fn world(routes: &[String]) -> Translator {
-    translated(Settings::standalone(), &(services() + &routes.concat()))
+    with(&services(), routes)
 }
 
 fn sets(routes: &[String]) -> Vec<proto::RouteSet> {

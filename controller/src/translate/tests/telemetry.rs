@@ -7,7 +7,7 @@ use weft_proto::route::{AccessLogRule, TelemetryPolicy};
 
 use crate::translate::{Settings, Translator};
 
-use super::{decoded, mesh_config, message, translated, waypoint};
+use super::{WEB, decoded, mesh_config, message, translated, waypoint};
 
 const SERVICES: &str = "
 apiVersion: v1
@@ -72,7 +72,6 @@ fn policy(translator: &Translator, host: &str) -> TelemetryPolicy {
     decoded(translator).telemetry.remove(host).unwrap_or_default()
 }
 
-const WEB: &str = "shop/web.shop.svc.cluster.local";
 const API: &str = "shop/api.shop.svc.cluster.local";
 const FAR: &str = "app/far.app.svc.cluster.local";
 

@@ -10,12 +10,10 @@ use weft_proto::route::path_rewrite::Kind as NewPath;
 use weft_proto::route::text_match::Kind as Text;
 use weft_proto::route::weighted_backend::Target;
 
-use crate::translate::{Settings, Translator};
+use crate::translate::Translator;
 
 use super::policies::refused;
-use super::{decoded, message, translated};
-
-const WEB: &str = "shop/web.shop.svc.cluster.local";
+use super::{WEB, decoded, message, with};
 
 const SERVICES: &str = r"
 apiVersion: v1
@@ -43,7 +41,7 @@ fn object(namespace: &str, name: &str, spec: &str) -> String {
 }
 
 fn world(objects: &[String]) -> Translator {
-    translated(Settings::standalone(), &(SERVICES.to_owned() + &objects.concat()))
+    with(SERVICES, objects)
 }
 
 fn sets(objects: &[String]) -> Vec<proto::RouteSet> {
