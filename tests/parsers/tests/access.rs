@@ -1,14 +1,18 @@
 //! From what users write to who may do what: the controller's translation and the waypoint's verdicts together.
 
+mod support;
+
 use http::Request;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
-use weft_controller::objects::{self, KeySource, Kind, ObjectChange, Pool};
-use weft_controller::translate::{FetchedKeys, Settings, Translator};
+use weft_controller::objects::KeySource;
+use weft_controller::translate::FetchedKeys;
 use weft_core::identity::SpiffeId;
 use weft_proto::contract::type_url;
 use weft_waypoint::access::{Access, AccessRequest, Level, Step, Verdict, path};
+
+use support::{objects, translated};
 
 const PAGE: &str = include_str!("../../../docs/access.md");
 const ISSUER: &str = "https://accounts.example.com";
@@ -22,16 +26,7 @@ fn page() -> String {
 
 /// Documents, translated; the issuer's keys have been fetched.
 fn stock(yaml: &str, key: &EncodingKey) -> Access {
-    let mut pool = Pool::default();
-    let changes = yaml.split("---\n").map(|text| {
-        let header = objects::header(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        let kind = Kind::of(&header.api_version, &header.kind).expect("a known kind");
-        let object = objects::read(kind, text, &mut pool);
-        let object = object.unwrap_or_else(|error| panic!("{error}: {text}"));
-        ObjectChange { key: object.key(), object: Some(object) }
-    });
-    let mut translator = Translator::new(Settings::standalone());
-    translator.apply(changes.collect());
+    let mut translator = translated(objects(yaml.split("---\n")));
     let jwk = Jwk::from_encoding_key(key, Algorithm::ES256).expect("a key");
     let keys = Some(json!({ "keys": [jwk] }).to_string().into());
     let source = KeySource::Uri(format!("{ISSUER}/keys").into());

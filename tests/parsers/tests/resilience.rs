@@ -1,19 +1,22 @@
 //! From what users write to how endpoints are treated: the controller's translation and the waypoint's engine together.
 #![expect(clippy::unwrap_used, reason = "a test, helpers included")]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
-use weft_controller::objects::{self, Kind, ObjectChange, Pool};
-use weft_controller::translate::{Settings, Translator};
+use weft_controller::translate::Translator;
 use weft_proto::contract::type_url;
 use weft_waypoint::balance::{
     Algorithm, Balancer, Cluster, EndpointSpec, HashKey, Outcome, PickContext, Place, Policy,
     TlsMode, decode,
 };
+
+use support::{objects, translated};
 
 const PAGE: &str = include_str!("../../../docs/resilience.md");
 
@@ -29,19 +32,6 @@ fn blocks() -> Vec<&'static str> {
     behind.map(|text| text.split("```").next().unwrap()).collect()
 }
 
-fn translated(documents: &[&str]) -> Translator {
-    let mut pool = Pool::default();
-    let mut translator = Translator::new(Settings::standalone());
-    let changes = documents.iter().map(|text| {
-        let header = objects::header(text).unwrap();
-        let kind = Kind::of(&header.api_version, &header.kind).unwrap();
-        let object = objects::read(kind, text, &mut pool).unwrap();
-        ObjectChange { key: object.key(), object: Some(object) }
-    });
-    translator.apply(changes.collect());
-    translator
-}
-
 fn policy(translator: &Translator, name: &str) -> Policy {
     let resources = translator.resources();
     let bytes = resources.get(&(type_url::BACKEND_POLICY, name.into())).expect("a policy");
@@ -53,7 +43,7 @@ fn policy(translator: &Translator, name: &str) -> Policy {
 #[test]
 fn yaml_of_the_page_on_resilience_does_what_it_says() {
     let [rule, service, bank, retries] = blocks()[..] else { panic!("four blocks") };
-    let translator = translated(&[rule, service, bank, retries, ENTRY]);
+    let translator = translated(objects([rule, service, bank, retries, ENTRY]));
     let statuses = translator.statuses();
     let bad: Vec<_> =
         statuses.iter().flat_map(|it| &it.conditions).filter(|it| !it.status).collect();
@@ -84,7 +74,7 @@ fn yaml_of_the_page_on_resilience_does_what_it_says() {
 #[test]
 fn endpoint_that_fails_is_ejected_and_returns_as_the_page_says() {
     let [rule, service, ..] = blocks()[..] else { panic!("no blocks") };
-    let web = policy(&translated(&[rule, service]), "shop/web.shop.svc.cluster.local");
+    let web = policy(&translated(objects([rule, service])), "shop/web.shop.svc.cluster.local");
     let mut now = Instant::now();
     let mut rng = StdRng::seed_from_u64(1);
     let cluster = Cluster::new(Arc::clone(web.settings(80, None)), Place::default(), now);

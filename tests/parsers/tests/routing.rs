@@ -1,13 +1,15 @@
 //! From what users write to where a request goes: the controller's translation and the waypoint's engine together.
 
+mod support;
+
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde_json::{Map, Value};
-use weft_controller::objects::{self, Kind, ObjectChange, Pool};
-use weft_controller::translate::{Settings, Translator};
 use weft_proto::contract::type_url;
 use weft_waypoint::route::{Outcome, Preflight, Request, Source, Table, Target, decode};
+
+use support::{objects, translated};
 
 const SERVICES: &str = "
 apiVersion: v1
@@ -28,18 +30,9 @@ spec: {ports: [{name: http, port: 80}]}
 
 /// The table of `web`. What the controller writes, the waypoint understands without a remark.
 fn table(yaml: &str) -> Table {
-    let mut pool = Pool::default();
     let documents = [SERVICES, yaml].join("\n---\n");
     let documents = documents.split("\n---\n").filter(|text| !text.trim().is_empty());
-    let changes = documents.map(|text| {
-        let header = objects::header(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        let kind = Kind::of(&header.api_version, &header.kind).expect("a known kind");
-        let object = objects::read(kind, text, &mut pool);
-        let object = object.unwrap_or_else(|error| panic!("{error}: {text}"));
-        ObjectChange { key: object.key(), object: Some(object) }
-    });
-    let mut translator = Translator::new(Settings::standalone());
-    translator.apply(changes.collect());
+    let translator = translated(objects(documents));
     let resources = translator.resources();
     let name = "shop/web.shop.svc.cluster.local";
     let bytes = resources.get(&(type_url::ROUTE_TABLE, name.into())).expect("a table");

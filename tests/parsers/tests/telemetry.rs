@@ -1,10 +1,14 @@
 //! From what users write to what a waypoint tells: docs/telemetry.md, the controller's translation and the waypoint's reading.
 
-use weft_controller::objects::{self, Kind, Object, ObjectChange, Pool};
-use weft_controller::translate::{Settings, Translator};
+mod support;
+
+use weft_controller::objects::{Kind, Object};
+use weft_controller::translate::Translator;
 use weft_proto::contract::type_url;
 use weft_waypoint::telemetry::policy::{self, ServiceTelemetry};
 use weft_waypoint::telemetry::trace::OtlpProtocol;
+
+use support::{objects, translated};
 
 const PAGE: &str = include_str!("../../../docs/telemetry.md");
 
@@ -39,19 +43,10 @@ fn yaml_of_the_page_is_what_a_waypoint_does() {
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |\n    {}\n",
         mesh[0].replace('\n', "\n    ")
     );
-    let mut translator = Translator::new(Settings::standalone());
-    let mut pool = Pool::default();
-    let documents = [config.as_str()].into_iter().chain(SERVICES).chain(manifests);
-    let changes = documents.map(|text| {
-        let header = objects::header(text).unwrap();
-        let kind = Kind::of(&header.api_version, &header.kind).expect("a known kind");
-        let object = objects::read(kind, text, &mut pool).unwrap();
-        if let Object::MeshConfig(config) = &object {
-            assert!(config.ignored.is_empty(), "{:?}", config.ignored);
-        }
-        ObjectChange { key: object.key(), object: Some(object) }
-    });
-    translator.apply(changes.collect());
+    let read = objects([config.as_str()].into_iter().chain(SERVICES).chain(manifests));
+    let Some(Object::MeshConfig(mesh)) = read.first() else { panic!("{read:?}") };
+    assert!(mesh.ignored.is_empty(), "{:?}", mesh.ignored);
+    let translator = translated(read);
 
     let (web, api) = (told(&translator, "web"), told(&translator, "api"));
     assert!(api.logs[0].filter.is_some() && api.view.is_none());
