@@ -1,7 +1,7 @@
 //! Starting the shipped programs: controller, node agents, ztunnels.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,35 +161,48 @@ impl Mesh {
             None => config::binary("ztunnel")?,
         };
         let state = self.node_folder(node)?;
-        let controller = format!("https://{}:{}", self.control_ip(), port::CONTROLLER);
-        let root = state.join("root-cert.pem").display().to_string();
-        let token = state.join("ztunnel-token").display().to_string();
-        let trust_domain = crate::process::lock(&self.trust_domain).clone();
         let address = crate::wiring::switch_address(node.number).to_string();
         let own = [
+            ("NODE_NAME", node.name.as_str()),
+            ("INSTANCE_IP", &address),
+            ("POD_NAME", &format!("ztunnel-{}", node.name)),
+            ("POD_NAMESPACE", SYSTEM_NAMESPACE),
+            ("SERVICE_ACCOUNT", "ztunnel"),
+            ("PROXY_MODE", "shared"),
+            ("INPOD_ENABLED", "true"),
+            ("ISTIO_META_DNS_CAPTURE", "true"),
+        ];
+        let launch = self.on_node(node, program)?;
+        Ok(self.as_proxy(launch, (&state, "ztunnel-token"), &own, &settings.environment))
+    }
+
+    /// What every proxy is told of the mesh, with the roots and the token of this name in a node's folder; then what is
+    /// its own, then what a test gives. The last of several equal keys stands.
+    pub(crate) fn as_proxy(
+        &self,
+        launch: Launch,
+        (folder, token): (&Path, &str),
+        own: &[(&str, &str)],
+        given: &[(String, String)],
+    ) -> Launch {
+        let controller = format!("https://{}:{}", self.control_ip(), port::CONTROLLER);
+        let root = folder.join("root-cert.pem").display().to_string();
+        let token = folder.join(token).display().to_string();
+        let trust_domain = crate::process::lock(&self.trust_domain).clone();
+        let shared = [
             ("XDS_ADDRESS", controller.as_str()),
             ("CA_ADDRESS", &controller),
             ("XDS_ROOT_CA", &root),
             ("CA_ROOT_CA", &root),
             ("AUTH_TOKEN", &token),
-            ("NODE_NAME", &node.name),
-            ("INSTANCE_IP", &address),
-            ("POD_NAME", &format!("ztunnel-{}", node.name)),
-            ("POD_NAMESPACE", SYSTEM_NAMESPACE),
-            ("SERVICE_ACCOUNT", "ztunnel"),
             ("CLUSTER_ID", DEFAULT_CLUSTER_ID),
             ("TRUST_DOMAIN", &trust_domain),
-            ("PROXY_MODE", "shared"),
-            ("INPOD_ENABLED", "true"),
-            ("ISTIO_META_DNS_CAPTURE", "true"),
             ("TERMINATION_GRACE_PERIOD_SECONDS", "30"),
             ("RUST_LOG", "info"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let given = settings.environment.iter().cloned();
-        let launch = self.on_node(node, program)?;
-        // The later of two equal keys stands.
-        Ok(own.into_iter().chain(given).fold(launch, |launch, (k, v)| launch.env(k, v)))
+        ];
+        let given = given.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let all = shared.into_iter().chain(own.iter().copied()).chain(given);
+        all.fold(launch, |launch, (key, value)| launch.env(key, value))
     }
 
     /// Waits until a node's ztunnel is ready: configured, connected to its agent, all pods served.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use weft_proto::contract::{DEFAULT_CLUSTER_ID, port};
+use weft_proto::contract::port;
 
 use crate::config;
 use crate::http;
@@ -21,7 +21,7 @@ use crate::mesh::{Mesh, Pod, PodSpec};
 use crate::metrics::Samples;
 use crate::parts::{START_DEADLINE, wait_ready};
 use crate::poll;
-use crate::process::{Launch, Process, lock};
+use crate::process::{Launch, Process};
 
 /// Istio's label of what belongs to a Gateway.
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
@@ -165,33 +165,17 @@ impl Mesh {
     ) -> Result<Arc<Process>> {
         // What a node has: its agent keeps the mesh's roots there.
         let folder = self.node_folder(self.node(pod.spec.node)?)?;
-        let (root, token) =
-            (folder.join("root-cert.pem"), folder.join(format!("{}-token", process_name(pod))));
-        fs::write(&token, self.waypoint_token(spec)?)?;
-        let controller = format!("https://{}:{}", self.control_ip(), port::CONTROLLER);
-        let trust_domain = lock(&self.trust_domain).clone();
-        let (root, token) = (root.display().to_string(), token.display().to_string());
+        let token = format!("{}-token", process_name(pod));
+        fs::write(folder.join(&token), self.waypoint_token(spec)?)?;
         let address = pod.ip.to_string();
         let own = [
-            ("XDS_ADDRESS", controller.as_str()),
-            ("CA_ADDRESS", &controller),
-            ("XDS_ROOT_CA", &root),
-            ("CA_ROOT_CA", &root),
-            ("AUTH_TOKEN", &token),
-            ("INSTANCE_IP", &address),
+            ("INSTANCE_IP", address.as_str()),
             ("POD_NAME", &pod.spec.name),
             ("POD_NAMESPACE", &pod.spec.namespace),
             ("SERVICE_ACCOUNT", &pod.spec.service_account),
-            ("CLUSTER_ID", DEFAULT_CLUSTER_ID),
-            ("TRUST_DOMAIN", &trust_domain),
-            ("TERMINATION_GRACE_PERIOD_SECONDS", "30"),
-            ("RUST_LOG", "info"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let given = settings.environment.iter().cloned();
+        ];
         let launch = pod.launch(config::binary("waypoint")?);
-        // The later of two equal keys stands.
-        let launch = own.into_iter().chain(given).fold(launch, |launch, (k, v)| launch.env(k, v));
+        let launch = self.as_proxy(launch, (&folder, &token), &own, &settings.environment);
         self.start(&process_name(pod), launch)
     }
 
