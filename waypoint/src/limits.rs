@@ -80,6 +80,8 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// A client's connection without a request; Envoy's hour.
 pub const DOWNSTREAM_IDLE_MAX: Duration = Duration::from_secs(3_600);
+/// A client of HTTP/1.1 that says nothing in the midst of a request's body; Envoy's `stream_idle_timeout`.
+pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(300);
 /// From a request to the head of its response where no timeout is set: none would leave stuck requests, and clients who
 /// never finish a body, for ever.
 pub const RESPONSE_HEAD_DEADLINE: Duration = Duration::from_secs(3_600);

@@ -59,12 +59,13 @@ impl Downstream {
         }
     }
 
-    /// The next part of the request's body. May be dropped while it waits, without loss. Streams may be silent for as
-    /// long as they like; what bounds a request is the time to its response.
+    /// The next part of the request's body. May be dropped while it waits, without loss. Streams of HTTP/2 may be silent for
+    /// as long as they like; what bounds a request is the time to its response.
     pub(super) async fn read(&mut self) -> Result<Piece, Gone> {
         match self {
             Self::One(session) => {
-                let read = session.read_body_bytes().await;
+                let reading = timeout(limits::BODY_SILENCE_MAX, session.read_body_bytes());
+                let read = reading.await.map_err(|_| Gone::Silent)?;
                 // Trailers of HTTP/1.1 requests: pingora reads and drops them.
                 let read = read.map_err(|error| of_pingora(&error))?;
                 Ok(read.map_or(Piece::End(None), Piece::Data))
@@ -111,9 +112,14 @@ impl Downstream {
     /// Sends the head of the response; `is_whole`: nothing follows.
     pub(super) async fn write_head(
         &mut self,
-        mut head: response::Parts,
+        head: response::Parts,
         is_whole: bool,
     ) -> Result<(), Gone> {
+        let writing = self.begin(head, is_whole);
+        timeout(limits::WRITE_STALL_MAX, writing).await.map_err(|_| Gone::Silent)?
+    }
+
+    async fn begin(&mut self, mut head: response::Parts, is_whole: bool) -> Result<(), Gone> {
         match self {
             Self::One(session) => {
                 // The application may speak HTTP/2, whose version pingora doesn't write here.
@@ -146,6 +152,11 @@ impl Downstream {
 
     /// Ends the response's body.
     pub(super) async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
+        let ending = self.end(trailers);
+        timeout(limits::WRITE_STALL_MAX, ending).await.map_err(|_| Gone::Silent)?
+    }
+
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
         match self {
             // pingora sends no trailers on HTTP/1.1.
             Self::One(session) => {

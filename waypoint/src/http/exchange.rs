@@ -133,7 +133,7 @@ pub(super) async fn serve(
     end
 }
 
-/// The client is gone, or has said what can't be understood: then it is told, if it still can be.
+/// The client is gone, or has said what can't be understood, or no more: then it is told, if it still can be.
 async fn lose(
     tunnel: &Tunnel,
     downstream: &mut Downstream,
@@ -142,13 +142,21 @@ async fn lose(
 ) -> End {
     tracing::debug!(target: "http", service = %tunnel.target.name(), error = %gone, "client gone");
     let is_told = matches!(downstream, Downstream::One(_)) && downstream.is_unanswered();
-    if !matches!(gone, Gone::Protocol(_)) || !is_told {
-        record.flag(ResponseFlags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect");
-        return End::Broken;
-    }
-    record.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error");
+    let answer = match gone {
+        Gone::Protocol(_) if is_told => {
+            record.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error");
+            Answer::text(StatusCode::BAD_REQUEST, "bad request\n")
+        }
+        Gone::Silent if is_told => {
+            record.flag(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout");
+            Answer::text(StatusCode::REQUEST_TIMEOUT, "the request's body didn't come\n")
+        }
+        _ => {
+            record.flag(ResponseFlags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect");
+            return End::Broken;
+        }
+    };
     downstream.close_after();
-    let answer = Answer::text(StatusCode::BAD_REQUEST, "bad request\n");
     let telling = answer_with(downstream, answer, &Method::GET, record);
     let told = tokio::time::timeout(limits::REQUEST_HEAD_DEADLINE, telling).await;
     told.ok().and_then(Result::ok).unwrap_or(End::Broken)

@@ -82,6 +82,7 @@ async fn next(
         exchange::refuse_unread(tunnel, session, status, &reason).await;
         return None;
     }
+    session.set_read_timeout(Some(limits::BODY_SILENCE_MAX));
     session.set_server_keepalive(Some(limits::DOWNSTREAM_IDLE_MAX.as_secs()));
     session.respect_keepalive();
     if drain.is_draining() {

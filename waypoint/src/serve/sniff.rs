@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use weft_core::drain;
 
 use super::choose::Greeting;
@@ -58,6 +58,7 @@ pub(super) async fn sniff(
             }
         }
     }
+    let mut head_until = None;
     loop {
         match verdict(stream.seen(), is_http) {
             Verdict::Http1 => return Some((stream, Spoken::Http1)),
@@ -65,12 +66,17 @@ pub(super) async fn sniff(
             Verdict::Other => return Some((stream, Spoken::Other(reached.take()))),
             Verdict::More => {}
         }
+        // What has begun is a head, all of which has one deadline.
+        let until = match stream.seen() {
+            [] => Instant::now() + limits::DOWNSTREAM_IDLE_MAX,
+            _ => *head_until.get_or_insert_with(|| Instant::now() + limits::REQUEST_HEAD_DEADLINE),
+        };
         tokio::select! {
             biased;
-            looked = timeout(limits::DOWNSTREAM_IDLE_MAX, stream.look()) => match looked {
+            looked = timeout_at(until, stream.look()) => match looked {
                 Ok(Ok(true)) => {}
-                // The client will say no more than it did.
-                Ok(Ok(false)) if !stream.seen().is_empty() && !is_http => {
+                // The client will say no more than it did, or it isn't HTTP that it says so slowly.
+                Ok(Ok(false)) | Err(_) if !stream.seen().is_empty() && !is_http => {
                     return Some((stream, Spoken::Other(reached.take())));
                 }
                 _ => return None,

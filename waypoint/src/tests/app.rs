@@ -1,6 +1,5 @@
 //! Scripted applications.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +35,8 @@ impl App {
             let (answer, seen) = (answer.clone(), seen.clone());
             async move {
                 let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
+                // What has no end is no request.
+                let body = body.collect().await?.to_bytes();
                 let body = String::from_utf8(body.to_vec()).unwrap();
                 let request = Request::from_parts(head, body);
                 let number = {
@@ -44,7 +44,7 @@ impl App {
                     seen.push(request.clone());
                     seen.len()
                 };
-                Ok::<_, Infallible>(answer(number, &request))
+                Ok::<_, hyper::Error>(answer(number, &request))
             }
         };
         let count = connections.clone();

@@ -5,6 +5,7 @@ mod app;
 mod connections;
 mod egress;
 mod explaining;
+mod floods;
 mod guards;
 mod http_one;
 mod http_two;

@@ -1,0 +1,70 @@
+//! Clients that ask for more than their share, within the protocol or past it. What is bounded has to hold, and a neighbour, who
+//! even shares the proxy's connection with them, has to be served meanwhile.
+
+mod frames;
+mod http_two;
+mod loris;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use weft_proto::route;
+use weft_proto::workload::AppProtocol;
+
+use super::app::App;
+use super::stage::{Stage, WEB};
+
+/// Bytes that a test may take altogether: the waypoint, its mesh, certificates, both ends of all connections and what the
+/// attacker sends take three million as a rule, and a thousand open streams twenty.
+const BYTES_MAX: u64 = 32 << 20;
+
+/// Asks as somebody else, so often.
+async fn neighbour_is_served(stage: &Stage, times: usize) {
+    for _ in 0..times {
+        let answered = timeout(Duration::from_secs(20), stage.get("/neighbour")).await;
+        assert_eq!(answered.expect("an answer").body, "ok");
+    }
+}
+
+/// Asks as somebody else until something holds.
+async fn served_until(stage: &Stage, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it doesn't come to hold");
+        neighbour_is_served(stage, 1).await;
+    }
+}
+
+/// All to `web`, in the version that these applications speak, whatever their clients do.
+fn in_http_one() -> route::HttpAction {
+    let destination = route::Destination {
+        namespace: "shop".into(),
+        hostname: WEB.into(),
+        protocol: route::Protocol::Http1.into(),
+        ..Default::default()
+    };
+    let target = Some(route::weighted_backend::Target::To(destination));
+    let backend = route::WeightedBackend { weight: 1, target, ..Default::default() };
+    let forward = route::Forward { backends: vec![backend], ..Default::default() };
+    let outcome = Some(route::http_action::Outcome::Forward(forward));
+    route::HttpAction { outcome, ..Default::default() }
+}
+
+/// Runs a test on this thread alone, and checks what memory it took at its worst.
+fn within_bounds(test: impl AsyncFnOnce(&Stage, &App)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let used = allocation_counter::measure(|| {
+        runtime.block_on(async {
+            let app = App::named("ok").await;
+            let stage = Stage::new().await;
+            stage.web(&[app.at], AppProtocol::Http11);
+            stage.routes(vec![route::HttpRule::default()], vec![in_http_one()]);
+            neighbour_is_served(&stage, 1).await;
+            test(&stage, &app).await;
+            neighbour_is_served(&stage, 3).await;
+        });
+        runtime.shutdown_background();
+    });
+    println!("{} bytes at most", used.bytes_max);
+    assert!(used.bytes_max < BYTES_MAX, "{} bytes at most", used.bytes_max);
+}
