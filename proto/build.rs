@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "weft/route/v1/access.proto",
         "weft/route/v1/workload.proto",
         "envoy/service/auth/v3/external_auth.proto",
+        "envoy/service/ratelimit/v3/rls.proto",
         "opentelemetry/trace_service.proto",
         "weft/route/v1/telemetry.proto",
     ];

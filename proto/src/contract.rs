@@ -215,6 +215,18 @@ pub mod telemetry {
     ];
 }
 
+/// What a service that counts requests is asked.
+pub mod limit {
+    /// Descriptors of one request.
+    pub const DESCRIPTORS_MAX: usize = 16;
+    /// Entries of one descriptor.
+    pub const ENTRIES_MAX: usize = 16;
+    /// The longest that a request waits for it.
+    pub const TIMEOUT_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+    /// Bytes of a key or a literal value.
+    pub const TEXT_BYTES_MAX: usize = 256;
+}
+
 /// Where the node agent listens for the node proxy.
 pub const ZDS_SOCKET: &str = "/var/run/ztunnel/ztunnel.sock";
 /// Longest packet of the agent's protocol, bytes.

@@ -7,6 +7,7 @@
 //! node agent ──node───────▶ controller      (weft.node.v1)
 //! controller ──discovery──▶ waypoint        (weft.route.v1)
 //! waypoint ───check───────▶ checker         (envoy.service.auth.v3)
+//! waypoint ───count───────▶ limiter         (envoy.service.ratelimit.v3)
 //! waypoint ───spans───────▶ collector       (opentelemetry.proto)
 //! ```
 //!
@@ -51,6 +52,12 @@ pub mod envoy {
             generated!(
                 /// Delta aggregated discovery.
                 v3, "envoy.service.discovery.v3");
+        }
+        /// `envoy.service.ratelimit`.
+        pub mod ratelimit {
+            generated!(
+                /// Asking whether there were too many requests.
+                v3, "envoy.service.ratelimit.v3");
         }
     }
 }
@@ -124,6 +131,7 @@ pub mod weft {
 
 pub use envoy::service::auth::v3 as auth;
 pub use envoy::service::discovery::v3 as discovery;
+pub use envoy::service::ratelimit::v3 as ratelimit;
 pub use istio::security;
 pub use istio::v1::auth as ca;
 pub use istio::workload_messages as workload;

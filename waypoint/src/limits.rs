@@ -21,6 +21,26 @@ pub const MILLISECONDS_MAX: u64 = 86_400_000;
 /// Retries of one request. Beyond that they are load, not help.
 pub const RETRIES_MAX: u32 = 25;
 
+// ---- Sessions (session) --------------------------------------------------------------------------------------------
+
+/// A session's longest age, milliseconds: four hundred days, beyond which browsers keep no cookie (RFC 6265bis).
+pub const SESSION_MS_MAX: u64 = 400 * 86_400_000;
+
+// ---- Limits that services count (limit) ----------------------------------------------------------------------------
+
+/// Longest time that such a service has, where nothing else is set: Envoy's 20 ms would be spent on the handshake of the first
+/// connection through the mesh, so that it never came about.
+pub const LIMITER_TIMEOUT: Duration = Duration::from_millis(100);
+/// The longest that can be set: every request waits for it.
+pub const LIMITER_TIMEOUT_MAX: Duration = weft_proto::contract::limit::TIMEOUT_MAX;
+/// Descriptors of one request, and entries of one. Envoy's users have five.
+pub const LIMIT_DESCRIPTORS_MAX: usize = weft_proto::contract::limit::DESCRIPTORS_MAX;
+/// See above.
+pub const LIMIT_ENTRIES_MAX: usize = weft_proto::contract::limit::ENTRIES_MAX;
+/// What of a value is sent, bytes. All that begin alike are counted together then; leaving such a descriptor out would let
+/// clients escape their limit.
+pub const LIMIT_VALUE_BYTES_MAX: usize = 1_024;
+
 // ---- Matching ------------------------------------------------------------------------------------------------------
 
 /// Values of one header name are compared as one text. Up to this many bytes they are joined without taking memory.

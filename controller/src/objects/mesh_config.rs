@@ -29,6 +29,8 @@ pub struct MeshConfig {
     pub trust_domain_aliases: Box<[TrustDomain]>,
     /// Services that CUSTOM policies ask, by name. What can't be honoured has its reason instead.
     pub checkers: BTreeMap<Arc<str>, Result<ExtensionChecker, String>>,
+    /// Services that count requests, by name. What can't be honoured has its reason instead.
+    pub limiters: BTreeMap<Arc<str>, Result<ExtensionLimiter, String>>,
     /// What it says about telemetry.
     pub telemetry: Arc<MeshTelemetry>,
     /// Where workloads may connect to, unless their namespace says.
@@ -88,6 +90,25 @@ pub struct ExtensionChecker {
     pub http: Option<HttpChecker>,
     /// Fields that have no effect.
     pub ignored: Box<[&'static str]>,
+}
+
+/// A service that counts requests (`envoyRateLimitGrpc`, which is Weft's own: Istio has no provider of that kind).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtensionLimiter {
+    /// Its namespace; nothing: whoever answers to the host.
+    pub namespace: Option<Arc<str>>,
+    /// Its host, in lower case.
+    pub host: Arc<str>,
+    /// Its port.
+    pub port: u16,
+    /// Longest time for an answer.
+    pub timeout: Option<Duration>,
+    /// Lets on where it can't be asked.
+    pub fails_open: bool,
+    /// The answer where it can't be asked.
+    pub status_on_error: Option<u16>,
+    /// Clients of gRPC are told RESOURCE_EXHAUSTED, not UNAVAILABLE.
+    pub as_resource_exhausted: bool,
 }
 
 /// `includeRequestBodyInCheck`
@@ -150,6 +171,18 @@ struct RawChecker {
     headers_to_downstream_on_deny: Option<Vec<String>>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawLimiter {
+    service: String,
+    port: fields::Port,
+    timeout: Option<String>,
+    fail_open: Option<bool>,
+    status_on_error: Option<String>,
+    #[serde(default)]
+    rate_limited_as_resource_exhausted: bool,
+}
+
 pub(super) fn config_map(meta: Meta, raw: &RawConfigMap) -> Result<MeshConfig, FieldError> {
     let text = raw.data.get(MESH_CONFIG.1).filter(|_| *meta.name == *MESH_CONFIG.0);
     let Some(text) = text else {
@@ -159,10 +192,14 @@ pub(super) fn config_map(meta: Meta, raw: &RawConfigMap) -> Result<MeshConfig, F
     let telemetry = MeshTelemetry::read(&mesh)?;
     let mut ignored: Vec<String> = mesh.others.into_keys().collect();
     ignored.extend(telemetry.ignored.iter().map(|it| it.field.clone()));
-    let mut checkers = BTreeMap::new();
+    let (mut checkers, mut limiters) = (BTreeMap::new(), BTreeMap::new());
     for provider in &mesh.extension_providers {
+        let name: Arc<str> = Arc::from(provider.name.as_str());
         for (value, is_http) in provider.checkers() {
-            checkers.insert(Arc::from(provider.name.as_str()), checker(value, is_http));
+            checkers.insert(name.clone(), checker(value, is_http));
+        }
+        if let Some(value) = &provider.envoy_rate_limit_grpc {
+            limiters.insert(name, limiter(value));
         }
     }
     let aliases = mesh.trust_domain_aliases.iter().map(|text| {
@@ -175,6 +212,7 @@ pub(super) fn config_map(meta: Meta, raw: &RawConfigMap) -> Result<MeshConfig, F
         normalisation: mesh.path_normalization.normalization,
         trust_domain_aliases: aliases.collect::<Result<_, _>>()?,
         checkers,
+        limiters,
         telemetry: Arc::new(telemetry),
         outbound: mesh.outbound_traffic_policy.mode,
         ignored: ignored.into(),
@@ -189,6 +227,7 @@ impl MeshConfig {
             normalisation: Normalisation::default(),
             trust_domain_aliases: Box::default(),
             checkers: BTreeMap::new(),
+            limiters: BTreeMap::new(),
             telemetry: MeshTelemetry::usual(),
             outbound: OutboundMode::default(),
             ignored: Box::default(),
@@ -201,33 +240,64 @@ impl MeshConfig {
 fn checker(value: &Value, is_http: bool) -> Result<ExtensionChecker, String> {
     let raw: RawChecker =
         Deserialize::deserialize(value).map_err(|error: serde_json::Error| error.to_string())?;
-    let (namespace, host) = match raw.service.split_once('/') {
-        Some((namespace, host)) => (Some(namespace), host),
-        None => (None, raw.service.as_str()),
-    };
-    let host = host.to_ascii_lowercase();
-    if !fields::is_dns_subdomain(&host) || namespace.is_some_and(|it| !fields::is_dns_label(it)) {
-        return Err(format!("service {:?} is neither <host> nor <namespace>/<host>", raw.service));
-    }
+    let (namespace, host) = service(&raw.service)?;
     let http = http_checker(&raw);
     if !is_http && http != HttpChecker::default() {
         return Err("has fields of envoyExtAuthzHttp".to_owned());
     }
-    let status = raw.status_on_error.as_deref().map(|text| {
-        let code = text.parse().ok().filter(|code| (200..600).contains(code));
-        code.ok_or_else(|| format!("statusOnError {text:?} is no HTTP status"))
-    });
     Ok(ExtensionChecker {
-        namespace: namespace.map(Arc::from),
-        host: host.into(),
+        namespace,
+        host,
         port: raw.port.get(),
         timeout: raw.timeout.as_deref().map(duration::parse).transpose()?,
         fails_open: raw.fail_open,
-        status_on_error: status.transpose()?,
+        status_on_error: raw.status_on_error.as_deref().map(status).transpose()?,
         body: raw.include_request_body_in_check,
         http: is_http.then_some(http),
         ignored: raw.clear_route_cache.iter().map(|_| "clearRouteCache").collect(),
     })
+}
+
+/// Where a limiter isn't understood, the services that name it aren't limited by it.
+fn limiter(value: &Value) -> Result<ExtensionLimiter, String> {
+    let raw: RawLimiter =
+        Deserialize::deserialize(value).map_err(|error: serde_json::Error| error.to_string())?;
+    let (namespace, host) = service(&raw.service)?;
+    let timeout = raw.timeout.as_deref().map(duration::parse).transpose()?;
+    let longest = weft_proto::contract::limit::TIMEOUT_MAX;
+    if timeout.is_some_and(|it| it.is_zero() || it > longest) {
+        return Err(format!(
+            "timeout has to be above 0s and at most {longest:?}: requests wait for it"
+        ));
+    }
+    Ok(ExtensionLimiter {
+        namespace,
+        host,
+        port: raw.port.get(),
+        timeout,
+        // Envoy's default, too.
+        fails_open: raw.fail_open.unwrap_or(true),
+        status_on_error: raw.status_on_error.as_deref().map(status).transpose()?,
+        as_resource_exhausted: raw.rate_limited_as_resource_exhausted,
+    })
+}
+
+/// `[<namespace>/]<host>`
+fn service(text: &str) -> Result<(Option<Arc<str>>, Arc<str>), String> {
+    let (namespace, host) = match text.split_once('/') {
+        Some((namespace, host)) => (Some(namespace), host),
+        None => (None, text),
+    };
+    let host = host.to_ascii_lowercase();
+    if !fields::is_dns_subdomain(&host) || namespace.is_some_and(|it| !fields::is_dns_label(it)) {
+        return Err(format!("service {text:?} is neither <host> nor <namespace>/<host>"));
+    }
+    Ok((namespace.map(Arc::from), host.into()))
+}
+
+fn status(text: &str) -> Result<u16, String> {
+    let code = text.parse().ok().filter(|code| (200..600).contains(code));
+    code.ok_or_else(|| format!("statusOnError {text:?} is no HTTP status"))
 }
 
 fn http_checker(raw: &RawChecker) -> HttpChecker {

@@ -180,7 +180,7 @@ fn built(
     let is_log = |kind: &str| matches!(kind, "envoyOtelAls" | "envoyHttpAls" | "envoyTcpAls");
     Ok(Provider::Unsupported(match raw.others.keys().next() {
         Some(kind) if is_log(kind) => "a waypoint writes access logs to standard output alone",
-        None if raw.checkers().next().is_none() => "the provider says nothing but its name",
+        None if !raw.is_asked_about_requests() => "the provider says nothing but its name",
         _ => "a waypoint sends spans by OTLP alone (opentelemetry)",
     }))
 }

@@ -78,6 +78,8 @@ pub(super) struct RawProvider {
     pub(super) envoy_ext_authz_grpc: Option<Value>,
     #[serde(default, deserialize_with = "given")]
     pub(super) envoy_ext_authz_http: Option<Value>,
+    #[serde(default, deserialize_with = "given")]
+    pub(super) envoy_rate_limit_grpc: Option<Value>,
     #[serde(flatten)]
     pub(super) others: BTreeMap<String, IgnoredAny>,
 }
@@ -173,6 +175,11 @@ impl RawProvider {
     pub(super) fn checkers(&self) -> impl Iterator<Item = (&Value, bool)> {
         let grpc = self.envoy_ext_authz_grpc.iter().map(|value| (value, false));
         grpc.chain(self.envoy_ext_authz_http.iter().map(|value| (value, true)))
+    }
+
+    /// Whether it is a service that waypoints ask about requests, and so none of telemetry's.
+    pub(super) fn is_asked_about_requests(&self) -> bool {
+        self.checkers().next().is_some() || self.envoy_rate_limit_grpc.is_some()
     }
 }
 

@@ -45,8 +45,8 @@ pub use istio::{
     EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
 };
 pub use mesh_config::{
-    CheckedBody, ExtensionChecker, HttpChecker, MESH_CONFIG, MeshConfig, Normalisation,
-    OutboundMode,
+    CheckedBody, ExtensionChecker, ExtensionLimiter, HttpChecker, MESH_CONFIG, MeshConfig,
+    Normalisation, OutboundMode,
 };
 pub use mesh_providers::{MeshTelemetry, OtlpProvider, Provider};
 pub use meta::{Labels, Meta, Owner, Timestamp};
@@ -58,10 +58,11 @@ pub use policy::{
 pub use pool::Pool;
 pub use read::{Header, ReadError, header, items, read, read_item, sniff, unreadable};
 pub use request_authentication::{ClaimPath, JwtRule, KeySource, RequestAuthentication};
+pub(crate) use route::check_session_name;
 pub use route::{
     BackendRef, CorsRule, GrantFrom, GrantTo, HeaderEdit, MirrorRule, NamedMatch, ParentKind,
     ParentRef, PathChange, RedirectRule, ReferenceGrant, RetryRule, RewriteRule, Route,
-    RouteBackend, RouteFilter, RouteKind, RouteMatch, RoutePath, RouteRule, TextMatch,
+    RouteBackend, RouteFilter, RouteKind, RouteMatch, RoutePath, RouteRule, SessionRule, TextMatch,
 };
 pub use selector::LabelSelector;
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};

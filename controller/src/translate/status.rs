@@ -12,7 +12,7 @@ use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::outbound::namespace_status;
 use super::peer;
-use super::route::{rate_limit_status, route_status, rule_status, virtual_status};
+use super::route::{route_status, rule_status, settings_statuses, virtual_status};
 use super::settings::EntryVisibility;
 use super::telemetry::telemetry_status;
 use super::view::View;
@@ -75,7 +75,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
             enrolled(view, pod).into_iter().chain(waypoint).chain(unguarded(view, pod)).collect()
         }
         Object::Service(service) => {
-            let limit = rate_limit_status(&service.meta);
+            let limit = settings_statuses(view, &service.meta);
             let waypoint = bound(view, User::Service(&service.meta));
             let more = without_effect(&service.meta, true);
             waypoint.into_iter().chain(limit).chain(more).collect()
@@ -132,7 +132,7 @@ fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
 fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> {
     let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
     let user = User::ServiceEntry { meta: &entry.meta, is_private };
-    let limit = rate_limit_status(&entry.meta);
+    let limit = settings_statuses(view, &entry.meta);
     let more = without_effect(&entry.meta, true);
     let waypoint = bound(view, user).into_iter();
     let mut conditions: Vec<_> = waypoint.chain(limit).chain(more).collect();

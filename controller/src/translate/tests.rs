@@ -11,6 +11,7 @@ mod policies;
 mod routes;
 mod scale;
 mod services;
+mod sessions;
 mod telemetry;
 mod virtual_services;
 mod waypoints;

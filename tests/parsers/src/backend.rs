@@ -14,6 +14,7 @@ use weft_waypoint::balance::{
     decode,
 };
 use weft_waypoint::retry::grpc_timeout;
+use weft_waypoint::session::{Carrier, EndpointTag, Scope, Session, SessionCookie};
 
 /// One policy. Whatever it says, its settings can be carried out: somebody is chosen as long as nobody failed, and TLS that
 /// it asks for doesn't fall away.
@@ -89,9 +90,33 @@ pub fn affinity(data: &[u8]) {
         let found = key.hash(&headers, &query, None);
         assert_eq!(found, key.hash(&headers, &query, None));
     }
+    session(&headers);
     if let Some(time) = timeout.and_then(grpc_timeout::parse) {
         let written = grpc_timeout::format(time);
         let read = grpc_timeout::parse(written.as_bytes()).expect("what was written is read");
         assert!(read >= time && written.len() <= 9, "{written}");
     }
+}
+
+/// Whatever a client says, the answer to it is a session that it can go on with.
+fn session(headers: &HeaderMap) {
+    let cookie = SessionCookie {
+        name: "sid".into(),
+        path: None,
+        is_permanent: true,
+        attributes: Box::default(),
+    };
+    let limit = Some(Duration::from_secs(60));
+    let session = Session {
+        scope: Scope::of("demo"),
+        carrier: Carrier::Cookie(cookie),
+        absolute: limit,
+        idle: limit,
+    };
+    let now = Duration::from_secs(1_700_000_000);
+    let asked = session.asked(headers, now);
+    let endpoint = EndpointTag::of("demo/web", "a");
+    let (_, told) = session.answer(asked.as_ref(), endpoint, "/", now).expect("a cookie");
+    let next = HeaderMap::from_iter([(http::header::COOKIE, told)]);
+    assert_eq!(session.asked(&next, now).expect("what was told").endpoint, endpoint);
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::time::Instant;
-use weft_controller::translate::Translator;
+use weft_controller::translate::{ConditionStatus, Translator};
 use weft_proto::contract::type_url;
 use weft_waypoint::balance::{
     Algorithm, Balancer, Cluster, EndpointSpec, HashKey, Outcome, PickContext, Place, Policy,
     TlsMode, decode,
 };
+use weft_waypoint::session::Carrier;
 
 use support::{objects, translated};
 
@@ -26,10 +27,11 @@ metadata: {name: bank, namespace: shop}
 spec: {hosts: [api.bank.example], ports: [{number: 443, name: tls}], resolution: DNS}
 ";
 
-/// What is between the page's fences.
-fn blocks() -> Vec<&'static str> {
+/// The documents between the page's fences.
+fn documents() -> Vec<&'static str> {
     let behind = PAGE.split("```yaml\n").skip(1);
-    behind.map(|text| text.split("```").next().unwrap()).collect()
+    let blocks = behind.map(|text| text.split("```").next().unwrap());
+    blocks.flat_map(|block| block.split("---\n")).collect()
 }
 
 fn policy(translator: &Translator, name: &str) -> Policy {
@@ -42,11 +44,14 @@ fn policy(translator: &Translator, name: &str) -> Policy {
 
 #[test]
 fn yaml_of_the_page_on_resilience_does_what_it_says() {
-    let [rule, service, bank, retries] = blocks()[..] else { panic!("four blocks") };
-    let translator = translated(objects([rule, service, bank, retries, ENTRY]));
+    let all = documents();
+    let [.., bank, _retries] = all[..] else { panic!("documents") };
+    assert!(bank.contains("api.bank.example"));
+    let translator = translated(objects([&all[..], &[ENTRY]].concat()));
     let statuses = translator.statuses();
-    let bad: Vec<_> =
-        statuses.iter().flat_map(|it| &it.conditions).filter(|it| !it.status).collect();
+    // There is no waypoint on the page.
+    let is_bad = |it: &&ConditionStatus| !it.status && it.kind != "ResolvedWaypoints";
+    let bad: Vec<_> = statuses.iter().flat_map(|it| &it.conditions).filter(is_bad).collect();
     assert!(bad.is_empty(), "{bad:?}");
 
     let web = policy(&translator, "shop/web.shop.svc.cluster.local");
@@ -65,6 +70,15 @@ fn yaml_of_the_page_on_resilience_does_what_it_says() {
     assert_eq!(hash.algorithm, Algorithm::Maglev { size: 65_537 });
     assert!(port.outlier.is_none() && port.pool.requests_max.is_none());
 
+    let cart = policy(&translator, "shop/cart.shop.svc.cluster.local");
+    let limit = cart.settings(80, None).global_limit.clone().unwrap();
+    assert_eq!(&*limit.target.hostname, "limiter.shop.svc.cluster.local");
+    assert_eq!((limit.target.port, limit.timeout), (8081, Duration::from_millis(50)));
+    assert_eq!(limit.refusal, None);
+    let stock = policy(&translator, "shop/stock.shop.svc.cluster.local");
+    let session = stock.settings(80, None).session.clone().unwrap();
+    assert!(matches!(&session.carrier, Carrier::Cookie(cookie) if &*cookie.name == "stock"));
+
     let bank = policy(&translator, "shop/api.bank.example");
     let tls = bank.settings(443, None).tls.clone().unwrap();
     assert_eq!(tls.mode, TlsMode::Simple);
@@ -73,7 +87,7 @@ fn yaml_of_the_page_on_resilience_does_what_it_says() {
 
 #[test]
 fn endpoint_that_fails_is_ejected_and_returns_as_the_page_says() {
-    let [rule, service, ..] = blocks()[..] else { panic!("no blocks") };
+    let [rule, service, ..] = documents()[..] else { panic!("no documents") };
     let web = policy(&translated(objects([rule, service])), "shop/web.shop.svc.cluster.local");
     let mut now = Instant::now();
     let mut rng = StdRng::seed_from_u64(1);

@@ -12,7 +12,9 @@ use weft_proto::route as proto;
 use weft_proto::route::consistent_hash::{Algorithm as WireAlgorithm, Key as WireKey};
 use weft_proto::route::load_balancer::Kind as WireBalancer;
 
+use crate::limit::GlobalLimit;
 use crate::limits;
+use crate::session;
 
 use super::policy::{Policy, Scoped};
 use super::settings::{
@@ -131,6 +133,14 @@ fn settings(it: &proto::BackendSettings, report: &mut Report) -> Settings {
             burst: it.burst,
             tokens: it.tokens,
             interval: milliseconds(it.interval_ms.max(1)),
+        }),
+        session: it.session.as_ref().and_then(|it| {
+            let session = session::decode(it);
+            session.map_err(|reason| report.note("session", reason)).ok().map(Arc::new)
+        }),
+        global_limit: it.global_rate_limit.as_ref().and_then(|it| {
+            let limit = GlobalLimit::decode(it);
+            limit.map_err(|reason| report.note("global_rate_limit", reason)).ok().map(Arc::new)
         }),
     }
 }

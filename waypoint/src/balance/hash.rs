@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use http::header::{COOKIE, HeaderValue};
+use http::header::HeaderValue;
 use rand::Rng;
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
 use super::settings::{HashCookie, HashKey};
+use crate::cookie;
 
 /// The hash of a text.
 pub fn hash_of(bytes: &[u8]) -> u64 {
@@ -47,20 +48,9 @@ impl HashKey {
 }
 
 impl HashCookie {
-    /// Its value in a request's headers (RFC 6265 section 4.2). An empty one is none.
-    fn value_in<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
-        let lists = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-        let mut pairs = lists.flat_map(|list| list.split(|byte| *byte == b';'));
-        let value = pairs.find_map(|pair| {
-            let pair = pair.trim_ascii();
-            let rest = pair.strip_prefix(self.name.as_bytes())?;
-            rest.strip_prefix(b"=").map(|value| value.trim_ascii())
-        });
-        let value = value.map(|value| {
-            let inner = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-            inner.unwrap_or(value)
-        });
-        value.filter(|value| !value.is_empty())
+    /// Its value in a request's headers.
+    fn value_in<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+        cookie::values(headers, &self.name).next()
     }
 
     /// For a client without the cookie: the hash of a new value, and what to answer as `set-cookie`. `None` if clients
@@ -68,21 +58,8 @@ impl HashCookie {
     pub fn give(&self, rng: &mut impl Rng) -> Option<(u64, HeaderValue)> {
         let ttl = self.ttl?;
         let value = format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64());
-        let mut text = format!("{}={value}", self.name);
-        if !self.path.is_empty() {
-            text.push_str("; Path=");
-            text.push_str(&self.path);
-        }
-        if !ttl.is_zero() {
-            // A browser takes whole seconds, and 0 for "at once".
-            text.push_str(&format!("; Max-Age={}", ttl.as_secs().max(1)));
-        }
-        text.push_str("; HttpOnly");
-        for attribute in &self.attributes {
-            text.push_str("; ");
-            text.push_str(attribute);
-        }
-        let header = HeaderValue::from_str(&text).ok()?;
+        let max_age = (!ttl.is_zero()).then_some(ttl);
+        let header = cookie::written((&self.name, &value), &self.path, max_age, &self.attributes)?;
         Some((hash_of(value.as_bytes()), header))
     }
 }

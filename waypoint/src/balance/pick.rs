@@ -98,6 +98,30 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// The endpoint of this name for a request of its session, whatever the balancer, weights and distances: if it takes
+    /// requests, and the proxy may use it at all. `index`: its place, as far as that is known.
+    pub fn pick_named(&self, id: &str, index: usize, now: Instant) -> Option<Picked> {
+        self.inner.sweep_if_due(now);
+        let live = self.inner.live.load();
+        let is_it =
+            |index: &usize| live.endpoints.get(*index).is_some_and(|slot| *slot.endpoint.id == *id);
+        let index = Some(index).filter(is_it);
+        let index = index.or_else(|| (0..live.endpoints.len()).find(is_it))?;
+        let slot = live.endpoints.get(index).filter(|slot| live.takes(slot))?;
+        if !live.layout.groups.iter().any(|group| group.members.contains(&index)) {
+            return None;
+        }
+        slot.endpoint.enter();
+        Some(Picked {
+            inner: Arc::clone(&self.inner),
+            endpoint: Arc::clone(&slot.endpoint),
+            index,
+            version: live.version,
+        })
+    }
+}
+
 /// Draws before all endpoints are looked at for one that wasn't tried.
 const TRIES: usize = 4;
 /// Draws for a warm endpoint. With all of them at the least share of 10 % some three in a hundred requests find none

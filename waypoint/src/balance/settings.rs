@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
+use crate::limit::GlobalLimit;
+use crate::session::Session;
+
 /// All settings of one service's port and subset.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
@@ -25,6 +28,10 @@ pub struct Settings {
     pub tls: Option<Arc<UpstreamTls>>,
     /// How many requests in which time.
     pub rate_limit: Option<RateLimit>,
+    /// Whose requests stay together, where no rule says.
+    pub session: Option<Arc<Session>>,
+    /// Who counts the requests of all proxies.
+    pub global_limit: Option<Arc<GlobalLimit>>,
 }
 
 /// How one endpoint is chosen among several.

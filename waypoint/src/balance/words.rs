@@ -31,6 +31,8 @@ impl Settings {
             let (tokens, interval, burst) = (limit.tokens, limit.interval, limit.burst);
             words.put("rateLimit", format!("{tokens} in {interval:?}, up to {burst} at once"));
         }
+        words.put_if("session", self.session.as_ref());
+        words.put_if("globalRateLimit", self.global_limit.as_ref());
         words.0
     }
 }

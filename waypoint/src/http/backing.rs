@@ -13,6 +13,7 @@ use super::forward::Plan;
 use crate::balance::{Balancer, H2Upgrade, HashKey, PickContext, Picked};
 use crate::route::{self, Destination};
 use crate::serve::{Target, Tunnel};
+use crate::session::EndpointTag;
 use crate::telemetry::ResponseFlags;
 use crate::upstream::{Backend, Endpoint, EndpointError, Spoken, Wanted};
 
@@ -77,20 +78,41 @@ impl Spoke {
     }
 }
 
-/// The backend of a request.
+/// The backend of a request: of one that belongs to a session that which has its endpoint, whatever the weights.
 pub(super) fn choose<'a>(
     tunnel: &Tunnel,
     plan: &Plan<'a>,
     spoke: Spoke,
+    session: Option<EndpointTag>,
     rng: &mut impl Rng,
 ) -> Result<Backed<'a>, NoBackend> {
     let snapshot = tunnel.mesh().load();
     let Some(forward) = plan.forward else { return direct(tunnel, &snapshot, spoke) };
+    let of_session = session.and_then(|tag| {
+        let mut all = forward.backends.weighted().map(|(_, rule)| rule);
+        all.find_map(|rule| {
+            let backed = by_rule(tunnel, &snapshot, rule, spoke).ok()?;
+            let Place::Backend(backend) = &backed.place else { return None };
+            backend.find(tag).is_some().then_some(backed)
+        })
+    });
+    if let Some(backed) = of_session {
+        return Ok(backed);
+    }
     let rule = forward.backends.choose(rng.next_u64()).ok_or(INVALID)?;
+    by_rule(tunnel, &snapshot, rule, spoke)
+}
+
+fn by_rule<'a>(
+    tunnel: &Tunnel,
+    snapshot: &Snapshot,
+    rule: &'a route::Backend,
+    spoke: Spoke,
+) -> Result<Backed<'a>, NoBackend> {
     let route::Target::To(destination) = &rule.target else { return Err(INVALID) };
-    let (service, port) = find(&snapshot, tunnel, destination).ok_or(NO_CLUSTER)?;
+    let (service, port) = find(snapshot, tunnel, destination).ok_or(NO_CLUSTER)?;
     let subset = destination.subset.as_ref();
-    let backend = backend(tunnel, &snapshot, &service, port, subset)?;
+    let backend = backend(tunnel, snapshot, &service, port, subset)?;
     let declared = service.port(port).map_or(AppProtocol::Unknown, |port| port.app_protocol);
     let spoken = spoke.on(declared, destination.protocol, Some(&backend));
     Ok(Backed { rule: Some(rule), place: Place::Backend(backend), spoken, service: Some(service) })
@@ -178,6 +200,12 @@ impl Place {
             },
             (hash, _) => (hash, None),
         }
+    }
+
+    /// The endpoint of a session, if it takes requests.
+    pub(super) fn of_session(&self, tag: EndpointTag) -> Option<(Option<Picked>, Endpoint)> {
+        let Self::Backend(backend) = self else { return None };
+        backend.pick_for_session(tag).map(|(picked, to)| (Some(picked), to))
     }
 
     /// An endpoint for the next attempt.

@@ -313,7 +313,7 @@ pub(crate) fn decide<'a>(
 
 /// What the rule says, short of sending anything.
 fn act<'a>(matched: &Matched<'a>, request: &Request<'_>, seen: &Seen) -> Decision<'a> {
-    let Matched { action, span, .. } = *matched;
+    let Matched { action, span, root, .. } = *matched;
     let answer = |answer, flag| Decision::Answer(Box::new(answer), flag);
     if let Some(cors) = &action.filters.cors
         && let Preflight::Answer(headers) = cors.preflight(request)
@@ -323,7 +323,9 @@ fn act<'a>(matched: &Matched<'a>, request: &Request<'_>, seen: &Seen) -> Decisio
         return answer(preflight, None);
     }
     match &action.outcome {
-        Outcome::Forward(forward) => Decision::Forward(Plan::by_rule(action, forward, span)),
+        Outcome::Forward(forward) => {
+            Decision::Forward(Plan::by_rule(action, forward, (span, root)))
+        }
         Outcome::Redirect(redirect) => {
             let location = redirect.location(request, span);
             let mut moved = Answer::empty(redirect.status);

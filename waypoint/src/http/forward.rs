@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use http::header::{HeaderName, ORIGIN, RETRY_AFTER};
+use http::header::{HeaderName, ORIGIN};
 use http::{Method, StatusCode, Version, request};
 use tokio::time::{Instant, sleep};
 
 use super::answer::Answer;
 use super::attempt::Failure;
-use super::backing::{self, Hashed, Place, Spoke};
+use super::backing::{self, Backed, Hashed, Place, Spoke};
+use super::counting::{self, Refused};
 use super::downstream::{Downstream, Gone};
 use super::exchange::{End, Seen, answer_with};
 use super::feed::Feed;
 use super::reply::{self, Asked, Broken};
+use super::sticky::Sticky;
 use super::trying::{Arrived, Failed, Trying};
 use super::{headers, mirror, outgoing};
 use crate::access::check::HeaderChange;
@@ -32,17 +34,23 @@ pub(crate) struct Plan<'a> {
     pub(crate) action: Option<&'a Action>,
     pub(crate) forward: Option<&'a Forward>,
     pub(super) span: Span,
+    /// Below which all paths are that the rule covers.
+    pub(super) root: &'a str,
 }
 
 impl<'a> Plan<'a> {
     /// No rule counts: to what was asked for.
     pub(super) fn direct() -> Self {
-        Self { action: None, forward: None, span: Span::Whole }
+        Self { action: None, forward: None, span: Span::Whole, root: "/" }
     }
 
     /// By a rule.
-    pub(super) fn by_rule(action: &'a Action, forward: &'a Forward, span: Span) -> Self {
-        Self { action: Some(action), forward: Some(forward), span }
+    pub(super) fn by_rule(
+        action: &'a Action,
+        forward: &'a Forward,
+        (span, root): (Span, &'a str),
+    ) -> Self {
+        Self { action: Some(action), forward: Some(forward), span, root }
     }
 }
 
@@ -63,31 +71,22 @@ pub(super) async fn forward(
     mut feed: Feed,
     record: &mut Record,
 ) -> Result<End, Gone> {
-    let Forwarding { head, seen, plan, changes } = asked;
+    let Forwarding { mut head, seen, plan, changes } = asked;
     if let Some(abort) = inject(downstream, plan, record).await? {
         let answer = abort.for_client(seen.is_grpc);
         return answer_with(downstream, answer, &head.method, record).await;
     }
     let upgrade = headers::upgrade(&head.headers).filter(|_| head.version == Version::HTTP_11);
     let spoke = Spoke { version: head.version, is_upgrade: upgrade.is_some() };
-    let chosen = backing::choose(tunnel, plan, spoke, &mut rand::rng());
-    let backed = match chosen {
-        Ok(backed) => backed,
-        Err((status, flag, details)) => {
-            record.flag(flag, details);
-            let answer = Answer::empty(status).for_client(seen.is_grpc);
-            return answer_with(downstream, answer, &head.method, record).await;
-        }
-    };
-    record.backed(backed.service.as_deref(), tunnel.target.port());
-    let _permit = match admit(&backed.place) {
-        Ok(permit) => permit,
+    let taken = match take(tunnel, &mut head, seen, plan, spoke, record).await {
+        Ok(taken) => taken,
         Err(refused) => {
             record.flag(refused.flag, refused.details);
             let answer = refused.answer.for_client(seen.is_grpc);
             return answer_with(downstream, answer, &head.method, record).await;
         }
     };
+    let Taken { backed, sticky, counted, .. } = &taken;
     let origin = head.headers.get(ORIGIN).cloned();
     let (method, version) = (head.method.clone(), head.version);
     let client_limit = head.headers.get(GRPC_TIMEOUT).filter(|_| seen.is_grpc);
@@ -103,8 +102,9 @@ pub(super) async fn forward(
     let until = retry::time_limit(&timeouts, client_limit).map(|limit| Instant::now() + limit);
     let policy = plan.forward.and_then(|it| it.retry.as_ref());
     let policy = policy.unwrap_or_else(|| retry::default_policy());
+    let session = sticky.as_ref().and_then(Sticky::endpoint);
     let trying =
-        Trying { tunnel, head: &sent_head, backed: &backed, policy, timeouts, hash, until };
+        Trying { tunnel, head: &sent_head, backed, policy, timeouts, hash, session, until };
     let arrived = trying.run(downstream, &mut feed, record).await;
     record.read(feed.read, feed.messages.whole());
     let Arrived { mut begun, to, picked: _picked } = match arrived {
@@ -114,13 +114,50 @@ pub(super) async fn forward(
     record.responded(&begun.head, begun.took, &to);
     let headers = &mut begun.head.headers;
     outgoing::edit_response(headers, plan, backed.rule, origin.as_ref(), cookie);
-    changes.iter().for_each(|change| change.apply(headers));
+    changes.iter().chain(&counted.response).for_each(|change| change.apply(headers));
+    sticky.iter().for_each(|sticky| sticky.tell(&backed.place, &to, headers));
     let asked = Asked { method: &method, version, until };
     let (way, shelf) = (trying.way(&to), &tunnel.worker.shelf);
     let sent = Box::pin(reply::send(begun, downstream, &mut feed, &asked, &way, shelf)).await;
     mirror::with_body(tunnel, plan.action, &sent_head, &feed);
     record.read(feed.read, feed.messages.whole());
     conclude(tunnel, sent, record)
+}
+
+/// A backend, and a place there.
+struct Taken<'a> {
+    backed: Backed<'a>,
+    sticky: Option<Sticky<'a>>,
+    counted: counting::Admitted,
+    _permit: Option<RequestPermit>,
+}
+
+/// Chooses the backend, and asks whether there is room for the request.
+async fn take<'a>(
+    tunnel: &Arc<Tunnel>,
+    head: &mut request::Parts,
+    seen: &Seen,
+    plan: &Plan<'a>,
+    spoke: Spoke,
+    record: &mut Record,
+) -> Result<Taken<'a>, Refused> {
+    let of_rule = Sticky::of_rule(plan, &head.headers);
+    let session = of_rule.as_ref().and_then(Sticky::endpoint);
+    let chosen = backing::choose(tunnel, plan, spoke, session, &mut rand::rng());
+    let backed = chosen.map_err(|(status, flag, details)| Refused {
+        answer: Box::new(Answer::empty(status)),
+        flag,
+        details,
+    })?;
+    record.backed(backed.service.as_deref(), tunnel.target.port());
+    let sticky = of_rule.or_else(|| Sticky::of_backend(&backed.place, &head.headers));
+    let counted = counting::admit(tunnel, &backed, seen, &head.headers).await?;
+    counted.request.iter().for_each(|change| change.apply(&mut head.headers));
+    let permit = match &backed.place {
+        Place::Backend(backend) => Some(backend.cluster().admit_request().map_err(|_| overflow())?),
+        Place::One(_) => None,
+    };
+    Ok(Taken { backed, sticky, counted, _permit: permit })
 }
 
 /// What became of a response that had begun.
@@ -177,28 +214,6 @@ async fn inject(
         Abort::Http(status) => Answer::text(status, "fault filter abort"),
         Abort::Grpc(status) => Answer::grpc(status, "fault filter abort"),
     }))
-}
-
-struct Refused {
-    answer: Box<Answer>,
-    flag: ResponseFlags,
-    details: &'static str,
-}
-
-/// The rate limit and the circuit breaker.
-fn admit(place: &Place) -> Result<Option<RequestPermit>, Refused> {
-    let Place::Backend(backend) = place else { return Ok(None) };
-    if let Err(limited) = backend.cluster().admit_rate(Instant::now()) {
-        let mut answer = Answer::text(StatusCode::TOO_MANY_REQUESTS, "local_rate_limited");
-        let headers = &mut answer.head.headers;
-        headers.insert("x-envoy-ratelimited", http::HeaderValue::from_static("true"));
-        if let Some(after) = limited.retry_after {
-            headers.insert(RETRY_AFTER, http::HeaderValue::from(after.as_secs().max(1)));
-        }
-        let flag = ResponseFlags::RATE_LIMITED;
-        return Err(Refused { answer: Box::new(answer), flag, details: "local_rate_limited" });
-    }
-    backend.cluster().admit_request().map(Some).map_err(|_| overflow())
 }
 
 fn overflow() -> Refused {

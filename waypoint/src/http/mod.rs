@@ -15,6 +15,7 @@ mod attempt;
 mod backing;
 mod check;
 mod chunks;
+mod counting;
 mod downstream;
 mod exchange;
 mod feed;
@@ -25,6 +26,7 @@ mod mirror;
 mod one;
 mod outgoing;
 mod reply;
+mod sticky;
 mod trying;
 mod two;
 

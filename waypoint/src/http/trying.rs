@@ -17,6 +17,7 @@ use crate::record::Record;
 use crate::retry::{self, Decision};
 use crate::route::{Retry, Timeouts};
 use crate::serve::Tunnel;
+use crate::session::EndpointTag;
 use crate::telemetry::ResponseFlags;
 use crate::upstream::{Endpoint, EndpointError, Way};
 
@@ -30,6 +31,8 @@ pub(super) struct Trying<'a> {
     pub(super) policy: &'a Retry,
     pub(super) timeouts: Timeouts,
     pub(super) hash: Option<u64>,
+    /// The endpoint that the request asks for.
+    pub(super) session: Option<EndpointTag>,
     /// When the whole request's time is over.
     pub(super) until: Option<Instant>,
 }
@@ -56,6 +59,8 @@ struct Course {
     free: u32,
     tried: Vec<Arc<str>>,
     permit: Option<RetryPermit>,
+    /// The session's endpoint failed the request, so that it goes elsewhere, as with Envoy.
+    is_astray: bool,
 }
 
 impl Trying<'_> {
@@ -98,8 +103,14 @@ impl Trying<'_> {
         let tried: &[_] = if self.policy.reuses_endpoints { &[] } else { &course.tried };
         let is_anywhere = self.policy.is_any_locality && !course.tried.is_empty();
         let place = &self.backed.place;
-        let found = place.endpoint(self.hash, tried, is_anywhere, &mut rand::rng());
-        let (picked, to) = found.map_err(Failed::NoEndpoint)?;
+        let of_session = self.session.filter(|_| !course.is_astray);
+        let (picked, to) = match of_session.and_then(|tag| place.of_session(tag)) {
+            Some(found) => found,
+            None => {
+                let found = place.endpoint(self.hash, tried, is_anywhere, &mut rand::rng());
+                found.map_err(Failed::NoEndpoint)?
+            }
+        };
         let host = self.head.uri.authority().map_or("", |it| it.host());
         Ok((picked, to.for_host(host).map_err(Failed::NoEndpoint)?))
     }
@@ -186,6 +197,8 @@ impl Trying<'_> {
                 None
             }
             Decision::Again { after, is_free: true } => {
+                // What wasn't processed, such as on a connection that was just closing, says nothing against the endpoint.
+                course.is_astray |= failure != retry::Failure::Refused;
                 course.free += 1;
                 Some(after)
             }
@@ -195,6 +208,7 @@ impl Trying<'_> {
                     record.flag(ResponseFlags::UPSTREAM_OVERFLOW, "retry_budget_exceeded");
                     return None;
                 }
+                course.is_astray = true;
                 course.retries += 1;
                 Some(after)
             }

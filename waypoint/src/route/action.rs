@@ -1,5 +1,7 @@
 //! What becomes of a request that a rule matched.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use http::header::HeaderValue;
 
@@ -10,6 +12,7 @@ use super::headers::HeaderEdit;
 use super::redirect::Redirect;
 use super::resilience::{Fault, Retry, Timeouts};
 use super::rewrite::PathRewrite;
+use crate::session::Session;
 
 /// An action.
 #[derive(Debug)]
@@ -87,6 +90,8 @@ pub struct Forward {
     pub timeouts: Timeouts,
     /// `None`: the mesh's default.
     pub retry: Option<Retry>,
+    /// Whose requests stay together; `None`: as the backend's settings say.
+    pub session: Option<Arc<Session>>,
 }
 
 /// A fixed answer.

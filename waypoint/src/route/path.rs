@@ -49,6 +49,26 @@ impl PathMatch {
         }
     }
 
+    /// Below which all paths are that it covers, as the path of a cookie (RFC 6265 section 5.1.4: whole elements, in their
+    /// own case). A regular expression's is what it begins with.
+    pub fn root(&self) -> &str {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b';';
+        let directory = |text: &'_ str| text.rfind('/').unwrap_or(0);
+        let root = match &self.how {
+            _ if self.ignores_case => "",
+            PathKind::Exact(own) | PathKind::Elements(own) => own,
+            PathKind::Text(own) => own.get(..directory(own)).unwrap_or_default(),
+            PathKind::Pattern(pattern) => {
+                let own = pattern.literal_prefix();
+                own.get(..directory(own)).unwrap_or_default()
+            }
+        };
+        match root.starts_with('/') && root.bytes().all(is_plain) {
+            true => root,
+            false => "/",
+        }
+    }
+
     fn is_same(&self, path: &str, own: &str) -> bool {
         if self.ignores_case { path.eq_ignore_ascii_case(own) } else { path == own }
     }

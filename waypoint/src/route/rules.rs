@@ -36,6 +36,8 @@ pub struct Matched<'a> {
     pub rank: usize,
     /// What it covered of the path.
     pub span: Span,
+    /// Below which all paths are that it covers.
+    pub root: &'a str,
 }
 
 impl HttpRoutes {
@@ -63,7 +65,8 @@ impl HttpRoutes {
         let rule = self.rules.get(rank)?;
         let span = rule.path.as_ref().and_then(|path| path.cover(request.path));
         let action = self.actions.get(rule.action)?;
-        Some(Matched { action, rank, span: span.unwrap_or(Span::Whole) })
+        let root = rule.path.as_ref().map_or("/", PathMatch::root);
+        Some(Matched { action, rank, span: span.unwrap_or(Span::Whole), root })
     }
 
     /// All rules, in order of precedence.

@@ -249,6 +249,7 @@ impl fmt::Display for Forward {
         }?;
         let more = self.timeouts.in_words().into_iter();
         let more = more.chain(self.retry.as_ref().map(ToString::to_string));
+        let more = more.chain(self.session.as_ref().map(ToString::to_string));
         more.into_iter().try_for_each(|it| write!(f, "; {it}"))
     }
 }

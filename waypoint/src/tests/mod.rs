@@ -3,6 +3,7 @@
 mod answers;
 mod app;
 mod connections;
+mod counting;
 mod egress;
 mod explaining;
 mod floods;
@@ -13,6 +14,7 @@ mod labels;
 mod origination;
 mod routes;
 mod server_names;
+mod sessions;
 mod smuggling;
 mod stage;
 mod tunnels;

@@ -1,8 +1,8 @@
 //! The live state of everything that requests go to, kept in step with the mesh and its policies.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +16,7 @@ use crate::balance::{
     Cluster, ConnectionPermit, EndpointSpec, Overflow, PickContext, Picked, Place, Policy, Settings,
 };
 use crate::limits;
+use crate::session::EndpointTag;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -56,6 +57,8 @@ pub(crate) struct Listed {
 /// One service's port, or a subset of its endpoints.
 #[derive(Debug)]
 pub(crate) struct Backend {
+    /// Its service's key.
+    service: Arc<str>,
     cluster: Cluster,
     /// Version of the mesh that the endpoints are from; 0: none yet.
     seen: AtomicU64,
@@ -72,6 +75,8 @@ struct Updated {
 #[derive(Debug, Default)]
 struct List {
     endpoints: Vec<Endpoint>,
+    /// Where which one is, by what sessions call it. Made when the first one asks.
+    tags: OnceLock<HashMap<EndpointTag, usize>>,
 }
 
 /// A place among the connections of a backend. Whoever waits for one is told when it is free.
@@ -134,7 +139,8 @@ impl Backends {
     ) -> Arc<Backend> {
         let key = Key::of(wanted);
         let known = self.all.read().get(&key).cloned();
-        let backend = known.unwrap_or_else(|| keep(key, Arc::new(Backend::new(place(home)))));
+        let make = || Arc::new(Backend::new(wanted.service.key.clone(), place(home)));
+        let backend = known.unwrap_or_else(|| keep(key, make()));
         backend.update(wanted, snapshot, policy, home);
         backend
     }
@@ -159,8 +165,9 @@ impl Backends {
 }
 
 impl Backend {
-    fn new(home: Place) -> Self {
+    fn new(service: Arc<str>, home: Place) -> Self {
         Self {
+            service,
             cluster: Cluster::new(Arc::default(), home, Instant::now()),
             seen: AtomicU64::new(u64::MAX),
             updating: Mutex::default(),
@@ -221,6 +228,29 @@ impl Backend {
         Err(EndpointError::Vanished)
     }
 
+    /// What sessions call one of its endpoints.
+    pub(crate) fn tag(&self, endpoint: &Endpoint) -> EndpointTag {
+        EndpointTag::of(&self.service, &endpoint.workload.uid)
+    }
+
+    /// The endpoint that a session means, if it is there.
+    pub(crate) fn find(&self, tag: EndpointTag) -> Option<(usize, Endpoint)> {
+        let list = self.endpoints.load();
+        let tags = list.tags.get_or_init(|| {
+            let tagged = list.endpoints.iter().enumerate();
+            tagged.map(|(at, endpoint)| (self.tag(endpoint), at)).collect()
+        });
+        let at = *tags.get(&tag)?;
+        Some((at, list.endpoints.get(at)?.clone()))
+    }
+
+    /// The same for a request, if it takes any.
+    pub(crate) fn pick_for_session(&self, tag: EndpointTag) -> Option<(Picked, Endpoint)> {
+        let (at, endpoint) = self.find(tag)?;
+        let picked = self.cluster.pick_named(&endpoint.workload.uid, at, Instant::now())?;
+        Some((picked, endpoint))
+    }
+
     fn update(
         &self,
         wanted: &Wanted<'_>,
@@ -258,7 +288,7 @@ impl Backend {
         let is_new = endpoints != self.endpoints.load().endpoints;
         if is_new || self.seen.load(Ordering::Acquire) == u64::MAX {
             self.cluster.set_endpoints(specs, Instant::now());
-            self.endpoints.store(Arc::new(List { endpoints }));
+            self.endpoints.store(Arc::new(List { endpoints, tags: OnceLock::new() }));
         }
         self.seen.store(snapshot.version(), Ordering::Release);
     }

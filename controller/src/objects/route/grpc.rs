@@ -1,12 +1,12 @@
 //! GRPCRoute.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::filter::{self, RawFilter, RouteFilter};
 use super::http::{RawBackend, backends};
 use super::matcher::{self, RawNamed, RoutePath, TextMatch, ValueType};
 use super::raw::{self, RawRoute, Reading};
+use super::session::RawSession;
 use super::{Route, RouteKind, RouteMatch, RouteRule};
 use crate::objects::Pool;
 use crate::objects::fields::{self, FieldError};
@@ -25,7 +25,7 @@ pub(in crate::objects) struct RawRule {
     filters: Vec<RawFilter>,
     #[serde(default, deserialize_with = "fields::or_default")]
     backend_refs: Vec<RawBackend>,
-    session_persistence: Option<IgnoredAny>,
+    session_persistence: Option<RawSession>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,10 +54,9 @@ pub(in crate::objects) fn grpc_route(
 }
 
 fn rule(raw: &RawRule, reading: Reading<'_>) -> Result<RouteRule, FieldError> {
-    let Reading { meta, field, pool, ignored } = reading;
-    if raw.session_persistence.is_some() {
-        ignored.push(format!("{field}.sessionPersistence"));
-    }
+    let Reading { meta, field, pool } = reading;
+    let session = raw.session_persistence.as_ref();
+    let session = session.map(|it| it.build(&format!("{field}.sessionPersistence"), pool));
     let matches = raw::matches(&raw.matches, field, pool, matched)?;
     let filters = filter::filters(&raw.filters, meta, field, pool)?;
     let is_known = |it: &RouteFilter| {
@@ -75,6 +74,7 @@ fn rule(raw: &RawRule, reading: Reading<'_>) -> Result<RouteRule, FieldError> {
         request_timeout: None,
         attempt_timeout: None,
         retry: None,
+        session: session.transpose()?,
     })
 }
 

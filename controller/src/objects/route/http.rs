@@ -1,12 +1,12 @@
 //! HTTPRoute.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::filter::{self, PathChange, RawFilter, RouteFilter};
 use super::matcher::{self, RawNamed, RoutePath, check_count, check_length, checked_regex};
 use super::raw::{self, RawRoute, Reading};
 use super::refs::{self, BackendRef};
+use super::session::RawSession;
 use super::{RetryRule, Route, RouteBackend, RouteKind, RouteMatch, RouteRule};
 use crate::objects::Pool;
 use crate::objects::duration;
@@ -28,7 +28,7 @@ pub(in crate::objects) struct RawRule {
     backend_refs: Vec<RawBackend>,
     timeouts: Option<RawTimeouts>,
     retry: Option<RawRetry>,
-    session_persistence: Option<IgnoredAny>,
+    session_persistence: Option<RawSession>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,10 +99,9 @@ pub(in crate::objects) fn http_route(
 }
 
 fn rule(raw: &RawRule, reading: Reading<'_>) -> Result<RouteRule, FieldError> {
-    let Reading { meta, field, pool, ignored } = reading;
-    if raw.session_persistence.is_some() {
-        ignored.push(format!("{field}.sessionPersistence"));
-    }
+    let Reading { meta, field, pool } = reading;
+    let session = raw.session_persistence.as_ref();
+    let session = session.map(|it| it.build(&format!("{field}.sessionPersistence"), pool));
     let matches = raw::matches(&raw.matches, field, pool, matched)?;
     let filters = filter::filters(&raw.filters, meta, field, pool)?;
     check_filters(&filters, &matches, !raw.backend_refs.is_empty(), field)?;
@@ -130,6 +129,7 @@ fn rule(raw: &RawRule, reading: Reading<'_>) -> Result<RouteRule, FieldError> {
         request_timeout,
         attempt_timeout,
         retry: raw.retry.as_ref().map(|it| it.build(&format!("{field}.retry"))).transpose()?,
+        session: session.transpose()?,
     })
 }
 

@@ -12,6 +12,7 @@ mod http;
 mod matcher;
 mod raw;
 mod refs;
+mod session;
 mod stream;
 
 use std::sync::Arc;
@@ -23,12 +24,14 @@ pub use filter::{
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant};
 pub use matcher::{NamedMatch, RoutePath, TextMatch};
 pub use refs::{BackendRef, ParentKind, ParentRef};
+pub use session::SessionRule;
 
 pub(super) use filter::check_header;
 pub(super) use grant::{RawGrant, reference_grant};
 pub(super) use grpc::{RawGrpcRoute, grpc_route};
 pub(super) use http::{RawHttpRoute, http_route};
 pub(super) use matcher::{check_count, check_length, checked_regex};
+pub(crate) use session::check_name as check_session_name;
 pub(super) use stream::{RawStreamRoute, stream_route};
 
 use super::Kind;
@@ -93,6 +96,8 @@ pub struct RouteRule {
     pub attempt_timeout: Option<Duration>,
     /// Retries; absent: the mesh's default.
     pub retry: Option<RetryRule>,
+    /// Whose requests stay together; absent: nobody's by this rule.
+    pub session: Option<SessionRule>,
 }
 
 /// One alternative of a rule. All that is given must hold.

@@ -38,13 +38,12 @@ impl<Rule> Default for RawRoute<Rule> {
     }
 }
 
-/// What reading a rule needs to know, and where it says what is ignored.
+/// What reading a rule needs to know.
 pub(super) struct Reading<'a> {
     pub(super) meta: &'a Meta,
     /// The rule's path within the object.
     pub(super) field: &'a str,
     pub(super) pool: &'a mut Pool,
-    pub(super) ignored: &'a mut Vec<String>,
 }
 
 /// A route of `raw_rules`, which are `raw`'s own or the kind's default.
@@ -64,7 +63,7 @@ pub(super) fn route<Rule>(
     let mut rules = Vec::with_capacity(raw_rules.len());
     for (at, raw) in raw_rules.iter().enumerate() {
         let field = format!("spec.rules[{at}]");
-        let reading = Reading { meta: &meta, field: &field, pool, ignored: &mut ignored };
+        let reading = Reading { meta: &meta, field: &field, pool };
         rules.push(read_rule(raw, reading)?);
     }
     Ok(Route {

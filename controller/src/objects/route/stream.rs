@@ -44,7 +44,7 @@ pub(in crate::objects) fn stream_route(
 }
 
 fn rule(raw: &RawRule, reading: Reading<'_>) -> Result<RouteRule, FieldError> {
-    let Reading { meta, field, pool, .. } = reading;
+    let Reading { meta, field, pool } = reading;
     let backends = backends(&raw.backend_refs, meta, field, pool)?;
     if let Some(at) = backends.iter().position(|it| !it.filters.is_empty()) {
         let field = format!("{field}.backendRefs[{at}].filters");
@@ -58,5 +58,6 @@ fn rule(raw: &RawRule, reading: Reading<'_>) -> Result<RouteRule, FieldError> {
         request_timeout: None,
         attempt_timeout: None,
         retry: None,
+        session: None,
     })
 }

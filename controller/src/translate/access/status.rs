@@ -70,7 +70,9 @@ pub(in crate::translate) fn mesh_status(
         let message = "it can't be read and no earlier version is known: CUSTOM policies deny, paths are normalised as far as possible, and pods reach only what the mesh knows";
         return vec![ConditionStatus::new(kind, (false, "Unreadable"), message)];
     }
-    let bad = mesh.checkers.iter().filter_map(|(name, it)| Some((name, it.as_ref().err()?)));
+    let checkers = mesh.checkers.iter().filter_map(|(name, it)| Some((name, it.as_ref().err()?)));
+    let limiters = mesh.limiters.iter().filter_map(|(name, it)| Some((name, it.as_ref().err()?)));
+    let bad = checkers.chain(limiters);
     let bad: Vec<String> = bad.map(|(name, reason)| format!("{name}: {reason}")).collect();
     let mut conditions = vec![match bad.is_empty() {
         true => ConditionStatus::new(kind, (true, "Accepted"), "in use"),

@@ -10,7 +10,7 @@ use crate::objects::{RetryRule, Route, RouteFilter, RouteRule};
 use crate::translate::view::View;
 
 use super::rank::Rank;
-use super::{backend, conditions, filters};
+use super::{backend, conditions, filters, session};
 
 /// The rules of several routes of one kind. With `hosts`, the routes' host names are asked for.
 pub(super) fn merged(view: &View<'_>, routes: &[&Route], with_hosts: bool) -> proto::HttpRoutes {
@@ -46,7 +46,7 @@ fn rule_action(
     proto::HttpAction {
         origin: Some(origin(route, (at, rule))),
         filters: filters.collect(),
-        outcome: Some(outcome(view, route, rule)),
+        outcome: Some(outcome(view, route, (at, rule))),
     }
 }
 
@@ -60,7 +60,7 @@ pub(super) fn origin(route: &Route, (at, rule): (usize, &RouteRule)) -> proto::O
     }
 }
 
-fn outcome(view: &View<'_>, route: &Route, rule: &RouteRule) -> Outcome {
+fn outcome(view: &View<'_>, route: &Route, (at, rule): (usize, &RouteRule)) -> Outcome {
     for filter in &rule.filters {
         match filter {
             RouteFilter::Redirect(redirect) => {
@@ -78,6 +78,7 @@ fn outcome(view: &View<'_>, route: &Route, rule: &RouteRule) -> Outcome {
         request_timeout_ms: milliseconds(rule.request_timeout),
         attempt_timeout_ms: milliseconds(rule.attempt_timeout),
         retry: rule.retry.as_ref().map(retry),
+        session: session::of_rule(route, at, rule),
     })
 }
 

@@ -18,6 +18,7 @@ mod frontend;
 mod http;
 mod policy;
 mod rank;
+mod session;
 mod sets;
 mod status;
 mod stream;
@@ -34,7 +35,7 @@ use frontend::Frontend;
 
 pub(super) use super::waypoint::USE as USE_WAYPOINT;
 pub(super) use frontend::parents_of;
-pub(super) use policy::{rate_limit_status, rule_status};
+pub(super) use policy::{rule_status, settings_statuses};
 pub use policy::{service_entry_policies, service_policy};
 pub(super) use status::is_attached;
 pub(super) use status::route_status;

@@ -148,6 +148,8 @@ fn every_field_of_a_traffic_policy_reaches_the_waypoint() {
             unavailable: String::new(),
         }),
         rate_limit: None,
+        session: None,
+        global_rate_limit: None,
     };
     assert_eq!(built, expected);
 }

@@ -470,13 +470,9 @@ fn bad_routes_are_refused_with_field_and_line() {
 #[test]
 fn known_fields_that_are_not_honoured_are_said() {
     let spec = format!(
-        "{{{PARENT}, rules: [{{sessionPersistence: {{sessionName: a}}, backendRefs: [{{name: v1, port: 80}}]}}]}}"
+        "{{{PARENT}, useDefaultGateways: All, rules: [{{backendRefs: [{{name: v1, port: 80}}]}}]}}"
     );
     let status = message(&world(&[route("HTTPRoute", "r", 1, &spec)]), "HTTPRoute shop/r");
-    assert!(
-        status.contains(
-            "weft.io/FieldsHonoured=false/NotHonoured [\"spec.rules[0].sessionPersistence\"]"
-        ),
-        "{status}"
-    );
+    let expected = "weft.io/FieldsHonoured=false/NotHonoured [\"spec.useDefaultGateways\"]";
+    assert!(status.contains(expected), "{status}");
 }

@@ -69,6 +69,7 @@ fn settings() -> proto::BackendSettings {
         retry_budget: Some(proto::RetryBudget::default()),
         tls: Some(proto::UpstreamTls { mode: 1, ..Default::default() }),
         rate_limit: Some(proto::RateLimit { burst: 2, tokens: 1, interval_ms: 1_000 }),
+        ..Default::default()
     }
 }
 

@@ -72,6 +72,6 @@ pub(super) fn is_framing(name: &HeaderName) -> bool {
 }
 
 /// A name that a checker may change, from its answer.
-pub(super) fn editable(name: &str) -> Option<HeaderName> {
+pub(crate) fn editable(name: &str) -> Option<HeaderName> {
     HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !is_framing(name))
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::grpc::Call;
 use super::{CheckError, CheckOutcome, CheckedRequest, Checker, Protocol, Target, grpc, http1};
 use crate::limits::access as limits;
 
@@ -67,31 +69,48 @@ impl<D: Dial> CheckClient<D> {
         self.kept.lock().retain(|target, _| is_used(target));
     }
 
-    /// A kept connection may end at any moment, which is no answer: then the question, which changes nothing, is put once
-    /// more on a new one.
     async fn check_grpc(
         &self,
         checker: &Checker,
         request: &CheckedRequest<'_>,
     ) -> Result<CheckOutcome, CheckError> {
-        let question = grpc::question(checker, request);
-        let kept = self.kept.lock().get(&checker.target).and_then(|kept| kept.grpc.clone());
+        let call = Call { target: &checker.target, path: grpc::PATH, timeout: checker.timeout };
+        grpc::outcome(&self.exchange(call, grpc::question(checker, request)).await?)
+    }
+
+    /// Another question over gRPC, within that time: a message without its prefix for one with it.
+    pub(crate) async fn call(
+        &self,
+        target: &Target,
+        path: &'static str,
+        timeout: Duration,
+        question: Bytes,
+    ) -> Result<Bytes, CheckError> {
+        let exchange = self.exchange(Call { target, path, timeout }, question);
+        let outcome = tokio::time::timeout(timeout, Box::pin(exchange)).await;
+        outcome.unwrap_or(Err(CheckError::Timeout(timeout)))
+    }
+
+    /// A kept connection may end at any moment, which is no answer: then the question, which changes nothing but counts, is
+    /// put once more on a new one.
+    async fn exchange(&self, call: Call<'_>, question: Bytes) -> Result<Bytes, CheckError> {
+        let kept = self.kept.lock().get(call.target).and_then(|kept| kept.grpc.clone());
         if let Some(sender) = kept {
-            match grpc::ask(sender, question.clone(), checker).await {
-                Err(CheckError::Exchange(_)) => self.forget_grpc(&checker.target),
+            match grpc::ask(sender, question.clone(), call).await {
+                Err(CheckError::Exchange(_)) => self.forget_grpc(call.target),
                 outcome => return outcome,
             }
         }
-        let sender = grpc::connect(self.dialled(checker).await?).await?;
-        self.kept.lock().entry(checker.target.clone()).or_default().grpc = Some(sender.clone());
-        let outcome = grpc::ask(sender, question, checker).await;
+        let sender = grpc::connect(self.dialled(call.target).await?).await?;
+        self.kept.lock().entry(call.target.clone()).or_default().grpc = Some(sender.clone());
+        let outcome = grpc::ask(sender, question, call).await;
         if matches!(outcome, Err(CheckError::Exchange(_))) {
-            self.forget_grpc(&checker.target);
+            self.forget_grpc(call.target);
         }
         outcome
     }
 
-    /// As [`Self::check_grpc`].
+    /// As [`Self::exchange`].
     async fn ask_http(
         &self,
         checker: &Checker,
@@ -103,7 +122,7 @@ impl<D: Dial> CheckClient<D> {
                 outcome => return outcome.map(|answered| self.keep(checker, answered)),
             }
         }
-        let sender = http1::connect(self.dialled(checker).await?).await?;
+        let sender = http1::connect(self.dialled(&checker.target).await?).await?;
         http1::ask(sender, question).await.map(|answered| self.keep(checker, answered))
     }
 
@@ -125,8 +144,8 @@ impl<D: Dial> CheckClient<D> {
         answer
     }
 
-    async fn dialled(&self, checker: &Checker) -> Result<D::Stream, CheckError> {
-        let stream = self.dial.dial(&checker.target).await;
+    async fn dialled(&self, target: &Target) -> Result<D::Stream, CheckError> {
+        let stream = self.dial.dial(target).await;
         stream.map_err(|error| CheckError::Connect(error.to_string()))
     }
 

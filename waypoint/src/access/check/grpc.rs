@@ -1,6 +1,7 @@
 //! A check by gRPC: `envoy.service.auth.v3.Authorization/Check`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
@@ -11,10 +12,10 @@ use weft_proto::auth::check_response::HttpResponse;
 
 use super::answer::{Allowed, Denied, HeaderChange, editable};
 use super::client::GrpcSender;
-use super::{CheckError, CheckOutcome, CheckedRequest, Checker};
+use super::{CheckError, CheckOutcome, CheckedRequest, Checker, Target};
 use crate::limits::access as limits;
 
-const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
+pub(super) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// One byte that says whether it is compressed, four of length (gRPC over HTTP/2, Length-Prefixed-Message).
 const PREFIX_BYTES: usize = 5;
 
@@ -61,6 +62,11 @@ pub(super) fn question(checker: &Checker, request: &CheckedRequest<'_>) -> Bytes
             context_extensions: BTreeMap::new(),
         }),
     };
+    frame(&message)
+}
+
+/// A message with its prefix.
+pub(crate) fn frame(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
     bytes.put_u8(0);
@@ -108,17 +114,25 @@ fn http_request(checker: &Checker, request: &CheckedRequest<'_>) -> proto::HttpR
     built
 }
 
-/// One call.
+/// What is called, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) target: &'a Target,
+    pub(super) path: &'static str,
+    pub(super) timeout: Duration,
+}
+
+/// One call with one message each way. Neither has its prefix, but the question.
 pub(super) async fn ask(
     sender: GrpcSender,
     question: Bytes,
-    checker: &Checker,
-) -> Result<CheckOutcome, CheckError> {
+    call: Call<'_>,
+) -> Result<Bytes, CheckError> {
     let mut sender = sender.ready().await.map_err(broken)?;
     let uri = http::Uri::builder()
         .scheme("http")
-        .authority(&*checker.target.hostname)
-        .path_and_query(PATH)
+        .authority(&*call.target.hostname)
+        .path_and_query(call.path)
         .build()
         .map_err(|error| CheckError::Exchange(error.to_string()))?;
     let request = Request::builder()
@@ -127,7 +141,7 @@ pub(super) async fn ask(
         .uri(uri)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("grpc-timeout", format!("{}m", checker.timeout.as_millis()))
+        .header("grpc-timeout", format!("{}m", call.timeout.as_millis()))
         .body(())
         .map_err(|error| CheckError::Exchange(error.to_string()))?;
     let (response, mut body) = sender.send_request(request, false).map_err(broken)?;
@@ -150,7 +164,7 @@ pub(super) async fn ask(
     }
     let trailers = body.trailers().await.map_err(broken)?;
     check_grpc_status(&trailers.unwrap_or_default(), true)?;
-    outcome(&message(&bytes)?)
+    message(bytes.freeze())
 }
 
 /// In the trailers the status is required: without, the answer was cut.
@@ -166,18 +180,23 @@ fn check_grpc_status(headers: &HeaderMap, is_required: bool) -> Result<(), Check
     }
 }
 
-fn message(bytes: &[u8]) -> Result<proto::CheckResponse, CheckError> {
+fn message(mut bytes: Bytes) -> Result<Bytes, CheckError> {
     let cut = || CheckError::Answer("no whole message".to_owned());
-    let (mut prefix, message) = bytes.split_at_checked(PREFIX_BYTES).ok_or_else(cut)?;
-    let is_compressed = prefix.get_u8() != 0;
-    let length = usize::try_from(prefix.get_u32()).unwrap_or(usize::MAX);
-    if is_compressed || length != message.len() {
+    if bytes.len() < PREFIX_BYTES {
         return Err(cut());
     }
-    proto::CheckResponse::decode(message).map_err(|error| CheckError::Answer(error.to_string()))
+    let is_compressed = bytes.get_u8() != 0;
+    let length = usize::try_from(bytes.get_u32()).unwrap_or(usize::MAX);
+    match is_compressed || length != bytes.len() {
+        true => Err(cut()),
+        false => Ok(bytes),
+    }
 }
 
-fn outcome(message: &proto::CheckResponse) -> Result<CheckOutcome, CheckError> {
+/// What a checker's message says.
+pub(super) fn outcome(message: &[u8]) -> Result<CheckOutcome, CheckError> {
+    let message = proto::CheckResponse::decode(message)
+        .map_err(|error| CheckError::Answer(error.to_string()))?;
     // Without a status it would be 0, which lets in.
     let status = message.status.as_ref();
     let code = status.ok_or_else(|| CheckError::Answer("no status".to_owned()))?.code;

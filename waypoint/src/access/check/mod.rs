@@ -26,6 +26,9 @@ use weft_proto::route::checker::Protocol as WireProtocol;
 pub use answer::{Allowed, Denied, HeaderChange};
 pub use client::{CheckClient, Dial};
 
+pub(crate) use answer::editable;
+pub(crate) use grpc::frame;
+
 use super::decode;
 use super::matcher::Texts;
 use crate::limits::access as limits;

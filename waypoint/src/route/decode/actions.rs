@@ -1,5 +1,6 @@
 //! Actions: understood entirely, or they answer 500.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -17,6 +18,7 @@ use crate::route::backend::{Backend, Backends, Destination, Protocol, Subset, Ta
 use crate::route::headers::HeaderEdit;
 use crate::route::redirect::{Redirect, RedirectPort};
 use crate::route::resilience::{Retry, RetryOn, Timeouts};
+use crate::session::{self, Session};
 
 pub(super) fn action(action: &proto::HttpAction, at: &At<'_>, report: &mut Report) -> Action {
     let built = filters::all(&action.filters, at, report)
@@ -54,6 +56,10 @@ fn outcome(
                     attempt: limit(it.attempt_timeout_ms),
                 },
                 retry: it.retry.as_ref().map(|retry| typed_retry(retry, &at, report)),
+                session: it
+                    .session
+                    .as_ref()
+                    .and_then(|session| typed_session(session, &at, report)),
             })
         }
         WireOutcome::Redirect(it) => {
@@ -206,6 +212,17 @@ fn status(number: u32) -> Option<StatusCode> {
 
 pub(super) fn milliseconds(number: u64) -> Duration {
     Duration::from_millis(number.min(limits::MILLISECONDS_MAX))
+}
+
+/// Without what isn't understood requests are balanced, as where an endpoint has gone.
+fn typed_session(it: &proto::Session, at: &At<'_>, report: &mut Report) -> Option<Arc<Session>> {
+    let decoded = session::decode(it);
+    decoded
+        .map(Arc::new)
+        .map_err(|reason| {
+            report.note(Bad::new(&at.field("session"), reason), Effect::Skipped);
+        })
+        .ok()
 }
 
 fn typed_retry(it: &proto::Retry, at: &At<'_>, report: &mut Report) -> Retry {

@@ -12,10 +12,19 @@ use crate::objects::{DestinationRule, PolicyParts, TrafficPolicy};
 #[derive(Debug)]
 pub(super) struct Common<'a> {
     pub(super) rate_limit: Option<proto::RateLimit>,
+    pub(super) session: Option<proto::Session>,
+    pub(super) global_limit: Option<proto::GlobalRateLimit>,
     /// Where Secrets are that rules name.
     pub(super) secrets_in: &'a Arc<str>,
     /// Of certificates, where a rule says nothing.
     pub(super) subject_alt_names: &'a [Arc<str>],
+}
+
+impl Common<'_> {
+    /// Whether the service itself says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rate_limit.is_none() && self.session.is_none() && self.global_limit.is_none()
+    }
 }
 
 /// A policy, and what it has no room for.
@@ -130,6 +139,8 @@ fn settings(parts: PolicyParts, common: &Common<'_>) -> proto::BackendSettings {
         retry_budget: parts.retry_budget,
         tls: parts.tls.map(|it| tls(it, common)),
         rate_limit: common.rate_limit,
+        session: common.session.clone(),
+        global_rate_limit: common.global_limit.clone(),
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! Frontend ─▶ rules: which destination rules speak for it ─▶ merge: settings by port and subset ─▶ BackendPolicy
-//!                                                     rate_limit: the service's own annotation ─┘
+//!                                       Common: annotations and labels of the service itself ─┘
 //! ```
 //!
 //! Who speaks is Istio's order: rules of the waypoint's namespace, else of the service's, else of the root namespace; of a
 //! namespace those with the nearest host. Of several with one host the oldest says what holds for all endpoints, and subsets
 //! are those of all.
 
+mod global_limit;
 mod merge;
 mod rate_limit;
 mod status;
@@ -18,12 +19,13 @@ use std::sync::Arc;
 use weft_proto::route as proto;
 
 use crate::objects::{DestinationRule, Service, ServiceEntry};
+use crate::translate::access::mesh_config;
 use crate::translate::view::View;
 
 use super::frontend::Frontend;
-use super::virtual_service;
+use super::{session, virtual_service};
 
-pub(in crate::translate) use status::{rate_limit_status, rule_status};
+pub(in crate::translate) use status::{rule_status, settings_statuses};
 
 /// What is set about the endpoints of a service; nothing if the defaults hold.
 pub fn service_policy(view: &View<'_>, service: &Service) -> Option<proto::BackendPolicy> {
@@ -43,12 +45,15 @@ fn policy(
     subject_alt_names: &[Arc<str>],
 ) -> Option<proto::BackendPolicy> {
     let rules = rules(view, frontend);
+    let mesh = mesh_config(view);
     let common = merge::Common {
         rate_limit: rate_limit::of(frontend.meta).and_then(Result::ok),
+        session: session::of_labels(frontend.meta).and_then(Result::ok),
+        global_limit: global_limit::of(frontend.meta, mesh.as_deref()).and_then(Result::ok),
         secrets_in: consumer(frontend),
         subject_alt_names,
     };
-    if common.rate_limit.is_none() && !rules.iter().any(|rule| rule.has_policies()) {
+    if common.is_empty() && !rules.iter().any(|rule| rule.has_policies()) {
         return None;
     }
     Some(proto::BackendPolicy {

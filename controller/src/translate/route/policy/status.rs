@@ -1,16 +1,16 @@
 //! What became of a destination rule, for its owner. Istio says nothing here.
 
-use std::sync::Arc;
-
 use weft_proto::route as proto;
 
 use crate::model::full_host;
 use crate::objects::{DestinationRule, Meta, TrafficPolicy};
+use crate::translate::access::mesh_config;
 use crate::translate::route::frontend::{Frontend, frontends_of_host};
 use crate::translate::status::ConditionStatus;
 use crate::translate::view::View;
 
-use super::{merge, rate_limit};
+use super::{global_limit, merge, rate_limit};
+use crate::translate::route::session;
 
 const ACCEPTED: &str = "weft.io/WaypointAccepted";
 
@@ -112,6 +112,8 @@ fn overruled(view: &View<'_>, frontend: &Frontend<'_>, rule: &DestinationRule) -
     }
     let common = merge::Common {
         rate_limit: None,
+        session: None,
+        global_limit: None,
         secrets_in: super::consumer(frontend),
         subject_alt_names: &[],
     };
@@ -152,13 +154,36 @@ fn credentials(rule: &DestinationRule) -> Vec<String> {
     fields
 }
 
-/// A condition of a service or an entry whose rate limit can't be read.
-pub(in crate::translate) fn rate_limit_status(meta: &Meta) -> Option<ConditionStatus> {
-    let reason: String = rate_limit::of(meta)?.err()?;
-    let field: Arc<str> = format!("metadata.annotations.{}", rate_limit::ANNOTATION).into();
-    let message = format!("{reason}; there is no limit");
-    Some(ConditionStatus {
-        fields: vec![field.to_string()],
-        ..ConditionStatus::new("weft.io/RateLimited", (false, "InvalidValue"), message)
-    })
+/// Conditions of a service or an entry: what of its own annotations and labels isn't understood.
+pub(in crate::translate) fn settings_statuses(
+    view: &View<'_>,
+    meta: &Meta,
+) -> Vec<ConditionStatus> {
+    let condition = |kind, reason, field: String, message| ConditionStatus {
+        fields: vec![field],
+        ..ConditionStatus::new(kind, (false, reason), message)
+    };
+    let annotation = |name: &str| format!("metadata.annotations.{name}");
+    let local = rate_limit::of(meta).and_then(Result::err).map(|reason| {
+        let message = format!("{reason}; there is no limit");
+        condition(
+            "weft.io/RateLimited",
+            "InvalidValue",
+            annotation(rate_limit::ANNOTATION),
+            message,
+        )
+    });
+    let mesh = mesh_config(view);
+    let global = global_limit::of(meta, mesh.as_deref()).and_then(Result::err);
+    let global = global.map(|(reason, message)| {
+        let message = format!("{message}; nobody is asked");
+        let field = annotation(global_limit::ANNOTATION);
+        condition("weft.io/GloballyRateLimited", reason, field, message)
+    });
+    let session = session::of_labels(meta).and_then(Result::err).map(|(label, reason)| {
+        let message = format!("{reason}; requests are balanced");
+        let field = format!("metadata.labels.{label}");
+        condition("weft.io/SessionPersistence", "InvalidValue", field, message)
+    });
+    [local, global, session].into_iter().flatten().collect()
 }

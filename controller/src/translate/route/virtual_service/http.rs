@@ -196,6 +196,7 @@ fn action(view: &View<'_>, object: &VirtualService, rule: &VirtualHttp) -> proto
                 rule.retries.as_ref().and_then(|it| it.attempt_timeout),
             ),
             retry: rule.retries.as_ref().map(retry),
+            session: None,
         }),
         VirtualOutcome::Redirect(it) => Outcome::Redirect(redirect(it)),
         VirtualOutcome::Direct { status, body } => Outcome::Direct(proto::DirectResponse {
