@@ -30,6 +30,11 @@ impl Journey<'_> {
         };
         let answers = answers(&backends);
         self.tell_backends(backends, story);
+        if let Some(session) = plan.forward.and_then(|it| it.session.as_ref()) {
+            story.step("session", session.to_string());
+            let more = "a request that brings one goes to its endpoint, whatever the weights";
+            story.details(vec![more.to_owned()]);
+        }
         let timeouts = plan.forward.map(|it| it.timeouts).unwrap_or_default().in_words();
         let policy = plan.forward.and_then(|it| it.retry.as_ref());
         let retries = match policy {
@@ -52,7 +57,7 @@ impl Journey<'_> {
         story: &mut Story,
     ) {
         let total: u64 = backends.iter().map(|(it, _)| it.chosen.weight).sum();
-        for (Looked { chosen, .. }, backend) in &backends {
+        for (Looked { chosen, before, .. }, backend) in &backends {
             let problem = match chosen.problem.is_empty() {
                 true => String::new(),
                 false => format!(": {}", chosen.problem),
@@ -62,6 +67,7 @@ impl Journey<'_> {
             story.details(backend.map(Backend::in_words).unwrap_or_default());
             if chosen.problem.is_empty() || !chosen.endpoints.is_empty() {
                 story.details(vec![format!("balancing: {}", chosen.balancing)]);
+                story.details(before.clone());
             }
             story.details(chosen.endpoints.iter().map(endpoint).collect());
         }
@@ -92,7 +98,7 @@ impl Journey<'_> {
                     problem: format!("its share is {}: {why}", self.refused(status)),
                     ..ChosenBackend::default()
                 };
-                Looked { chosen, answers: Some(status) }
+                Looked { answers: Some(status), ..Looked::of(chosen) }
             }
             Target::To(to) => self.destination(to),
         };
@@ -113,7 +119,7 @@ impl Journey<'_> {
                     problem: format!("its share is {refused}: there is no such service or port"),
                     ..ChosenBackend::default()
                 };
-                Looked { chosen, answers: Some(status) }
+                Looked { answers: Some(status), ..Looked::of(chosen) }
             }
         }
     }
@@ -125,12 +131,19 @@ impl Journey<'_> {
             weight: 1,
             ..ChosenBackend::default()
         };
+        let mut before = Vec::new();
         if let Some(home) = self.shared.own_workload() {
             let rules = self.shared.rules.of(&service.key);
             let wanted = Wanted { service, port, subset };
             let policy = rules.backends().map(|it| &**it);
             let live = self.shared.backends.look(&wanted, self.snapshot, policy, &home);
-            chosen.balancing = live.cluster().settings().balancer.to_string();
+            let settings = live.cluster().settings();
+            chosen.balancing = settings.balancer.to_string();
+            // Connections have no sessions, and nobody counts them.
+            if self.greeting.is_none() {
+                before.extend(settings.session.as_ref().map(ToString::to_string));
+                before.extend(settings.global_limit.as_ref().map(ToString::to_string));
+            }
             chosen.endpoints = dump::endpoints(&live);
             chosen.problem = self.not_below(&live).unwrap_or_default();
         }
@@ -139,7 +152,7 @@ impl Journey<'_> {
         if !is_served && chosen.problem.is_empty() {
             chosen.problem = format!("{}: no endpoint takes requests", self.refused(status));
         }
-        Looked { chosen, answers: (!is_served).then_some(status) }
+        Looked { chosen, before, answers: (!is_served).then_some(status) }
     }
 }
 
@@ -156,7 +169,15 @@ fn answers(backends: &[(Looked, Option<&Backend>)]) -> Option<StatusCode> {
 /// A backend, and what is answered in its place.
 pub(super) struct Looked {
     chosen: ChosenBackend,
+    /// What else is looked at before an endpoint is chosen.
+    before: Vec<String>,
     answers: Option<StatusCode>,
+}
+
+impl Looked {
+    fn of(chosen: ChosenBackend) -> Self {
+        Self { chosen, before: Vec::new(), answers: None }
+    }
 }
 
 fn endpoint(endpoint: &weft_core::admin::waypoint_dump::LiveEndpoint) -> String {

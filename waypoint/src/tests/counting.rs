@@ -114,6 +114,7 @@ async fn request_over_the_limit_is_answered_429_as_the_service_says() {
     assert_eq!(answered.headers["x-envoy-ratelimited"], "true");
     assert_eq!(answered.headers["x-left"], "0");
     assert_eq!(app.count(), 0);
+    stage.counts("response_flags=\"RL\"").await;
     let asked = limiter.asked.lock()[0].clone();
     assert_eq!((&*asked.domain, asked.hits_addend), ("shop", 0));
     let entries = asked.descriptors[0].entries.iter();
@@ -165,6 +166,7 @@ async fn requests_go_on_where_the_service_fails_unless_it_is_said_otherwise() {
         assert_eq!(stage.as_user("eve", "text/plain").await.status, 200, "{how:?}");
         stage.limited(route::GlobalRateLimit { fails_closed: true, ..how.clone() });
         assert_eq!(stage.as_user("eve", "text/plain").await.status, 500, "{how:?}");
+        stage.counts("response_flags=\"RLSE\"").await;
         let status_on_error = 503;
         stage.limited(route::GlobalRateLimit { fails_closed: true, status_on_error, ..how });
         assert_eq!(stage.as_user("eve", "text/plain").await.status, 503);

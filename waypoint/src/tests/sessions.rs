@@ -10,6 +10,7 @@ use weft_proto::workload::AppProtocol;
 
 use super::app::App;
 use super::stage::{Answered, Stage, WEB, request};
+use crate::explain::{Asked, explain};
 
 fn by_cookie() -> route::Session {
     let cookie = route::SessionCookie { name: "sid".into(), ..Default::default() };
@@ -210,4 +211,21 @@ async fn cookie_has_the_path_that_the_rule_covers() {
         let text = told.headers[SET_COOKIE].to_str().unwrap();
         assert!(text.contains(wanted), "{text}: {wanted}");
     }
+}
+
+#[tokio::test]
+async fn explanation_says_what_counts_more_than_weights() {
+    let (stage, _apps) = three().await;
+    stage.workload("client", "127.0.2.1", &[]);
+    routes(&stage, by_cookie(), &[(1, "web")]);
+    let asked = Asked {
+        source: "shop/client".to_owned(),
+        service: WEB.to_owned(),
+        method: "GET".to_owned(),
+        path: "/".to_owned(),
+        ..Asked::default()
+    };
+    let told = explain(&stage.shared, &asked).unwrap();
+    let text = format!("{told:?}");
+    assert!(text.contains("sessions by cookie sid"), "{text}");
 }

@@ -250,6 +250,18 @@ impl Stage {
         }
     }
 
+    /// Returns once the metrics have a text: a request is counted after its answer was sent.
+    pub(super) async fn counts(&self, text: &str) {
+        let metrics = || self.registry.encode(Exposition::accepted(None)).unwrap();
+        let counted = async {
+            while !metrics().contains(text) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), counted).await;
+        in_time.unwrap_or_else(|_| panic!("no {text} in:\n{}", metrics()));
+    }
+
     /// Who may do what with a service.
     pub(super) fn access(&self, hostname: &str, policy: route::AccessPolicy) {
         let policy = route::AccessPolicy {

@@ -198,3 +198,27 @@ fn retry_that_may_go_anywhere_does() {
     let picked = world.cluster.pick(&context, &mut world.rng).unwrap();
     assert!(picked.id().starts_with("us"));
 }
+
+#[test]
+fn endpoint_of_a_session_is_taken_however_far_it_is_unless_it_takes_no_requests() {
+    let all = [there("eu/a", 2), there("us/a", 1)].concat();
+    let mut world = World::at(place("eu/a"), with_outlier(Localities::default()), all.clone());
+    let named = |world: &World, id: &str, index: usize| {
+        world.cluster.pick_named(id, index, world.now).map(|it| it.id().to_string())
+    };
+    assert_eq!(world.by_place(100), [("eu/a".to_owned(), 100)].into());
+    assert_eq!(named(&world, "us/a#0", 2).unwrap(), "us/a#0");
+    // Its place isn't known any more.
+    assert_eq!(named(&world, "us/a#0", 0).unwrap(), "us/a#0");
+    assert_eq!(named(&world, "us/a#1", 2), None);
+    let picked = world.cluster.pick_named("us/a#0", 2, world.now).unwrap();
+    (0..5).for_each(|_| picked.report(Outcome::Status(500), world.now));
+    drop(picked);
+    assert_eq!(named(&world, "us/a#0", 2), None, "it is ejected");
+    assert_eq!(world.cluster.counts().requests, 0);
+    // What says which endpoints may be used at all counts for sessions too.
+    let near = Localities::Required(Box::new([Scope::Region]));
+    let world = World::at(place("eu/a"), with_outlier(near), all);
+    assert_eq!(named(&world, "us/a#0", 2), None);
+    assert_eq!(named(&world, "eu/a#1", 1).unwrap(), "eu/a#1");
+}
