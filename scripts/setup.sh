@@ -15,6 +15,8 @@ needed=(
   nft:nftables
   nsenter:util-linux
   setpriv:util-linux
+  go:golang-go                 # builds the programs of others that judge the waypoint
+  /etc/ssl/certs/ca-certificates.crt:ca-certificates # for Go's module proxy
   python3:python3              # the second origin of the tests of requests that hide in others
 )
 

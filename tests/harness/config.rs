@@ -32,6 +32,13 @@ pub fn path_with_system_programs() -> String {
     format!("{own}:/usr/sbin:/sbin")
 }
 
+/// Whether this is the process that somebody started, and neither the one in the namespaces nor a helper of that.
+#[must_use]
+pub fn is_outermost() -> bool {
+    let is_helper = std::env::args_os().nth(1).is_some_and(|first| first == crate::launch::FLAG);
+    !is_helper && !is_set(INSIDE)
+}
+
 /// Where logs of failed tests go, if anywhere: the state folders themselves vanish.
 #[must_use]
 pub fn failed_logs_folder() -> Option<PathBuf> {
