@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
-use http::header::{EXPECT, HOST};
+use http::header::{EXPECT, HOST, HeaderValue};
 use http::{Method, StatusCode, request};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use serde_json::{Map, Value};
@@ -59,7 +59,10 @@ impl Seen {
         let Some(authority) = authority.filter(|it| !it.is_empty()) else {
             return Err("no host");
         };
-        if !is_host(authority) {
+        // RFC 9113, section 8.3.1: HTTP/2 may carry both, and policies may look at either.
+        let says_same =
+            |host: &HeaderValue| host.as_bytes().eq_ignore_ascii_case(authority.as_bytes());
+        if !is_host(authority) || !head.headers.get_all(HOST).iter().all(says_same) {
             return Err("an ambiguous host");
         }
         let raw = head.uri.path();

@@ -321,7 +321,9 @@ fn bodies() -> Vec<Row> {
 #[tokio::test]
 async fn client_gets_one_response_or_none() {
     let mut wrong = Vec::new();
-    for (name, said, wanted) in rows() {
+    let rows = rows();
+    println!("{} responses", rows.len());
+    for (name, said, wanted) in rows {
         let stage = Stage::with_web(once(said.into_bytes()).await).await;
         let got = ask_twice(&stage).await;
         if !judge(&got, wanted) {

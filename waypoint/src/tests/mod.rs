@@ -7,6 +7,7 @@ mod counting;
 mod egress;
 mod explaining;
 mod floods;
+mod frames;
 mod guards;
 mod http_one;
 mod http_two;

@@ -3,12 +3,12 @@
 use futures::future::join;
 use tokio::io::AsyncWriteExt;
 
-use super::frames::{
+use super::{neighbour_is_served, within_bounds};
+use crate::limits;
+use crate::tests::frames::{
     Attacker, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, length, literal, request,
 };
-use super::{neighbour_is_served, within_bounds};
-use crate::limits;
 
 /// RFC 9113, section 7.
 const ENHANCE_YOUR_CALM: Option<u8> = Some(11);

@@ -9,10 +9,10 @@ use tokio::time::{self, Instant, timeout};
 use weft_core::hbone::TunnelStream;
 use weft_proto::workload::AppProtocol;
 
-use super::frames::{Attacker, END_HEADERS, END_STREAM, HEADERS, frame, request};
 use super::{neighbour_is_served, served_until, within_bounds};
 use crate::limits;
 use crate::tests::app::{App, serve};
+use crate::tests::frames::{Attacker, END_HEADERS, END_STREAM, HEADERS, frame, request};
 use crate::tests::stage::Stage;
 
 /// Moves the clock on. All that is under way is given the time to be noticed first, by a neighbour's request.

@@ -1,7 +1,6 @@
 //! Clients that ask for more than their share, within the protocol or past it. What is bounded has to hold, and a neighbour, who
 //! even shares the proxy's connection with them, has to be served meanwhile.
 
-mod frames;
 mod http_two;
 mod loris;
 
@@ -36,7 +35,7 @@ async fn served_until(stage: &Stage, holds: impl Fn() -> bool) {
 }
 
 /// All to `web`, in the version that these applications speak, whatever their clients do.
-fn in_http_one() -> route::HttpAction {
+pub(super) fn in_http_one() -> route::HttpAction {
     let destination = route::Destination {
         namespace: "shop".into(),
         hostname: WEB.into(),

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 use weft_core::hbone::TunnelStream;
 
-use crate::tests::stage::Stage;
+use super::stage::Stage;
 
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
