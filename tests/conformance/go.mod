@@ -1,4 +1,4 @@
-module weft/conformance
+module weft.example/conformance
 
 go 1.19
 

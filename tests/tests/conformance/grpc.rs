@@ -63,7 +63,6 @@ pub(crate) fn grpc_interop_passes_but_for_what_is_listed(_: &Inside) -> Result<(
             failed.insert(case.to_owned());
         }
     }
-    println!("{} cases, {} failed", CASES.len(), failed.len());
     check(&failed, EXCEPTIONS).map_err(|error| error.context(said))?;
     ensure!(town.counted("server")? > before, "the client went past the waypoint");
     Ok(())

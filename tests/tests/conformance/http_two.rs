@@ -33,7 +33,6 @@ pub(crate) fn h2spec_passes_but_for_what_is_listed(_: &Inside) -> Result<()> {
         .run(DEADLINE)?;
     let report = std::fs::read_to_string(&report).with_context(|| format!("{finished:?}"))?;
     let (cases, failed) = read(&report);
-    println!("{cases} cases, {} failed", failed.len());
     check(&failed, EXCEPTIONS).with_context(|| finished.stdout.clone())?;
     ensure!(cases == CASES, "{cases} cases instead of {CASES}");
     ensure!(town.counted("origin")? > before, "h2spec went past the waypoint");
