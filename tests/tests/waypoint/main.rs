@@ -2,6 +2,7 @@
 
 mod absent;
 mod binding;
+mod churn;
 mod replicas;
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,6 +20,10 @@ use binding::{
     caller_whom_the_policy_does_not_name_is_answered_403, header_route_reaches_another_service,
     request_that_no_rule_matches_is_answered_404, service_that_does_not_ask_is_called_straight,
     waypoint_of_istios_class_serves_a_namespace_but_for_what_opts_out,
+};
+use churn::{
+    endpoints_that_come_and_go_under_load_fail_no_idempotent_request,
+    request_whose_waypoint_is_killed_ends_at_once,
 };
 use replicas::{
     instance_that_is_not_reached_is_passed_over, killed_waypoint_serves_again_after_its_restart,
@@ -39,6 +44,8 @@ fn main() -> ExitCode {
         replaced_instance_loses_no_request,
         instance_that_is_not_reached_is_passed_over,
         killed_waypoint_serves_again_after_its_restart,
+        endpoints_that_come_and_go_under_load_fail_no_idempotent_request,
+        request_whose_waypoint_is_killed_ends_at_once,
     ]
     .run()
 }

@@ -13,20 +13,20 @@ use crate::support::load::{Connections, Load};
 use crate::support::{PORT, SOON};
 use crate::town::requests;
 
-const URL: &str = "http://checkout.shop/";
+pub(crate) const URL: &str = "http://checkout.shop/";
 /// Requests that each instance has to serve before the next step.
 const ENOUGH: f64 = 50.0;
 /// Of these, one in 1,000 runs chooses the same of two instances each time.
 const CALLS: u32 = 11;
 
 /// Two nodes, a client, a service that asks for a waypoint, and no instance yet.
-struct Street {
-    mesh: Mesh,
-    web: Arc<Pod>,
-    waypoint: WaypointSpec,
+pub(crate) struct Street {
+    pub(crate) mesh: Mesh,
+    pub(crate) web: Arc<Pod>,
+    pub(crate) waypoint: WaypointSpec,
 }
 
-fn street(prefix: &str) -> Result<Street> {
+pub(crate) fn street(prefix: &str) -> Result<Street> {
     let mesh = Mesh::builder().prefix(prefix).build()?;
     mesh.manifests().namespace("shop", true)?;
     let web = mesh.declared_pod(PodSpec::new("shop", "web", 1))?;
