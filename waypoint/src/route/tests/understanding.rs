@@ -240,3 +240,31 @@ fn consumers_see_their_own_set() {
     assert_eq!(rank(&found, &Call::get("/x").from("client")), None);
     assert_eq!(rank(&found, &Call::get("/x").from("other")), Some(0));
 }
+
+#[test]
+fn session_that_is_not_understood_is_none_and_is_named() {
+    use crate::session::Carrier;
+    use proto::session::Carrier as WireCarrier;
+    let with = |carrier| {
+        let session = proto::Session { carrier, ..Default::default() };
+        let mut action = forward("web");
+        if let Some(Outcome::Forward(forward)) = &mut action.outcome {
+            forward.session = Some(session);
+        }
+        decoded(&one_action(action))
+    };
+    let session = |found: &Decoded| match &action(found).outcome {
+        Built::Forward(forward) => forward.session.clone(),
+        other => panic!("{other:?}"),
+    };
+    let known = with(Some(WireCarrier::Header("X-Session".into())));
+    let name = HeaderName::from_static("x-session");
+    assert_eq!(session(&known).unwrap().carrier, Carrier::Header(name));
+    let nameless = WireCarrier::Cookie(proto::SessionCookie::default());
+    for carrier in [None, Some(WireCarrier::Header("a b".into())), Some(nameless)] {
+        let found = with(carrier);
+        assert!(session(&found).is_none());
+        assert_eq!(found.problems[0].effect, Effect::Skipped);
+        assert!(found.problems[0].field.ends_with("forward.session"), "{:?}", found.problems);
+    }
+}
