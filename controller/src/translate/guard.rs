@@ -18,7 +18,6 @@ use crate::objects::Meta;
 
 use super::names;
 use super::ports::{self, Target};
-use super::settings::EntryVisibility;
 use super::view::View;
 use super::waypoint::{self, GatewayName, User};
 
@@ -82,15 +81,13 @@ fn claims(view: &View<'_>, meta: &Meta, target: Target<'_>) -> Vec<Claim> {
     };
     let services = ports::selecting(objects, &meta.labels, target).into_iter();
     let services = services.map(|it| claim(User::Service(&it.meta), ports::of_service(it, target)));
-    let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
     let entries = objects.service_entries.values().filter(|entry| {
         let selector = entry.selector.as_ref().filter(|selector| !selector.is_empty());
         selector.is_some_and(|selector| selector.select(&meta.labels))
             && view.hosts_won(entry).next().is_some()
     });
-    let entries = entries.map(|it| {
-        claim(User::ServiceEntry { meta: &it.meta, is_private }, ports::of_entry(it, target))
-    });
+    let entries =
+        entries.map(|it| claim(User::ServiceEntry(&it.meta), ports::of_entry(it, target)));
     services.chain(entries).collect()
 }
 

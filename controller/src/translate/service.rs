@@ -61,8 +61,7 @@ pub fn service(view: &View<'_>, service: &Service) -> Option<WireService> {
 /// A service for each host that the entry speaks for.
 pub fn service_entry_services(view: &View<'_>, entry: &ServiceEntry) -> Vec<WireService> {
     let meta = &entry.meta;
-    let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
-    let user = User::ServiceEntry { meta, is_private };
+    let user = User::ServiceEntry(meta);
     let binding = waypoint::resolve(view, user);
     let ports: Vec<_> = entry
         .ports
@@ -90,7 +89,7 @@ pub fn service_entry_services(view: &View<'_>, entry: &ServiceEntry) -> Vec<Wire
             ingress_use_waypoint: uses_waypoint_at_ingress(view, meta),
             ..WireService::default()
         };
-        if is_private {
+        if view.settings.entry_visibility == EntryVisibility::Namespace {
             built.set_visibility(Visibility::Namespace);
         }
         built

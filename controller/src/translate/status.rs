@@ -130,8 +130,7 @@ fn enrolled(view: &View<'_>, pod: &Pod) -> Option<ConditionStatus> {
 }
 
 fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> {
-    let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
-    let user = User::ServiceEntry { meta: &entry.meta, is_private };
+    let user = User::ServiceEntry(&entry.meta);
     let limit = settings_statuses(view, &entry.meta);
     let more = without_effect(&entry.meta, true);
     let waypoint = bound(view, user).into_iter();

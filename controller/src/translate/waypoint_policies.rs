@@ -16,7 +16,7 @@ pub(super) fn applying<'a>(
     let targets = view.model.targets();
     let own = match user {
         User::Service(meta) => Some((TargetKind::Service, meta)),
-        User::ServiceEntry { meta, .. } => Some((TargetKind::ServiceEntry, meta)),
+        User::ServiceEntry(meta) => Some((TargetKind::ServiceEntry, meta)),
         User::Workload(_) => None,
     };
     let own = own.into_iter().flat_map(|(kind, it)| targets.of(kind, &it.namespace, &it.name));

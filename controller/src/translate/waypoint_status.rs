@@ -40,7 +40,7 @@ pub(super) fn bound(view: &View<'_>, user: User<'_>) -> Option<ConditionStatus> 
             ((true, "WaypointAccepted"), format!("Successfully attached to waypoint {name}"))
         }
     };
-    let is_outside = matches!(user, User::ServiceEntry { .. });
+    let is_outside = matches!(user, User::ServiceEntry(_));
     let message = format!("{what}. {}", round(asked, is_outside));
     Some(ConditionStatus::new(KIND, outcome, message))
 }

@@ -25,7 +25,7 @@ pub(super) fn applying(
     let targets = view.model.targets();
     let own = match user {
         Some(User::Service(meta)) => Some((TargetKind::Service, meta)),
-        Some(User::ServiceEntry { meta, .. }) => Some((TargetKind::ServiceEntry, meta)),
+        Some(User::ServiceEntry(meta)) => Some((TargetKind::ServiceEntry, meta)),
         Some(User::Workload(_)) | None => None,
     };
     let own = own.into_iter().flat_map(|(kind, it)| targets.of(kind, &it.namespace, &it.name));

@@ -27,7 +27,6 @@ use crate::objects::{
 };
 
 use super::names;
-use super::settings::EntryVisibility;
 use super::view::View;
 use super::waypoint::{self, GatewayName, Traffic, User};
 use applying::Applying;
@@ -51,8 +50,7 @@ pub(super) fn service_access(view: &View<'_>, service: &Service) -> Option<Seale
 
 /// The policies of the hosts that an entry speaks for.
 pub(super) fn service_entry_access(view: &View<'_>, entry: &ServiceEntry) -> Vec<Sealed> {
-    let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
-    let user = User::ServiceEntry { meta: &entry.meta, is_private };
+    let user = User::ServiceEntry(&entry.meta);
     let gateways = waypoints(view, user);
     if gateways.is_empty() {
         return Vec::new();

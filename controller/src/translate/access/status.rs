@@ -5,7 +5,6 @@ use crate::objects::{
     AuthorizationPolicy, L7When, MESH_CONFIG, MeshConfig, Meta, PolicyBody, PolicyTarget,
     RequestAuthentication, TargetKind, WhenKey,
 };
-use crate::translate::settings::EntryVisibility;
 use crate::translate::status::ConditionStatus;
 use crate::translate::view::View;
 use crate::translate::waypoint::{self, User};
@@ -145,10 +144,7 @@ fn target_fault(
             None => missing(),
         },
         TargetKind::ServiceEntry => match view.model.service_entry(namespace, name) {
-            Some(entry) => {
-                let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
-                unless_bound(User::ServiceEntry { meta: &entry.meta, is_private })
-            }
+            Some(entry) => unless_bound(User::ServiceEntry(&entry.meta)),
             None => missing(),
         },
         TargetKind::Gateway if view.model.gateway(namespace, name).is_none() => missing(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::model::Referent;
 use crate::objects::{Meta, ObjectKey, ParentKind, ParentRef, Route, Service, ServiceEntry};
 use crate::translate::names;
-use crate::translate::settings::EntryVisibility;
 use crate::translate::view::View;
 use crate::translate::waypoint::{self, GatewayName, User};
 
@@ -34,13 +33,12 @@ impl<'a> Frontend<'a> {
     }
 
     pub(super) fn of_entry(view: &View<'_>, entry: &'a ServiceEntry, host: &Arc<str>) -> Self {
-        let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
         Self {
             kind: ParentKind::ServiceEntry,
             meta: &entry.meta,
             host: host.clone(),
             ports: entry.ports.iter().map(|port| (&*port.name, port.port)).collect(),
-            waypoint: waypoint(view, User::ServiceEntry { meta: &entry.meta, is_private }),
+            waypoint: waypoint(view, User::ServiceEntry(&entry.meta)),
         }
     }
 

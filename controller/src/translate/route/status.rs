@@ -57,7 +57,7 @@ fn resolved_waypoint(view: &View<'_>, parent: &ParentRef) -> Option<ConditionSta
     };
     let key = ObjectKey::new(kind, parent.namespace.clone(), parent.name.clone());
     let object = view.model.object(&key)?;
-    let binding = waypoint::resolve(view, User::of(view, &object)?);
+    let binding = waypoint::resolve(view, User::of(&object)?);
     let Some(asked) = binding.asked() else {
         let message = format!(
             "{key} has no waypoint, so nobody carries the route out; label it or its namespace {}",

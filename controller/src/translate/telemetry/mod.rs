@@ -22,7 +22,6 @@ use crate::objects::{
 
 use super::access::mesh_config;
 use super::names;
-use super::settings::EntryVisibility;
 use super::view::View;
 use super::waypoint::{self, GatewayName, User};
 use merge::Merged;
@@ -41,8 +40,7 @@ pub fn service_telemetry(view: &View<'_>, service: &Service) -> Option<Telemetry
 
 /// The policies of the hosts that an entry speaks for.
 pub fn service_entry_telemetry(view: &View<'_>, entry: &ServiceEntry) -> Vec<TelemetryPolicy> {
-    let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
-    let Some(waypoint) = bound(view, User::ServiceEntry { meta: &entry.meta, is_private }) else {
+    let Some(waypoint) = bound(view, User::ServiceEntry(&entry.meta)) else {
         return Vec::new();
     };
     let merged = merged(view, &waypoint, &entry.meta, TargetKind::ServiceEntry);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::objects::{PolicyTarget, Provider, TargetKind, Telemetry, TelemetryScope};
-use crate::translate::settings::EntryVisibility;
 use crate::translate::status::ConditionStatus;
 use crate::translate::view::View;
 use crate::translate::waypoint::User;
@@ -100,10 +99,7 @@ fn missing(
             None => return absent(),
         },
         TargetKind::ServiceEntry => match view.model.service_entry(namespace, &target.name) {
-            Some(entry) => {
-                let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
-                bound(view, User::ServiceEntry { meta: &entry.meta, is_private })
-            }
+            Some(entry) => bound(view, User::ServiceEntry(&entry.meta)),
             None => return absent(),
         },
     };

@@ -37,7 +37,7 @@ pub struct Step {
 /// where there is no such object.
 pub fn explain(view: &View<'_>, key: &ObjectKey) -> Option<Explanation> {
     let object = view.model.object(key)?;
-    let user = User::of(view, &object)?;
+    let user = User::of(&object)?;
     let binding = resolve(view, user);
     let mut steps = Vec::new();
     let verdict = match &binding {
@@ -235,7 +235,7 @@ pub fn waypoint_statuses(view: &View<'_>) -> Vec<WaypointStatus> {
 /// The waypoints that take an object.
 fn bindings(view: &View<'_>, key: &ObjectKey) -> Vec<(super::GatewayName, BoundObject)> {
     let object = view.model.object(key);
-    let binding = object.as_ref().and_then(|it| Some(resolve(view, User::of(view, it)?)));
+    let binding = object.as_ref().and_then(|it| Some(resolve(view, User::of(it)?)));
     let Some(asked) = binding.as_ref().and_then(Binding::asked) else {
         return Vec::new();
     };

@@ -39,13 +39,8 @@ pub use explain::{BoundObject, Explanation, Step, WaypointStatus, explain, waypo
 pub enum User<'a> {
     /// A service.
     Service(&'a Meta),
-    /// A service entry; a private one is seen by its own namespace only.
-    ServiceEntry {
-        /// Of the entry.
-        meta: &'a Meta,
-        /// Only its own namespace sees it.
-        is_private: bool,
-    },
+    /// A service entry.
+    ServiceEntry(&'a Meta),
     /// A pod or a workload entry.
     Workload(&'a Meta),
 }
@@ -210,7 +205,8 @@ fn refusal(
         let message = format!("is not for {} (label {TRAFFIC})", user.noun());
         return Some(("UnsupportedTrafficType", message));
     }
-    if matches!(user, User::ServiceEntry { is_private: true, .. }) && *home != *meta.namespace {
+    let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
+    if is_private && matches!(user, User::ServiceEntry(_)) && *home != *meta.namespace {
         let message = "is in another namespace, and only its own one sees the entry";
         return Some(("CrossNamespaceWaypointForbidden", message.to_owned()));
     }
@@ -374,11 +370,10 @@ pub(super) fn full_name((namespace, name): &GatewayName) -> String {
 
 impl<'a> User<'a> {
     /// The object as one that may ask; nothing for kinds that can't.
-    pub(super) fn of(view: &View<'_>, object: &'a Object) -> Option<Self> {
-        let is_private = view.settings.entry_visibility == EntryVisibility::Namespace;
+    pub(super) fn of(object: &'a Object) -> Option<Self> {
         Some(match object {
             Object::Service(it) => User::Service(&it.meta),
-            Object::ServiceEntry(it) => User::ServiceEntry { meta: &it.meta, is_private },
+            Object::ServiceEntry(it) => User::ServiceEntry(&it.meta),
             Object::Pod(it) => User::Workload(&it.meta),
             Object::WorkloadEntry(it) => User::Workload(&it.meta),
             _ => return None,
@@ -387,7 +382,7 @@ impl<'a> User<'a> {
 
     pub(super) fn meta(self) -> &'a Meta {
         match self {
-            Self::Service(meta) | Self::ServiceEntry { meta, .. } | Self::Workload(meta) => meta,
+            Self::Service(meta) | Self::ServiceEntry(meta) | Self::Workload(meta) => meta,
         }
     }
 
