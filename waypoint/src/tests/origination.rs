@@ -36,7 +36,11 @@ struct Server<'a> {
 
 /// A server that answers who was asked for, and whether the client had a certificate. Counts connections.
 async fn secure(server: Server<'_>) -> (SocketAddr, Arc<AtomicUsize>) {
-    let issued = server.ca.issue(&Leaf::of_controller(server.names));
+    serve_as(&Leaf::of_controller(server.names), server).await
+}
+
+async fn serve_as(leaf: &Leaf, server: Server<'_>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let issued = server.ca.issue(leaf);
     let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap();
@@ -135,6 +139,40 @@ async fn endpoint_that_is_not_who_it_should_be_gets_no_request() {
         (route::UpstreamTls { is_unverified: true, ..simple(&other) }, 200),
         // Public roots don't know this CA.
         (route::UpstreamTls { ca_pem: String::new(), ..simple(&ca) }, 503),
+    ] {
+        set(&stage, tls.clone());
+        assert_eq!(stage.get("/").await.status, wanted, "{tls:?}");
+    }
+}
+
+#[tokio::test]
+async fn certificate_may_be_for_a_uri_or_a_wildcard_that_is_written_the_same() {
+    let (ca, other) = (TestCa::root("outside"), TestCa::root("other"));
+    let leaf = Leaf {
+        uris: vec!["spiffe://bank.example/ns/pay/sa/pay".to_owned()],
+        ..Leaf::of_controller(&["*.bank.example"])
+    };
+    let (at, _) = serve_as(&leaf, http1_of(&ca, &[])).await;
+    let stage = Stage::with_web(at).await;
+    let names = |ca: &TestCa, names: &[&str]| route::UpstreamTls {
+        server_name: "no.matter".into(),
+        subject_alt_names: names.iter().map(|it| (*it).to_owned()).collect(),
+        ..simple(ca)
+    };
+    let uri = "spiffe://bank.example/ns/pay/sa/pay";
+    for (tls, wanted) in [
+        (names(&ca, &[uri]), 200),
+        (names(&ca, &["no.example", "spiffe://bank.example/ns/pay/sa/x", uri]), 200),
+        (names(&ca, &["*.bank.example"]), 200),
+        (names(&ca, &["a.bank.example"]), 200),
+        (names(&ca, &["*.example"]), 503),
+        (names(&ca, &["spiffe://bank.example/ns/pay/sa/pa"]), 503),
+        (names(&ca, &["spiffe://bank.example/ns/pay/sa/pay/"]), 503),
+        // The right name, said by somebody whom nobody trusts.
+        (names(&other, &[uri]), 503),
+        (names(&other, &["*.bank.example"]), 503),
+        // Nothing would look at what is revoked.
+        (route::UpstreamTls { revocation_file: "/nowhere".into(), ..names(&ca, &[uri]) }, 503),
     ] {
         set(&stage, tls.clone());
         assert_eq!(stage.get("/").await.status, wanted, "{tls:?}");

@@ -7,10 +7,11 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use weft_core::tls::provider;
 
 use super::error::{OriginationError, Secret};
+use super::names::AltNames;
 use super::verify::{Verifier, Wanted};
 use crate::balance::{TlsMode, UpstreamTls};
 use crate::limits;
@@ -63,16 +64,17 @@ fn verifier(settings: &UpstreamTls) -> Result<Arc<dyn ServerCertVerifier>, Origi
     if settings.is_unverified {
         return Ok(Arc::new(Verifier::new(provider(), Wanted::Anybody)));
     }
-    let name = |text: &str| {
-        let parsed = ServerName::try_from(text.to_owned());
-        parsed.map_err(|_| OriginationError::AltName(text.into()))
-    };
-    let names = settings.subject_alt_names.iter().map(|text| name(text));
-    let names = names.collect::<Result<Box<[_]>, _>>()?;
-    let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(settings)?), provider());
+    let names = AltNames::read(&settings.subject_alt_names)?;
+    if names.has_written() && settings.revocation_file.is_some() {
+        // What compares hosts' names looks at revocations too; for other names nothing does.
+        let reason = "caCrl can't be had together with subjectAltNames that are URIs or wildcards";
+        return Err(OriginationError::Setup(reason.to_owned()));
+    }
+    let roots = Arc::new(roots(settings)?);
+    let built = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider());
     let built = built.with_crls(revocations(settings)?).build();
     let chain = built.map_err(|error| OriginationError::Setup(error.to_string()))?;
-    Ok(Arc::new(Verifier::new(provider(), Wanted::Named { chain, names })))
+    Ok(Arc::new(Verifier::new(provider(), Wanted::Named { chain, names, roots })))
 }
 
 /// The system's own unless others are given: its owner keeps them up to date and may add a company's, as the

@@ -33,7 +33,7 @@ pub(crate) enum OriginationError {
     #[error("{0:?} is no name that a certificate can be for; set one as sni")]
     Name(Box<str>),
     /// A name that certificates can't be compared with.
-    #[error("subjectAltNames: {0:?} is neither a host name nor an address")]
+    #[error("subjectAltNames: {0:?} is neither a host name nor an address nor a URI")]
     AltName(Box<str>),
     /// What was given doesn't work together.
     #[error("{0}")]

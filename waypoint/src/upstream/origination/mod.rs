@@ -9,6 +9,7 @@
 
 mod context;
 mod error;
+mod names;
 mod verify;
 
 use std::collections::HashMap;

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::names::AltNames;
 
 /// Whether an endpoint is who is wanted, and holds the key to its certificate.
 #[derive(Debug)]
@@ -19,7 +22,13 @@ pub(super) struct Verifier {
 #[derive(Debug)]
 pub(super) enum Wanted {
     /// One of several names, or if there are none the name that was asked for.
-    Named { chain: Arc<WebPkiServerVerifier>, names: Box<[ServerName<'static>]> },
+    Named {
+        /// Of one name at a time.
+        chain: Arc<WebPkiServerVerifier>,
+        names: AltNames,
+        /// The same as the chain's, for names that it doesn't know.
+        roots: Arc<RootCertStore>,
+    },
     /// Anybody, as `insecureSkipVerify` asks: against listeners, not against who stands between.
     Anybody,
 }
@@ -27,6 +36,19 @@ pub(super) enum Wanted {
 impl Verifier {
     pub(super) fn new(provider: Arc<CryptoProvider>, wanted: Wanted) -> Self {
         Self { provider, wanted }
+    }
+
+    /// Whether the certificate comes from a root. Says nothing about names, nor about what is revoked.
+    fn verify_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        roots: &RootCertStore,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let parsed = ParsedCertificate::try_from(leaf)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms)
     }
 }
 
@@ -39,8 +61,8 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let (chain, names) = match &self.wanted {
-            Wanted::Named { chain, names } => (chain, names),
+        let (chain, names, roots) = match &self.wanted {
+            Wanted::Named { chain, names, roots } => (chain, names, roots),
             Wanted::Anybody => return Ok(ServerCertVerified::assertion()),
         };
         let verify = |name| chain.verify_server_cert(leaf, intermediates, name, ocsp, now);
@@ -48,12 +70,16 @@ impl ServerCertVerifier for Verifier {
             return verify(asked);
         }
         let mut last = CertificateError::NotValidForName.into();
-        for name in names {
+        for name in &names.hosts {
             match verify(name) {
                 // Another of the names may fit; nothing else can change.
                 Err(error) if is_about_name(&error) => last = error,
                 verdict => return verdict,
             }
+        }
+        if names.is_written_in(leaf) {
+            self.verify_chain(leaf, intermediates, roots, now)?;
+            return Ok(ServerCertVerified::assertion());
         }
         Err(last)
     }
