@@ -20,6 +20,7 @@ use std::path::PathBuf;
 pub use authority::{Authority, IssuedChain};
 pub use csr::verified_public_key;
 pub use root::Root;
+pub(crate) use root::pem_of;
 pub use service::{CertificateService, LivePods};
 
 use crate::state_dir::StateError;

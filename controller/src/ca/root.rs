@@ -122,7 +122,7 @@ impl Root {
 }
 
 /// PEM of one certificate.
-pub(super) fn pem_of(certificate: &CertificateDer<'_>) -> String {
+pub(crate) fn pem_of(certificate: &CertificateDer<'_>) -> String {
     use base64::Engine;
     let encoded = base64::engine::general_purpose::STANDARD.encode(certificate);
     let mut text = String::from("-----BEGIN CERTIFICATE-----\n");

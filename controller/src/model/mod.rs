@@ -16,8 +16,8 @@ pub use references::{References, Referent, full_host};
 pub use targets::Targets;
 
 use crate::objects::{
-    DestinationRule, Gateway, GatewayClass, Kind, Node, Object, ObjectChange, ObjectKey, Pod,
-    Route, Service, ServiceEntry, VirtualService,
+    BackendTlsPolicy, CaBundle, DestinationRule, Gateway, GatewayClass, Kind, Node, Object,
+    ObjectChange, ObjectKey, Pod, Route, Service, ServiceEntry, TargetKind, VirtualService,
 };
 
 /// Namespace and name of a pod.
@@ -35,6 +35,8 @@ pub struct Model {
     hosts: BTreeMap<Arc<str>, BTreeSet<HostClaim>>,
     references: References,
     targets: Targets,
+    /// BackendTLSPolicies by what they are attached to.
+    tls_targets: Targets,
     named_labels: NamedLabels,
 }
 
@@ -92,6 +94,24 @@ impl Model {
     /// What policies are attached to.
     pub fn targets(&self) -> &Targets {
         &self.targets
+    }
+
+    /// BackendTLSPolicies that are attached to a service or an entry, or to ports of it.
+    pub fn backend_tls_policies(
+        &self,
+        kind: TargetKind,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+    ) -> impl Iterator<Item = &Arc<BackendTlsPolicy>> {
+        let keys = self.tls_targets.of(kind, namespace, name);
+        keys.filter_map(|key| {
+            self.namespaces.get(&key.namespace)?.backend_tls_policies.get(&key.name)
+        })
+    }
+
+    /// A ConfigMap's certificates.
+    pub fn ca_bundle(&self, namespace: &str, name: &str) -> Option<&Arc<CaBundle>> {
+        self.namespaces.get(namespace)?.ca_bundles.get(name)
     }
 
     /// Labels of workloads that subsets and matches of callers name.
@@ -217,6 +237,10 @@ impl Model {
             }
             Some(Object::AuthorizationPolicy(it)) => {
                 self.targets.note((Kind::AuthorizationPolicy, &it.meta), &it.targets, is_there);
+            }
+            Some(Object::BackendTlsPolicy(it)) => {
+                let targets: Vec<_> = it.targets.iter().map(|it| it.object.clone()).collect();
+                self.tls_targets.note((Kind::BackendTLSPolicy, &it.meta), &targets, is_there);
             }
             Some(Object::RequestAuthentication(it)) => {
                 self.targets.note((Kind::RequestAuthentication, &it.meta), &it.targets, is_there);

@@ -8,7 +8,7 @@ use crate::objects::{
     ObjectKey, PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount,
     ServiceEntry, Telemetry, VirtualService, WorkloadEntry,
 };
-use crate::objects::{MeshConfig, RequestAuthentication};
+use crate::objects::{BackendTlsPolicy, CaBundle, MeshConfig, RequestAuthentication};
 
 type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
 
@@ -45,14 +45,18 @@ pub struct NamespaceObjects {
     pub virtual_services: ByName<VirtualService>,
     /// Subsets of services.
     pub destination_rules: ByName<DestinationRule>,
+    /// TLS to services' endpoints.
+    pub backend_tls_policies: ByName<BackendTlsPolicy>,
     /// Authorisation policies.
     pub authorization_policies: ByName<AuthorizationPolicy>,
     /// Peer authentications.
     pub peer_authentications: ByName<PeerAuthentication>,
     /// Issuers of tokens.
     pub request_authentications: ByName<RequestAuthentication>,
-    /// ConfigMaps.
+    /// ConfigMaps without certificates.
     pub mesh_configs: ByName<MeshConfig>,
+    /// ConfigMaps with certificates.
+    pub ca_bundles: ByName<CaBundle>,
     /// What is told of requests.
     pub telemetries: ByName<Telemetry>,
     selectors: Selectors,
@@ -130,10 +134,12 @@ impl NamespaceObjects {
             && self.reference_grants.is_empty()
             && self.virtual_services.is_empty()
             && self.destination_rules.is_empty()
+            && self.backend_tls_policies.is_empty()
             && self.authorization_policies.is_empty()
             && self.peer_authentications.is_empty()
             && self.request_authentications.is_empty()
             && self.mesh_configs.is_empty()
+            && self.ca_bundles.is_empty()
             && self.telemetries.is_empty()
     }
 
@@ -162,10 +168,12 @@ impl NamespaceObjects {
             .chain(of(Kind::ReferenceGrant, name, &self.reference_grants))
             .chain(of(Kind::VirtualService, name, &self.virtual_services))
             .chain(of(Kind::DestinationRule, name, &self.destination_rules))
+            .chain(of(Kind::BackendTLSPolicy, name, &self.backend_tls_policies))
             .chain(of(Kind::AuthorizationPolicy, name, &self.authorization_policies))
             .chain(of(Kind::PeerAuthentication, name, &self.peer_authentications))
             .chain(of(Kind::RequestAuthentication, name, &self.request_authentications))
             .chain(of(Kind::ConfigMap, name, &self.mesh_configs))
+            .chain(of(Kind::ConfigMap, name, &self.ca_bundles))
             .chain(of(Kind::Telemetry, name, &self.telemetries))
     }
 
@@ -198,6 +206,9 @@ impl NamespaceObjects {
             Kind::DestinationRule => {
                 self.destination_rules.get(name).cloned().map(Object::DestinationRule)
             }
+            Kind::BackendTLSPolicy => {
+                self.backend_tls_policies.get(name).cloned().map(Object::BackendTlsPolicy)
+            }
             Kind::AuthorizationPolicy => {
                 self.authorization_policies.get(name).cloned().map(Object::AuthorizationPolicy)
             }
@@ -207,7 +218,10 @@ impl NamespaceObjects {
             Kind::RequestAuthentication => {
                 self.request_authentications.get(name).cloned().map(Object::RequestAuthentication)
             }
-            Kind::ConfigMap => self.mesh_configs.get(name).cloned().map(Object::MeshConfig),
+            Kind::ConfigMap => {
+                let mesh = self.mesh_configs.get(name).cloned().map(Object::MeshConfig);
+                mesh.or_else(|| self.ca_bundles.get(name).cloned().map(Object::CaBundle))
+            }
             Kind::Telemetry => self.telemetries.get(name).cloned().map(Object::Telemetry),
         }
     }
@@ -262,12 +276,31 @@ impl NamespaceObjects {
             Kind::ReferenceGrant => put!(reference_grants, ReferenceGrant),
             Kind::VirtualService => put!(virtual_services, VirtualService),
             Kind::DestinationRule => put!(destination_rules, DestinationRule),
+            Kind::BackendTLSPolicy => put!(backend_tls_policies, BackendTlsPolicy),
             Kind::AuthorizationPolicy => put!(authorization_policies, AuthorizationPolicy),
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
             Kind::RequestAuthentication => put!(request_authentications, RequestAuthentication),
-            Kind::ConfigMap => put!(mesh_configs, MeshConfig),
+            Kind::ConfigMap => self.put_config_map(&key.name, object),
             Kind::Telemetry => put!(telemetries, Telemetry),
         }
+    }
+}
+
+impl NamespaceObjects {
+    /// One may become the other.
+    fn put_config_map(&mut self, name: &Arc<str>, object: Option<Object>) -> Option<Object> {
+        let mesh = self.mesh_configs.remove(name).map(Object::MeshConfig);
+        let old = mesh.or_else(|| self.ca_bundles.remove(name).map(Object::CaBundle));
+        match object {
+            Some(Object::MeshConfig(new)) => {
+                self.mesh_configs.insert(name.clone(), new);
+            }
+            Some(Object::CaBundle(new)) => {
+                self.ca_bundles.insert(name.clone(), new);
+            }
+            _ => {}
+        }
+        old
     }
 }
 

@@ -18,7 +18,7 @@ use super::meta::Meta;
 /// Name of the ConfigMap, and the key in it.
 pub const MESH_CONFIG: (&str, &str) = ("istio", "mesh");
 
-/// A ConfigMap. All but the mesh's is without content.
+/// A ConfigMap without certificates. All but the mesh's is without content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MeshConfig {
     /// Name, labels and so on.
@@ -147,7 +147,7 @@ pub struct HttpChecker {
 pub(super) struct RawConfigMap {
     pub(super) metadata: super::meta::RawMeta,
     #[serde(default, deserialize_with = "fields::or_default")]
-    data: BTreeMap<String, String>,
+    pub(super) data: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,6 +5,8 @@
 //! values afterwards, so nothing behind this module checks them again. Texts that repeat (namespaces, nodes,
 //! label sets) are shared through a [`Pool`].
 
+mod backend_tls_policy;
+mod certificates;
 mod core;
 mod destination_rule;
 mod duration;
@@ -12,6 +14,7 @@ mod fields;
 mod gateway;
 mod istio;
 pub mod key_set;
+pub mod limits;
 mod locate;
 mod mesh_config;
 mod mesh_providers;
@@ -36,6 +39,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+pub use self::backend_tls_policy::{BackendTlsPolicy, CaRef, TlsTarget, TlsTrust, TlsValidation};
+pub use self::certificates::{CA_KEY, CaBundle};
 pub use self::core::{Namespace, Node, Phase, Pod, ServiceAccount};
 pub use destination_rule::{DestinationRule, PolicyParts, RuleSubset, TrafficPolicy};
 pub(crate) use duration::parse as parse_duration;
@@ -116,13 +121,15 @@ pub enum Kind {
     VirtualService,
     /// `networking.istio.io`
     DestinationRule,
+    /// `gateway.networking.k8s.io`
+    BackendTLSPolicy,
     /// `security.istio.io`
     AuthorizationPolicy,
     /// `security.istio.io`
     PeerAuthentication,
     /// `security.istio.io`
     RequestAuthentication,
-    /// `v1`; only the mesh's own has content.
+    /// `v1`; only the mesh's own, and those with certificates.
     ConfigMap,
     /// `telemetry.istio.io`
     Telemetry,
@@ -151,6 +158,7 @@ impl Kind {
             ("gateway.networking.k8s.io", "ReferenceGrant") => Self::ReferenceGrant,
             ("networking.istio.io", "VirtualService") => Self::VirtualService,
             ("networking.istio.io", "DestinationRule") => Self::DestinationRule,
+            ("gateway.networking.k8s.io", "BackendTLSPolicy") => Self::BackendTLSPolicy,
             ("security.istio.io", "AuthorizationPolicy") => Self::AuthorizationPolicy,
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
             ("security.istio.io", "RequestAuthentication") => Self::RequestAuthentication,
@@ -254,6 +262,8 @@ pub enum Object {
     VirtualService(Arc<VirtualService>),
     /// Subsets of a service.
     DestinationRule(Arc<DestinationRule>),
+    /// TLS to a service's endpoints.
+    BackendTlsPolicy(Arc<BackendTlsPolicy>),
     /// An authorisation policy.
     AuthorizationPolicy(Arc<AuthorizationPolicy>),
     /// Whether plaintext is taken.
@@ -262,6 +272,8 @@ pub enum Object {
     RequestAuthentication(Arc<RequestAuthentication>),
     /// The mesh's configuration.
     MeshConfig(Arc<MeshConfig>),
+    /// Certificates that others may trust.
+    CaBundle(Arc<CaBundle>),
     /// What is told of requests.
     Telemetry(Arc<Telemetry>),
 }
@@ -284,10 +296,11 @@ impl Object {
             Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::BackendTlsPolicy(_) => Kind::BackendTLSPolicy,
             Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::RequestAuthentication(_) => Kind::RequestAuthentication,
-            Self::MeshConfig(_) => Kind::ConfigMap,
+            Self::MeshConfig(_) | Self::CaBundle(_) => Kind::ConfigMap,
             Self::Telemetry(_) => Kind::Telemetry,
         }
     }
@@ -309,10 +322,12 @@ impl Object {
             Self::ReferenceGrant(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,
             Self::DestinationRule(object) => &object.meta,
+            Self::BackendTlsPolicy(object) => &object.meta,
             Self::AuthorizationPolicy(object) => &object.meta,
             Self::PeerAuthentication(object) => &object.meta,
             Self::RequestAuthentication(object) => &object.meta,
             Self::MeshConfig(object) => &object.meta,
+            Self::CaBundle(object) => &object.meta,
             Self::Telemetry(object) => &object.meta,
         }
     }

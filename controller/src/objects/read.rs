@@ -3,8 +3,11 @@
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::backend_tls_policy::{self, RawBackendTlsPolicy, RawTlsReach};
+use super::certificates::{self, CA_KEY};
 use super::core::{self, RawPodSpec, RawPodStatus};
 use super::destination_rule::{self, RawDestinationRule};
 use super::fields::{self, FieldError};
@@ -49,13 +52,17 @@ pub struct Header {
     pub namespace: String,
     /// Name as written.
     pub name: String,
+    /// It is a ConfigMap with certificates, if it is a ConfigMap.
+    pub has_certificates: bool,
 }
 
 impl Header {
-    /// The kind of the object that it announces, if the mesh reads such objects. Of ConfigMaps it reads one.
+    /// The kind of the object that it announces, if the mesh reads such objects. Of ConfigMaps it reads
+    /// the mesh's and those with certificates.
     pub fn kind(&self) -> Option<Kind> {
         let kind = Kind::of(&self.api_version, &self.kind)?;
-        (kind != Kind::ConfigMap || self.name == MESH_CONFIG.0).then_some(kind)
+        let is_read = self.name == MESH_CONFIG.0 || self.has_certificates;
+        (kind != Kind::ConfigMap || is_read).then_some(kind)
     }
 
     /// The key of the object that it announces, if the mesh reads such objects and the names are well formed.
@@ -81,6 +88,18 @@ struct RawHeader {
     kind: String,
     #[serde(default, deserialize_with = "fields::or_default")]
     metadata: RawNames,
+    #[serde(default)]
+    data: RawData,
+}
+
+/// Other kinds have `data` too, of any form.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum RawData {
+    Map(BTreeMap<String, IgnoredAny>),
+    Other(IgnoredAny),
+    #[default]
+    None,
 }
 
 #[derive(Deserialize, Default)]
@@ -104,7 +123,8 @@ fn header_of(input: Input<'_>) -> Result<Header, ReadError> {
         return Err(ReadError { line: None, field, reason: "is missing".to_owned() });
     }
     let RawNames { namespace, name } = raw.metadata;
-    Ok(Header { api_version: raw.api_version, kind: raw.kind, namespace, name })
+    let has_certificates = matches!(&raw.data, RawData::Map(data) if data.contains_key(CA_KEY));
+    Ok(Header { api_version: raw.api_version, kind: raw.kind, namespace, name, has_certificates })
 }
 
 /// Reads a document as an object of `kind`.
@@ -175,9 +195,18 @@ pub fn sniff(text: &str) -> Header {
 /// Nothing for other kinds, and for policies that are attached to who knows what.
 pub fn unreadable(key: &ObjectKey, text: &str, pool: &mut Pool) -> Option<Object> {
     #[derive(Deserialize, Default)]
-    struct RawDocument {
-        #[serde(default)]
-        spec: RawReach,
+    struct RawDocument<S: Default> {
+        #[serde(default, bound(deserialize = "S: Deserialize<'de> + Default"))]
+        spec: S,
+    }
+    // Certificates are as good as missing, which whoever names them is told.
+    if key.kind == Kind::ConfigMap && *key.name != *MESH_CONFIG.0 {
+        return None;
+    }
+    if key.kind == Kind::BackendTLSPolicy {
+        let reach = typed::<RawDocument<RawTlsReach>>(Input::Text(text)).unwrap_or_default().spec;
+        let policy = backend_tls_policy::unreadable(Meta::bare(key, pool), &reach, pool)?;
+        return Some(Object::BackendTlsPolicy(Arc::new(policy)));
     }
     if key.kind == Kind::ConfigMap {
         let mesh = MeshConfig { is_unreadable: true, ..MeshConfig::empty(Meta::bare(key, pool)) };
@@ -186,7 +215,7 @@ pub fn unreadable(key: &ObjectKey, text: &str, pool: &mut Pool) -> Option<Object
     if !key.kind.is_security() {
         return None;
     }
-    let reach = typed::<RawDocument>(Input::Text(text)).unwrap_or_default().spec;
+    let reach = typed::<RawDocument<RawReach>>(Input::Text(text)).unwrap_or_default().spec;
     let selector = reach.selector(pool);
     let meta = Meta::bare(key, pool);
     match key.kind {
@@ -315,6 +344,7 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
         | Kind::ReferenceGrant
         | Kind::VirtualService
         | Kind::DestinationRule
+        | Kind::BackendTLSPolicy
         | Kind::Gateway
         | Kind::GatewayClass => routing_object(kind, input, pool)?,
         Kind::Telemetry => {
@@ -349,7 +379,10 @@ fn security_object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Obje
         Kind::ConfigMap => {
             let raw: RawConfigMap = typed(input)?;
             let meta = raw.metadata.build(kind, pool)?;
-            Object::MeshConfig(Arc::new(mesh_config::config_map(meta, &raw)?))
+            match raw.data.get(CA_KEY).filter(|_| *meta.name != *MESH_CONFIG.0) {
+                Some(text) => Object::CaBundle(Arc::new(certificates::ca_bundle(meta, text, pool))),
+                None => Object::MeshConfig(Arc::new(mesh_config::config_map(meta, &raw)?)),
+            }
         }
         _ => {
             let raw: StrictDocument<RawPeerAuthentication> = typed(input)?;
@@ -399,6 +432,12 @@ fn routing_object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Objec
             let spec = spec.ok_or_else(missing)?;
             let rule = destination_rule::destination_rule(meta, &spec, pool)?;
             Object::DestinationRule(Arc::new(rule))
+        }
+        Kind::BackendTLSPolicy => {
+            let (meta, spec) = read::<RawBackendTlsPolicy>(kind, input, pool)?;
+            let spec = spec.ok_or_else(missing)?;
+            let policy = backend_tls_policy::backend_tls_policy(meta, &spec, pool)?;
+            Object::BackendTlsPolicy(Arc::new(policy))
         }
         Kind::Gateway => {
             let (meta, spec) = read::<RawGateway>(kind, input, pool)?;

@@ -76,7 +76,17 @@ pub(super) fn targets(
 }
 
 impl RawTarget {
-    fn build(&self, field: &str, meta: &Meta, pool: &mut Pool) -> Result<PolicyTarget, FieldError> {
+    /// One of the policy's own namespace.
+    pub(super) fn of(group: &str, kind: &str, name: &str) -> Self {
+        Self { group: Some(group.into()), kind: kind.into(), name: name.into(), namespace: None }
+    }
+
+    pub(super) fn build(
+        &self,
+        field: &str,
+        meta: &Meta,
+        pool: &mut Pool,
+    ) -> Result<PolicyTarget, FieldError> {
         if !fields::is_dns_subdomain(&self.name) {
             let reason = format!("{:?} is no object's name", self.name);
             return Err(FieldError::new(format!("{field}.name"), reason));

@@ -38,6 +38,8 @@ pub(super) struct Dirty {
     uids: BTreeSet<Arc<str>>,
     /// Namespace and name of services whose listed endpoints are concerned.
     services: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Namespace and name of ConfigMaps with certificates: who is verified by them is concerned.
+    ca_bundles: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Routes of these namespaces are concerned.
     routes_of: BTreeSet<Arc<str>>,
     /// Routes that send something there are concerned.
@@ -139,6 +141,12 @@ impl Dirty {
                 let hosts = if is_wide { &mut self.wide_hosts } else { &mut self.hosts };
                 hosts.insert(host);
             }
+            Object::BackendTlsPolicy(policy) => {
+                self.objects.extend(route::tls_targets(policy));
+            }
+            Object::CaBundle(_) => {
+                self.ca_bundles.insert((key.namespace.clone(), key.name.clone()));
+            }
             Object::ReferenceGrant(grant) => {
                 self.routes_of.extend(grant.from.iter().map(|from| from.namespace.clone()));
             }
@@ -189,6 +197,9 @@ impl Dirty {
         if self.concerns_services {
             let is_one = |key: &ObjectKey| matches!(key.kind, Kind::Service | Kind::ServiceEntry);
             self.objects.extend(model.keys().filter(is_one));
+        }
+        for (namespace, name) in &self.ca_bundles {
+            self.objects.extend(route::verified_by(model, namespace, name));
         }
         for host in std::mem::take(&mut self.hosts) {
             self.claimants(&host, model);

@@ -12,7 +12,7 @@ use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::outbound::namespace_status;
 use super::peer;
-use super::route::{route_status, rule_status, settings_statuses, virtual_status};
+use super::route::{route_status, rule_status, settings_statuses, tls_status, virtual_status};
 use super::settings::EntryVisibility;
 use super::telemetry::telemetry_status;
 use super::view::View;
@@ -90,6 +90,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::Route(route) => route_status(view, route),
         Object::VirtualService(object) => virtual_status(view, object),
         Object::DestinationRule(rule) => rule_status(view, rule),
+        Object::BackendTlsPolicy(policy) => tls_status(view, policy),
         Object::AuthorizationPolicy(policy) if policy.has_targets() => policy_status(view, policy),
         Object::RequestAuthentication(object) => authentication_status(view, object),
         Object::MeshConfig(mesh) => mesh_status(view, mesh),
@@ -103,6 +104,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         Object::Node(_)
         | Object::ServiceAccount(_)
         | Object::ReferenceGrant(_)
+        | Object::CaBundle(_)
         | Object::EndpointSlice(_) => Vec::new(),
     };
     (!conditions.is_empty()).then(|| ObjectStatus { object: key.clone(), conditions })

@@ -1,6 +1,7 @@
 //! From YAML to messages.
 
 mod access;
+mod backend_tls;
 mod destination_rules;
 mod egress;
 mod guards;
@@ -32,7 +33,8 @@ use super::{Settings, Translator};
 /// The objects of several documents.
 fn objects(yaml: &str) -> Vec<Object> {
     let mut pool = Pool::default();
-    let documents = yaml.split("---\n").filter(|text| !text.trim().is_empty());
+    // A certificate's first line ends as a marker does.
+    let documents = yaml.split("\n---\n").filter(|text| !text.trim().is_empty());
     documents
         .map(|text| {
             let header = objects::header(text).unwrap_or_else(|error| panic!("{error}: {text}"));

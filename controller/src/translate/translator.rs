@@ -325,6 +325,8 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             | Object::GatewayClass(_)
             | Object::RequestAuthentication(_)
             | Object::MeshConfig(_)
+            | Object::CaBundle(_)
+            | Object::BackendTlsPolicy(_)
             | Object::Route(_)
             | Object::ReferenceGrant(_)
             | Object::VirtualService(_)

@@ -29,7 +29,7 @@ fn read(text: &str) -> Result<Object, String> {
 fn outcome(document: &Value) -> Result<Outcome, String> {
     let object = read(&document.to_string())?;
     let key = object.key();
-    let mesh = MESH.split("---\n").filter(|text| !text.trim().is_empty());
+    let mesh = MESH.split("\n---\n").filter(|text| !text.trim().is_empty());
     let mesh = mesh.map(|text| read(text).unwrap_or_else(|error| panic!("{error}: {text}")));
     let others = mesh.filter(|it| it.key() != key);
     let all = others.chain([object.clone()]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use weft_controller::objects::{self, Kind, Object, ObjectChange, ObjectKey, Pool};
+use weft_controller::objects::{self, Object, ObjectChange, ObjectKey, Pool};
 use weft_controller::translate::{Settings, Translator};
 use weft_core::mesh::{Store, StoreSettings, Update};
 use weft_proto::contract::type_url;
@@ -67,7 +67,7 @@ fn read(text: &str, pool: &mut Pool) -> Vec<(ObjectKey, Object)> {
         let objects = items.into_iter().map(|(_, item)| objects::read_item(item, pool).1);
         return objects.filter_map(|it| it?.ok()).map(|it| (it.key(), it)).collect();
     }
-    let Some(kind) = Kind::of(&header.api_version, &header.kind) else {
+    let Some(kind) = header.kind() else {
         return Vec::new();
     };
     match objects::read(kind, text, pool) {

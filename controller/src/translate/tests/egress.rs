@@ -55,9 +55,9 @@ fn namespace_speaks_before_the_mesh_about_outbound_connections() {
 fn yaml_of_the_egress_page_is_what_the_page_says() {
     let page = include_str!("../../../../docs/egress.md");
     let blocks: Vec<_> = page.split("```yaml\n").skip(1).collect();
-    let [first, second] = blocks.as_slice() else { panic!("two examples") };
-    let [first, second] = [first, second].map(|it| it.split_once("```").unwrap().0);
-    let translator = translated(Settings::standalone(), first);
+    let [first, policy, second] = blocks.as_slice() else { panic!("three examples") };
+    let [first, policy, second] = [first, policy, second].map(|it| it.split_once("```").unwrap().0);
+    let translator = translated(Settings::standalone(), &format!("{first}---\n{policy}"));
     assert!(is_strict(&translator, "Kubernetes//Pod/shop/cart-1"));
     let found = decoded(&translator);
     let service = &found.services["shop/api.bank.example"];
@@ -67,6 +67,13 @@ fn yaml_of_the_egress_page_is_what_the_page_says() {
     assert_eq!(endpoint.services["shop/api.bank.example"].ports[0].target_port, 443);
     let tls = found.backends["shop/api.bank.example"].settings.clone().unwrap().tls.unwrap();
     assert_eq!((tls.mode(), tls.server_name.as_str()), (TlsMode::Simple, "api.bank.example"));
+    let ledger = &found.backends["shop/ledger.shop.svc.cluster.local"];
+    let tls = ledger.ports[&80].tls.clone().unwrap();
+    assert_eq!((tls.mode(), tls.server_name.as_str()), (TlsMode::Simple, "ledger.example"));
+    assert!(tls.ca_pem.contains("BEGIN CERTIFICATE") && tls.unavailable.is_empty());
+    assert_eq!(ledger.settings.clone().unwrap().tls, None);
+    let told = message(&translator, "BackendTLSPolicy shop/ledger");
+    assert!(told.contains("waypoints speak TLS to the endpoints"), "{told}");
     let entry = message(&translator, "ServiceEntry shop/bank");
     assert!(entry.contains("WaypointBound=true"), "{entry}");
     for translator in [&translator, &translated(Settings::standalone(), second)] {

@@ -8,6 +8,8 @@ use weft_proto::route as proto;
 
 use crate::objects::{DestinationRule, PolicyParts, TrafficPolicy};
 
+use super::tls::Asked;
+
 /// What all settings of a service share.
 #[derive(Debug)]
 pub(super) struct Common<'a> {
@@ -18,12 +20,16 @@ pub(super) struct Common<'a> {
     pub(super) secrets_in: &'a Arc<str>,
     /// Of certificates, where a rule says nothing.
     pub(super) subject_alt_names: &'a [Arc<str>],
+    /// By BackendTLSPolicies.
+    pub(super) asked: &'a Asked,
 }
 
 impl Common<'_> {
-    /// Whether the service itself says nothing.
+    /// Whether neither the service itself nor a policy of its TLS says anything.
     pub(super) fn is_empty(&self) -> bool {
-        self.rate_limit.is_none() && self.session.is_none() && self.global_limit.is_none()
+        let Self { rate_limit, session, global_limit, .. } = self;
+        let says_nothing = rate_limit.is_none() && session.is_none() && global_limit.is_none();
+        says_nothing && self.asked.is_empty()
     }
 }
 
@@ -44,11 +50,10 @@ pub(super) fn merged(rules: &[&DestinationRule], common: &Common<'_>) -> Merged 
     let none = TrafficPolicy::default();
     let own = rules.iter().find_map(|rule| rule.policy.as_ref()).unwrap_or(&none);
     let mut policy = proto::BackendPolicy {
-        settings: Some(settings(own.parts.clone(), common)),
-        ports: own
-            .ports
-            .iter()
-            .map(|(port, _)| (u32::from(*port), settings(at_port(own, *port), common)))
+        settings: Some(settings(own.parts.clone(), common, None)),
+        ports: listed_ports(own, &TrafficPolicy::default(), common)
+            .into_iter()
+            .map(|port| (u32::from(port), settings(at_port(own, port), common, Some(port))))
             .collect(),
         ..Default::default()
     };
@@ -71,6 +76,7 @@ pub(super) fn merged(rules: &[&DestinationRule], common: &Common<'_>) -> Merged 
         }
     }
     policy.origins = rules.iter().map(|rule| origin(rule)).collect();
+    policy.origins.extend(common.asked.origins.iter().cloned());
     Merged { policy, left_out }
 }
 
@@ -87,8 +93,7 @@ fn of_subset(
     subset: &TrafficPolicy,
     common: &Common<'_>,
 ) -> proto::SubsetSettings {
-    let listed = own.ports.iter().chain(&subset.ports).map(|(port, _)| *port);
-    let listed: BTreeSet<u16> = listed.collect();
+    let listed = listed_ports(own, subset, common);
     let ports: BTreeMap<u32, proto::BackendSettings> = listed
         .into_iter()
         .map(|port| {
@@ -100,11 +105,17 @@ fn of_subset(
                 },
                 None => over(base, &subset.parts),
             };
-            (u32::from(port), settings(parts, common))
+            (u32::from(port), settings(parts, common, Some(port)))
         })
         .collect();
-    let all = settings(over(own.parts.clone(), &subset.parts), common);
+    let all = settings(over(own.parts.clone(), &subset.parts), common, None);
     proto::SubsetSettings { settings: Some(all), ports }
+}
+
+/// Ports that something says more about than about the others.
+fn listed_ports(own: &TrafficPolicy, subset: &TrafficPolicy, common: &Common<'_>) -> BTreeSet<u16> {
+    let of_rules = own.ports.iter().chain(&subset.ports).map(|(port, _)| *port);
+    of_rules.chain(common.asked.ports.keys().copied()).collect()
 }
 
 fn listed_port(policy: &TrafficPolicy, port: u16) -> Option<&PolicyParts> {
@@ -113,7 +124,7 @@ fn listed_port(policy: &TrafficPolicy, port: u16) -> Option<&PolicyParts> {
 
 /// What is listed for a port holds instead of all else but the budget, which ports don't have; also what isn't given there is
 /// not inherited.
-fn at_port(policy: &TrafficPolicy, port: u16) -> PolicyParts {
+pub(super) fn at_port(policy: &TrafficPolicy, port: u16) -> PolicyParts {
     match listed_port(policy, port) {
         Some(parts) => PolicyParts { retry_budget: policy.parts.retry_budget, ..parts.clone() },
         None => policy.parts.clone(),
@@ -131,13 +142,15 @@ fn over(base: PolicyParts, more: &PolicyParts) -> PolicyParts {
     }
 }
 
-fn settings(parts: PolicyParts, common: &Common<'_>) -> proto::BackendSettings {
+/// `port`: nothing for those that aren't listed.
+fn settings(parts: PolicyParts, common: &Common<'_>, port: Option<u16>) -> proto::BackendSettings {
+    let own = parts.tls.map(|it| tls(it, common));
     proto::BackendSettings {
         load_balancer: parts.load_balancer,
         connection_pool: parts.connection_pool,
         outlier_detection: parts.outlier_detection,
         retry_budget: parts.retry_budget,
-        tls: parts.tls.map(|it| tls(it, common)),
+        tls: own.or_else(|| common.asked.at(port).cloned()),
         rate_limit: common.rate_limit,
         session: common.session.clone(),
         global_rate_limit: common.global_limit.clone(),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Frontend ─▶ rules: which destination rules speak for it ─▶ merge: settings by port and subset ─▶ BackendPolicy
+//!                                  tls: BackendTLSPolicies, where the rules say nothing of TLS ─┤
 //!                                       Common: annotations and labels of the service itself ─┘
 //! ```
 //!
@@ -13,6 +14,8 @@ mod global_limit;
 mod merge;
 mod rate_limit;
 mod status;
+mod tls;
+mod tls_status;
 
 use std::sync::Arc;
 
@@ -26,6 +29,8 @@ use super::frontend::Frontend;
 use super::{session, virtual_service};
 
 pub(in crate::translate) use status::{rule_status, settings_statuses};
+pub(in crate::translate) use tls::{targets as tls_targets, verified_by};
+pub(in crate::translate) use tls_status::tls_status;
 
 /// What is set about the endpoints of a service; nothing if the defaults hold.
 pub fn service_policy(view: &View<'_>, service: &Service) -> Option<proto::BackendPolicy> {
@@ -45,13 +50,14 @@ fn policy(
     subject_alt_names: &[Arc<str>],
 ) -> Option<proto::BackendPolicy> {
     let rules = rules(view, frontend);
-    let mesh = mesh_config(view);
+    let (mesh, asked) = (mesh_config(view), tls::asked(view, frontend, &rules));
     let common = merge::Common {
         rate_limit: rate_limit::of(frontend.meta).and_then(Result::ok),
         session: session::of_labels(frontend.meta).and_then(Result::ok),
         global_limit: global_limit::of(frontend.meta, mesh.as_deref()).and_then(Result::ok),
         secrets_in: consumer(frontend),
         subject_alt_names,
+        asked: &asked,
     };
     if common.is_empty() && !rules.iter().any(|rule| rule.has_policies()) {
         return None;

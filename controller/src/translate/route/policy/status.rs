@@ -110,10 +110,12 @@ fn overruled(view: &View<'_>, frontend: &Frontend<'_>, rule: &DestinationRule) -
     if rule.policy.is_some() && older().any(|it| it.policy.is_some()) {
         fields.push("spec.trafficPolicy".to_owned());
     }
+    let asked = super::tls::asked(view, frontend, &rules);
     let common = merge::Common {
         rate_limit: None,
         session: None,
         global_limit: None,
+        asked: &asked,
         secrets_in: super::consumer(frontend),
         subject_alt_names: &[],
     };
