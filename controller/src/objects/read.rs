@@ -165,7 +165,7 @@ pub fn read_item(item: Value, pool: &mut Pool) -> (Header, Option<Result<Object,
 /// What a text that can't be parsed seems to be: top-level `apiVersion` and `kind`, and the names below `metadata`.
 /// Good enough for a message, and to know what to keep in force.
 pub fn sniff(text: &str) -> Header {
-    let mut header = Header::default();
+    let mut header = Header { has_certificates: text.contains(CA_KEY), ..Header::default() };
     let mut is_metadata = false;
     let value = |rest: &str| rest.trim().trim_matches(['"', '\'']).to_owned();
     for line in text.lines() {

@@ -223,6 +223,9 @@ fn config_maps_are_read_if_they_have_certificates() {
         let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: x}}\ndata: {data}");
         assert!(kind(&text).is_none(), "{data}");
     }
+    // One that is being broken stays in force as it was.
+    let broken = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ca\ndata: {ca.crt: [";
+    assert!(objects::header(broken).is_err() && objects::sniff(broken).key().is_some());
     // The mesh's own is always read.
     assert!(kind(&map.replace("name: ca", "name: istio").replace("ca.crt", "other")).is_some());
 }

@@ -193,6 +193,34 @@ metadata: {name: web, namespace: demo}
 spec: {host: web, subsets: [{name: v1, labels: {version: v1}}], trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3}, loadBalancer: {simple: RANDOM}, portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}}
 ";
 
+const TLS: &str = "apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: web, namespace: demo}
+spec:
+  targetRefs: [{group: '', kind: Service, name: web, sectionName: http}, {group: networking.istio.io, kind: ServiceEntry, name: outside}]
+  validation:
+    hostname: web.example
+    subjectAltNames: [{type: Hostname, hostname: '*.web.example'}, {type: URI, uri: 'spiffe://a/b'}]
+    caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}, {group: '', kind: Secret, name: ca}]
+";
+
+const CA: &str = "apiVersion: v1
+kind: ConfigMap
+metadata: {name: ca, namespace: demo}
+data:
+  ca.crt: |
+    -----BEGIN CERTIFICATE-----
+    MIIBezCCASGgAwIBAgIUfeqTJIrDVKVtQJxKt6u8izusXs4wCgYIKoZIzj0EAwIw
+    EjEQMA4GA1UEAwwHb3V0c2lkZTAgFw0yNjExMjEyMDIyMjlaGA8yMTI2MTAyODIw
+    MjIyOVowEjEQMA4GA1UEAwwHb3V0c2lkZTBZMBMGByqGSM49AgEGCCqGSM49AwEH
+    A0IABExJKITjckYR7TIjvpGnIXupFuQOQnjROMMIJVaJa1usyzHEMdg5fWFHWjKk
+    48mRmvMJkMI0rEl3jFyHkCaIiWOjUzBRMB0GA1UdDgQWBBSJePcIp7XB6EbQ6RR8
+    yf9LhPgr2DAfBgNVHSMEGDAWgBSJePcIp7XB6EbQ6RR8yf9LhPgr2DAPBgNVHRMB
+    Af8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIQDJYxfJuTt+EdxMOUFNCMDwP3+k
+    yzIy7639aj2ScQ+hyQIgR4dcOiGwv0FtiD9SjHDk4V7Uk0LgdcF0dlOiSv1D1+U=
+    -----END CERTIFICATE-----
+";
+
 #[expect(clippy::too_many_lines, reason = "a table with a line or two a file")]
 pub(crate) fn files() -> Vec<Seed> {
     let joined = |documents: &[&str]| documents.join("---\n");
@@ -209,6 +237,12 @@ pub(crate) fn files() -> Vec<Seed> {
     let texts = [
         ("mesh", joined(&[NAMESPACE, POD, SERVICE, POLICY, PEER])),
         ("backends", joined(&[NAMESPACE, SERVICE, RULE])),
+        ("backend-tls", joined(&[SERVICE, ENTRY, RULE, TLS, CA])),
+        (
+            "backend-tls-misspelt",
+            joined(&[SERVICE, &TLS.replace("hostname: web", "host: web"), CA]),
+        ),
+        ("backend-tls-cut-short", joined(&[SERVICE, TLS, &CA.replace("-----END", "")])),
         ("outside", joined(&[NAMESPACE, ENTRY, WORKLOAD_ENTRY, SLICE, SERVICE])),
         ("routes", joined(&[SERVICE, ROUTE, GRPC])),
         (
