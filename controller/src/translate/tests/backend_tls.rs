@@ -160,6 +160,17 @@ fn destination_rule_that_says_which_tls_counts_before_a_policy() {
 }
 
 #[test]
+fn policy_is_nearer_than_a_destination_rule_of_all_hosts_below() {
+    let wide = rule("trafficPolicy: {tls: {mode: DISABLE}, outlierDetection: {}}")
+        .replace("host: web", "host: '*.svc.cluster.local'");
+    let translator = world(&[&policy("a", "tls", &system("policy")), &wide]);
+    assert_eq!(hosts(&translator), ["", "policy"]);
+    assert!(decoded(&translator).backends[WEB].ports[&443].outlier_detection.is_some());
+    let told = status(&translator, "a");
+    assert!(told.contains("Accepted=true/Accepted"), "{told}");
+}
+
+#[test]
 fn subsets_have_the_policy_too_each_port_its_own() {
     let subsets = "subsets: [{name: v1, trafficPolicy: {loadBalancer: {simple: RANDOM}}}]";
     let of_port = policy("a", "tls", &system("port"));

@@ -150,7 +150,7 @@ fn settings(parts: PolicyParts, common: &Common<'_>, port: Option<u16>) -> proto
         connection_pool: parts.connection_pool,
         outlier_detection: parts.outlier_detection,
         retry_budget: parts.retry_budget,
-        tls: own.or_else(|| common.asked.at(port).cloned()),
+        tls: common.asked.beside(own, port),
         rate_limit: common.rate_limit,
         session: common.session.clone(),
         global_rate_limit: common.global_limit.clone(),

@@ -18,12 +18,14 @@ use crate::objects::{
 use crate::translate::route::frontend::Frontend;
 use crate::translate::view::View;
 
-/// TLS that is asked for where no destination rule says anything about it.
+/// TLS that is asked for where no destination rule of the same host says anything about it.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     /// On ports that aren't among `ports`.
     all: Option<proto::UpstreamTls>,
     pub(super) ports: BTreeMap<u16, proto::UpstreamTls>,
+    /// The rules' host is one behind `*.`: a policy is nearer.
+    is_nearer: bool,
     /// The policies that speak.
     pub(super) origins: Vec<proto::PolicyOrigin>,
 }
@@ -33,9 +35,14 @@ impl Asked {
         self.all.is_none() && self.ports.is_empty()
     }
 
-    /// `port`: nothing for those that aren't listed.
-    pub(super) fn at(&self, port: Option<u16>) -> Option<&proto::UpstreamTls> {
-        port.and_then(|port| self.ports.get(&port)).or(self.all.as_ref())
+    /// What holds, if `own` is what a rule says. `port`: nothing for those that aren't listed.
+    pub(super) fn beside(
+        &self,
+        own: Option<proto::UpstreamTls>,
+        port: Option<u16>,
+    ) -> Option<proto::UpstreamTls> {
+        let asked = port.and_then(|port| self.ports.get(&port)).or(self.all.as_ref()).cloned();
+        if self.is_nearer { asked.or(own) } else { own.or(asked) }
     }
 }
 
@@ -45,7 +52,7 @@ pub(super) fn asked(view: &View<'_>, frontend: &Frontend<'_>, rules: &[&Destinat
         return Asked::default();
     };
     let policies = policies(view, &frontend.meta.namespace, &target);
-    let mut asked = Asked::default();
+    let mut asked = Asked { is_nearer: !speak_for_host(rules), ..Asked::default() };
     if policies.is_empty() {
         return asked;
     }
@@ -64,6 +71,11 @@ pub(super) fn asked(view: &View<'_>, frontend: &Frontend<'_>, rules: &[&Destinat
         .filter_map(|(name, port)| Some((*port, tls(speaker(&policies, &target, Some(name))?))));
     let ports = ports.collect();
     Asked { all, ports, ..asked }
+}
+
+/// Whether rules are for that host, not for all below another. Rules that speak have one host.
+pub(super) fn speak_for_host(rules: &[&DestinationRule]) -> bool {
+    rules.iter().all(|rule| !rule.host.starts_with('*'))
 }
 
 /// How policies name a frontend.

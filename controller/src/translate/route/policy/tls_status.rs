@@ -41,7 +41,7 @@ fn conditions(
     target: &TlsTarget,
 ) -> Vec<ConditionStatus> {
     if policy.validation.is_none() {
-        let message = "it can't be read and no earlier version is known, so connections fail rather than go without TLS";
+        let message = "it can't be read and no earlier version is known; unless something else says which TLS is spoken, connections fail";
         return vec![ConditionStatus::new(ACCEPTED, (false, "Invalid"), message)];
     }
     let frontends = match frontends(view, policy, target) {
@@ -107,7 +107,7 @@ fn overruled(view: &View<'_>, policy: &BackendTlsPolicy, target: &TlsTarget) -> 
         .then(|| format!("{} has the same target and counts before it", first.meta.name))
 }
 
-/// A destination rule that says something about TLS says all of it.
+/// A destination rule of the same host that says something about TLS says all of it.
 fn beside_rules(
     view: &View<'_>,
     frontends: &[Frontend<'_>],
@@ -116,7 +116,10 @@ fn beside_rules(
     let (mut all, mut lost, mut rule_name) = (0, 0, None);
     let mut is_lost_for_subsets = false;
     for frontend in frontends {
-        let rules = super::rules(view, frontend);
+        let mut rules = super::rules(view, frontend);
+        if !tls::speak_for_host(&rules) {
+            rules.clear();
+        }
         let first = rules.iter().find(|rule| rule.policy.is_some());
         for port in ports(view, frontend, target) {
             let own = first.and_then(|rule| rule.policy.as_ref());
