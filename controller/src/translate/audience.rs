@@ -13,7 +13,7 @@ pub(super) fn audience(view: &View<'_>, key: &ObjectKey) -> Audience {
         return [waypoint::full_name(&name).into()].into();
     }
     let object = view.model.object(key);
-    let Some(user) = object.as_ref().and_then(|object| User::of(object)) else {
+    let Some(user) = object.as_ref().and_then(User::of) else {
         return Audience::default();
     };
     let waypoints = waypoint::resolve(view, user).audience();
