@@ -17,6 +17,7 @@ mod telemetry;
 mod virtual_services;
 mod waypoints;
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use prost::Message;
@@ -57,8 +58,9 @@ fn translated(settings: Settings, yaml: &str) -> Translator {
 }
 
 /// The same, of a mesh without Kubernetes: what all of its tests share, and what this one adds.
-fn with(shared: &str, own: &[String]) -> Translator {
-    translated(Settings::standalone(), &(shared.to_owned() + &own.concat()))
+fn with(shared: &str, own: &[impl Borrow<str>]) -> Translator {
+    let all: String = std::iter::once(shared).chain(own.iter().map(Borrow::borrow)).collect();
+    translated(Settings::standalone(), &all)
 }
 
 /// The resource of the shop's service `web`.

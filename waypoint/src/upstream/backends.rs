@@ -139,8 +139,9 @@ impl Backends {
     ) -> Arc<Backend> {
         let key = Key::of(wanted);
         let known = self.all.read().get(&key).cloned();
-        let make = || Arc::new(Backend::new(wanted.service.key.clone(), place(home)));
-        let backend = known.unwrap_or_else(|| keep(key, make()));
+        let backend = known.unwrap_or_else(|| {
+            keep(key, Arc::new(Backend::new(wanted.service.key.clone(), place(home))))
+        });
         backend.update(wanted, snapshot, policy, home);
         backend
     }

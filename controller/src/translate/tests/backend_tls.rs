@@ -3,11 +3,10 @@
 use weft_proto::route as proto;
 
 use crate::objects::{ObjectChange, Pool};
-use crate::translate::{Settings, Translator};
+use crate::translate::Translator;
 
-use super::{added, decoded, message, objects, translated, waypoint};
+use super::{WEB, added, decoded, message, objects, waypoint, with};
 
-const WEB: &str = "shop/web.shop.svc.cluster.local";
 const CA: &str = include_str!("../../objects/ca.test.pem");
 
 const SERVICES: &str = r"
@@ -63,7 +62,7 @@ fn named(maps: &[&str]) -> String {
 }
 
 fn world(parts: &[&str]) -> Translator {
-    translated(Settings::standalone(), &(SERVICES.to_owned() + &parts.concat()))
+    with(SERVICES, parts)
 }
 
 /// TLS on port 80, and on port 443.
