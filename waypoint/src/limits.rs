@@ -52,8 +52,10 @@ pub const QUERY_BYTES_STACK: usize = 1_024;
 
 /// What is read of a tunnel at once while it isn't known yet what is spoken in it: a request's head, as a rule.
 pub const LOOK_BYTES: usize = 4 << 10;
-/// Header fields of a message. Browsers and gateways send some 30.
-pub const HEADER_FIELDS_MAX: usize = 128;
+/// HTTP/1.1 that may be held back until it is known whether more comes at once: one frame of a tunnel.
+pub const HELD_BYTES_MAX: usize = weft_core::limits::HBONE_FRAME_BYTES_MAX as usize;
+/// Header fields of a message: Envoy's number. Browsers and gateways send some 30.
+pub const HEADER_FIELDS_MAX: usize = 100;
 /// Decoded header list of an HTTP/2 message, bytes; Envoy's 60 KiB. Beyond it: 431.
 pub const HEADER_LIST_BYTES_MAX: u32 = 60 << 10;
 /// Head of an HTTP/1.1 request, bytes: as much as HTTP/2 may have.

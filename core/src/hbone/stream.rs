@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -83,6 +83,22 @@ impl TunnelStream {
             recv: RecvHalf { stream: recv, rest: Bytes::new() },
             _slot: slot,
         }
+    }
+
+    /// The next bytes without a copy; none at the end. At most a frame of them, whatever the reader has room for.
+    pub fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let data = ready!(self.recv.poll_next(cx))?.unwrap_or_default();
+        self.recv.release(data.len());
+        Poll::Ready(Ok(data))
+    }
+
+    /// Sends all of `data` without a copy. Ready when it is empty; what was sent is off it before.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut BytesMut) -> Poll<io::Result<()>> {
+        while !data.is_empty() {
+            let room = ready!(self.send.poll_reserve(cx, data.len()))?;
+            self.send.send(data.split_to(room).freeze())?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

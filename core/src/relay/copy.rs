@@ -1,7 +1,8 @@
 //! One direction of a relay.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -100,13 +101,32 @@ async fn tunnel_to_tcp(
             Ok(None) => break,
             Err(error) => return Err(Stop::Read(error.into())),
         }
+        let mut more = poll_fn(|cx| Poll::Ready(gather(cx, recv, data.len()))).await;
         let pass_on = |written| {
             recv.release(written);
             count(moved, written);
         };
-        write_all(&mut write, &mut data, pass_on).await?;
+        if more.is_empty() {
+            write_all(&mut write, &mut data, pass_on).await?;
+        } else {
+            more.push_front(std::mem::take(&mut data));
+            Box::pin(write_many(&mut write, more, pass_on)).await?;
+        }
     }
     write.shutdown().await.map_err(Stop::Write)
+}
+
+/// What came besides the `held` bytes already: several frames leave in one system call, and whoever reads them isn't
+/// woken for each.
+pub(super) fn gather(cx: &mut Context<'_>, recv: &mut RecvHalf, mut held: usize) -> VecDeque<Bytes> {
+    let mut more = VecDeque::new();
+    while held < limits::GATHER_BYTES_MAX && more.len() < limits::GATHER_FRAMES_MAX {
+        // An end or an error is there at the next look, too.
+        let Poll::Ready(Ok(Some(data))) = recv.poll_next(cx) else { break };
+        held += data.len();
+        more.push_back(data);
+    }
+    more
 }
 
 async fn tunnel_to_tunnel(
@@ -242,6 +262,35 @@ fn write_all<'a>(
         *data = Bytes::new();
         Poll::Ready(Ok(()))
     })
+}
+
+/// Writes all of `frames` in their order; tells each time how much the socket took.
+async fn write_many(
+    write: &mut WriteHalf<'_>,
+    mut frames: VecDeque<Bytes>,
+    mut on_written: impl FnMut(usize),
+) -> Result<(), Stop> {
+    while !frames.is_empty() {
+        let mut slices = [IoSlice::new(&[]); limits::GATHER_FRAMES_MAX + 1];
+        for (slice, frame) in slices.iter_mut().zip(&frames) {
+            *slice = IoSlice::new(frame);
+        }
+        let filled = slices.get(..frames.len()).unwrap_or(&slices);
+        let mut written = write.write_vectored(filled).await.map_err(Stop::Write)?;
+        if written == 0 {
+            return Err(Stop::Write(io::ErrorKind::WriteZero.into()));
+        }
+        on_written(written);
+        while let Some(first) = frames.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                break;
+            }
+            written -= first.len();
+            frames.pop_front();
+        }
+    }
+    Ok(())
 }
 
 fn closed_is_end(error: TunnelError) -> Result<(), Stop> {

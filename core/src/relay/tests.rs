@@ -1,6 +1,8 @@
 //! Over real loopback sockets: what an application at either end sees.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -137,6 +139,21 @@ async fn bulk_in_both_directions_arrives_whole_and_is_counted() {
         }
         assert_eq!(counters.totals(), totals);
     }
+}
+
+#[tokio::test]
+async fn frames_that_came_together_leave_together_up_to_a_bound() {
+    let (mut near, mut far) = tunnel().await;
+    for number in 0..20_u8 {
+        near.write_all(&[number; 100]).await.unwrap();
+    }
+    // All of them are there, once the last is.
+    let first = poll_fn(|cx| far.recv.poll_next(cx)).await.unwrap().unwrap();
+    tokio::task::yield_now().await;
+    let more = poll_fn(|cx| Poll::Ready(copy::gather(cx, &mut far.recv, first.len()))).await;
+    assert_eq!(more.len(), limits::GATHER_FRAMES_MAX);
+    let firsts: Vec<_> = more.iter().map(|frame| frame[0]).collect();
+    assert_eq!(firsts, [1, 2, 3, 4, 5, 6, 7]);
 }
 
 #[tokio::test]

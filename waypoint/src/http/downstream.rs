@@ -11,6 +11,7 @@ use pingora_http::ResponseHeader;
 use tokio::time::timeout;
 
 use crate::limits;
+use crate::serve::Inner;
 use crate::upstream::Piece;
 
 /// Why the client's side carries no more.
@@ -99,7 +100,8 @@ impl Downstream {
     pub(super) async fn invite_body(&mut self) -> Result<(), Gone> {
         match self {
             Self::One(session) => {
-                session.write_continue_response().await.map_err(|error| of_pingora(&error))
+                session.write_continue_response().await.map_err(|error| of_pingora(&error))?;
+                send_held(session).await
             }
             Self::Two(stream) => {
                 let mut head = http::Response::new(());
@@ -109,7 +111,8 @@ impl Downstream {
         }
     }
 
-    /// Sends the head of the response; `is_whole`: nothing follows.
+    /// Sends the head of the response; `is_whole`: nothing follows. It leaves with the first bytes of the body, or by
+    /// [`Self::flush`].
     pub(super) async fn write_head(
         &mut self,
         head: response::Parts,
@@ -136,7 +139,7 @@ impl Downstream {
         }
     }
 
-    /// Sends bytes of the response's body.
+    /// Sends bytes of the response's body. They leave at the latest with the next [`Self::flush`].
     pub(super) async fn write(&mut self, data: Bytes) -> Result<(), Gone> {
         let write = async {
             match self {
@@ -150,6 +153,17 @@ impl Downstream {
         timeout(limits::WRITE_STALL_MAX, write).await.map_err(|_| Gone::Silent)?
     }
 
+    /// Lets go of all that was written.
+    pub(super) async fn flush(&mut self) -> Result<(), Gone> {
+        match self {
+            Self::One(session) => {
+                let sending = send_held(session);
+                timeout(limits::WRITE_STALL_MAX, sending).await.map_err(|_| Gone::Silent)?
+            }
+            Self::Two(_) => Ok(()),
+        }
+    }
+
     /// Ends the response's body.
     pub(super) async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
         let ending = self.end(trailers);
@@ -160,7 +174,8 @@ impl Downstream {
         match self {
             // pingora sends no trailers on HTTP/1.1.
             Self::One(session) => {
-                session.finish_body().await.map(|_| ()).map_err(|error| of_pingora(&error))
+                session.finish_body().await.map_err(|error| of_pingora(&error))?;
+                send_held(session).await
             }
             Self::Two(stream) => {
                 let Some(send) = &mut stream.send else { return Ok(()) };
@@ -243,6 +258,11 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+async fn send_held(session: &HttpSession) -> Result<(), Gone> {
+    let Some(inner) = session.stream().as_any().downcast_ref::<Inner>() else { return Ok(()) };
+    poll_fn(|cx| inner.poll_send_held(cx)).await.map_err(|error| Gone::Client(error.to_string()))
 }
 
 fn of_pingora(error: &pingora_error::Error) -> Gone {

@@ -1,11 +1,13 @@
 //! The response on its way to the client.
 
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until};
 
@@ -126,6 +128,15 @@ async fn relay(
         }
     });
     loop {
+        let at_once = poll_fn(|cx| Poll::Ready(pin!(exchange.frame(body)).poll(cx))).await;
+        if let Poll::Ready(frame) = at_once {
+            match pass(frame, downstream, sent).await? {
+                Pass::More => continue,
+                Pass::Whole => return Ok(()),
+            }
+        }
+        // What comes later, what there is doesn't wait for.
+        downstream.flush().await?;
         let frame = tokio::select! {
             biased;
             frame = exchange.frame(body) => frame,
@@ -135,23 +146,41 @@ async fn relay(
             }
             () = &mut late => return Err(Broken::Late),
         };
-        match frame {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    sent.bytes += u64::try_from(data.len()).unwrap_or(u64::MAX);
-                    sent.messages.pass(&data);
-                    if !data.is_empty() {
-                        downstream.write(data).await?;
-                    }
-                }
-                Err(frame) => {
-                    let trailers = frame.into_trailers().unwrap_or_else(|_| HeaderMap::new());
-                    sent.trailers = Some(trailers.clone());
-                    return Ok(downstream.finish(Some(trailers)).await?);
-                }
-            },
-            None => return Ok(downstream.finish(None).await?),
-            Some(Err(error)) => return Err(Broken::Upstream(error.to_string())),
+        if let Pass::Whole = pass(frame, downstream, sent).await? {
+            return Ok(());
+        }
+    }
+}
+
+enum Pass {
+    More,
+    Whole,
+}
+
+/// Passes a part of the body on.
+async fn pass(
+    frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    downstream: &mut Downstream,
+    sent: &mut Sent,
+) -> Result<Pass, Broken> {
+    let Some(frame) = frame else {
+        downstream.finish(None).await?;
+        return Ok(Pass::Whole);
+    };
+    match frame.map_err(|error| Broken::Upstream(error.to_string()))?.into_data() {
+        Ok(data) => {
+            sent.bytes += u64::try_from(data.len()).unwrap_or(u64::MAX);
+            sent.messages.pass(&data);
+            if !data.is_empty() {
+                downstream.write(data).await?;
+            }
+            Ok(Pass::More)
+        }
+        Err(frame) => {
+            let trailers = frame.into_trailers().unwrap_or_else(|_| HeaderMap::new());
+            sent.trailers = Some(trailers.clone());
+            downstream.finish(Some(trailers)).await?;
+            Ok(Pass::Whole)
         }
     }
 }
@@ -187,6 +216,7 @@ async fn carry(
     if !early.is_empty() {
         downstream.write(early).await?;
     }
+    downstream.flush().await?;
     let (mut client_ended, mut buffer) = (false, BytesMut::new());
     loop {
         buffer.reserve(limits::LOOK_BYTES);
@@ -198,6 +228,7 @@ async fn carry(
                 let data: Bytes = buffer.split().freeze();
                 sent.bytes += u64::try_from(data.len()).unwrap_or(u64::MAX);
                 downstream.write(data).await?;
+                downstream.flush().await?;
             }
             piece = downstream.read(), if !client_ended => match piece? {
                 Piece::Data(data) => into.write_all(&data).await.map_err(of_io)?,

@@ -1,5 +1,6 @@
 //! The bytes inside a tunnel, as the HTTP engines take them.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use weft_core::hbone::TunnelStream;
 
 use crate::http::{Ambiguous, Chunks};
@@ -21,10 +22,18 @@ use crate::limits;
 /// A tunnel of which some bytes were looked at already. They are read again.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    tunnel: TunnelStream,
     seen: Bytes,
     /// Shared only so that it can be got at where pingora has the stream: nobody waits for it.
-    noted: Mutex<Noted>,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    tunnel: TunnelStream,
+    noted: Noted,
+    /// HTTP/1.1 that was written and is not sent: it leaves by [`Inner::poll_send_held`], so that a head and its body, or a
+    /// chunk and what is around it, are one frame. `None`: all is sent at once.
+    held: Option<BytesMut>,
 }
 
 /// What is kept of an HTTP/1.1 request while it is read, for checks that pingora doesn't make.
@@ -41,7 +50,8 @@ enum Noted {
 impl Inner {
     /// Nothing was looked at.
     pub(crate) fn new(tunnel: TunnelStream) -> Self {
-        Self { tunnel, seen: Bytes::new(), noted: Mutex::default() }
+        let inside = Inside { tunnel, noted: Noted::default(), held: None };
+        Self { seen: Bytes::new(), inside: Mutex::new(inside) }
     }
 
     /// What was looked at.
@@ -51,25 +61,32 @@ impl Inner {
 
     /// Waits for more bytes to look at. `false`: the client will send no more.
     pub(crate) async fn look(&mut self) -> io::Result<bool> {
-        let mut more = BytesMut::with_capacity(limits::LOOK_BYTES);
-        if self.tunnel.read_buf(&mut more).await? == 0 {
+        let more = poll_fn(|cx| self.inside.get_mut().tunnel.poll_take(cx)).await?;
+        if more.is_empty() {
             return Ok(false);
         }
         self.seen = match self.seen.is_empty() {
-            true => more.freeze(),
+            true => more,
             false => [&self.seen[..], &more[..]].concat().into(),
         };
         Ok(true)
     }
 
-    /// A request begins, of which this was read already.
+    /// A request of HTTP/1.1 begins, of which this was read already. From now on what is written is held.
     pub(crate) fn begin(&mut self, early: &[u8]) {
-        *self.noted.get_mut() = Noted::Head(early.into());
+        let inside = self.inside.get_mut();
+        inside.noted = Noted::Head(early.into());
+        inside.held.get_or_insert_default();
+    }
+
+    /// Ready when all that was written is on its way.
+    pub(crate) fn poll_send_held(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inside.lock().poll_send_held(cx)
     }
 
     /// Whether the head is larger than heads may be.
     pub(crate) fn is_head_too_large(&self) -> bool {
-        match &*self.noted.lock() {
+        match &self.inside.lock().noted {
             Noted::Head(read) => {
                 let is_line = |byte: &&u8| **byte == b'\n';
                 read.len() > limits::HEAD_BYTES_MAX
@@ -81,8 +98,8 @@ impl Inner {
 
     /// The head was read, and this is it; behind it comes the body.
     pub(crate) fn end_head(&self, head: &[u8], is_chunked: bool) -> Result<(), Ambiguous> {
-        let mut noted = self.noted.lock();
-        let Noted::Head(read) = std::mem::take(&mut *noted) else { return Ok(()) };
+        let noted = &mut self.inside.lock().noted;
+        let Noted::Head(read) = std::mem::take(noted) else { return Ok(()) };
         let body = read.strip_prefix(head).ok_or(Ambiguous::Repaired)?;
         if is_chunked {
             let mut chunks = Chunks::default();
@@ -94,7 +111,7 @@ impl Inner {
 
     /// Looks at what was read.
     fn note(&mut self, read: &[u8]) -> io::Result<()> {
-        match self.noted.get_mut() {
+        match &mut self.inside.get_mut().noted {
             Noted::Nothing => Ok(()),
             Noted::Head(head) => {
                 // Checked before more is added: one read may bring a whole head and much of a body.
@@ -115,7 +132,7 @@ impl Inner {
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.seen.is_empty() {
-            return Pin::new(&mut self.tunnel).poll_read(cx, into);
+            return Pin::new(&mut self.inside.get_mut().tunnel).poll_read(cx, into);
         }
         let fits = self.seen.len().min(into.remaining());
         let taken = self.seen.split_to(fits);
@@ -136,21 +153,47 @@ impl AsyncRead for Inner {
     }
 }
 
+impl Inside {
+    fn poll_send_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.held {
+            Some(held) => self.tunnel.poll_send(cx, held),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Takes a part of `bytes`, and holds it.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.held.as_ref().is_some_and(|held| held.len() >= limits::HELD_BYTES_MAX) {
+            ready!(self.poll_send_held(cx))?;
+        }
+        let Some(held) = &mut self.held else {
+            return Pin::new(&mut self.tunnel).poll_write(cx, bytes);
+        };
+        let room = limits::HELD_BYTES_MAX.saturating_sub(held.len());
+        let part = bytes.get(..room).unwrap_or(bytes);
+        held.extend_from_slice(part);
+        Poll::Ready(Ok(part.len()))
+    }
+}
+
 impl AsyncWrite for Inner {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tunnel).poll_write(cx, bytes)
+        self.inside.get_mut().poll_write(cx, bytes)
     }
 
+    /// What is held isn't sent by this: pingora flushes heads before it knows whether a body is there.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tunnel).poll_flush(cx)
+        Pin::new(&mut self.inside.get_mut().tunnel).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tunnel).poll_shutdown(cx)
+        let inside = self.inside.get_mut();
+        ready!(inside.poll_send_held(cx))?;
+        Pin::new(&mut inside.tunnel).poll_shutdown(cx)
     }
 }
 

@@ -1,5 +1,7 @@
 //! HTTP/1.1 through a tunnel.
 
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +11,9 @@ use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 use tokio::time::timeout;
+use weft_core::hbone::TunnelStream;
 
 use super::app::{App, serve};
 use super::stage::{Answered, Stage, request};
@@ -160,6 +164,62 @@ async fn application_that_answers_early_is_heard() {
     let mut got = [0; 12];
     timeout(Duration::from_secs(10), tunnel.read_exact(&mut got)).await.unwrap().unwrap();
     assert_eq!(&got, b"HTTP/1.1 413");
+}
+
+/// An application that answers the first request on each connection with these pieces, the next when it is asked for it.
+async fn in_pieces(pieces: &'static [&'static str]) -> (Stage, Arc<Notify>) {
+    let more = Arc::<Notify>::default();
+    let wanted = more.clone();
+    let at = serve(move |mut tcp| {
+        let wanted = wanted.clone();
+        async move {
+            let mut read = [0; 4096];
+            let _ = tcp.read(&mut read).await;
+            for piece in pieces {
+                tcp.write_all(piece.as_bytes()).await.unwrap();
+                wanted.notified().await;
+            }
+        }
+    })
+    .await;
+    (Stage::with_web(at).await, more)
+}
+
+async fn next_frame(tunnel: &mut TunnelStream) -> String {
+    let taking = timeout(Duration::from_secs(10), poll_fn(|cx| tunnel.poll_take(cx)));
+    String::from_utf8(taking.await.unwrap().unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn head_and_body_that_came_together_are_one_frame() {
+    for answer in [
+        &["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwhole"],
+        &["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n"],
+    ] {
+        let (stage, _more) = in_pieces(answer).await;
+        let mut tunnel = stage.to_web().await;
+        tunnel.write_all(b"GET / HTTP/1.1\r\nhost: web.shop\r\n\r\n").await.unwrap();
+        let frame = next_frame(&mut tunnel).await;
+        assert!(frame.starts_with("HTTP/1.1 200") && frame.contains("whole"), "{frame}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_come_is_not_held_back_for_what_is_still_to_come() {
+    let pieces = &[
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        "5\r\nfirst\r\n",
+        "6\r\nsecond\r\n",
+        "0\r\n\r\n",
+    ];
+    let (stage, more) = in_pieces(pieces).await;
+    let mut tunnel = stage.to_web().await;
+    tunnel.write_all(b"GET / HTTP/1.1\r\nhost: web.shop\r\n\r\n").await.unwrap();
+    for expected in ["HTTP/1.1 200 OK", "first", "second", "0\r\n\r\n"] {
+        let frame = next_frame(&mut tunnel).await;
+        assert!(frame.contains(expected), "{expected}: {frame}");
+        more.notify_one();
+    }
 }
 
 #[tokio::test]
