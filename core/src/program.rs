@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::config::{Config, ConfigErrors, ProcessEnv};
 use crate::socket;
@@ -27,8 +27,11 @@ pub struct Program {
 pub struct Started {
     /// As the environment has it.
     pub config: Config,
-    /// A runtime of one thread, this one, apart from that of the connections.
+    /// A runtime of one thread, this one, apart from those of the connections.
     pub control: Runtime,
+    /// Threads for connections, each with a runtime of its own: whoever stays on one of them is never woken from another,
+    /// and no idle one wakes for what a busy one has in hand. At least one.
+    pub workers: Vec<Handle>,
     /// The log, which can be changed while the process runs.
     pub log: LogControl,
 }
@@ -45,6 +48,9 @@ pub enum StartError {
     /// The system gave no runtime.
     #[error("starting the control runtime")]
     Control(#[source] std::io::Error),
+    /// The system gave no thread.
+    #[error("starting the workers")]
+    Workers(#[source] std::io::Error),
 }
 
 impl Program {
@@ -85,8 +91,21 @@ fn start<E: From<StartError>>(serve: impl FnOnce(Started) -> Result<(), E>) -> R
     let settings = LogSettings { levels: config.log.levels.clone(), format: config.log.format };
     let (log, _guard) = telemetry::init(&settings).map_err(StartError::from)?;
     socket::raise_descriptor_limit();
-    let control = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    serve(Started { config, control: control.map_err(StartError::Control)?, log })
+    let control = Builder::new_current_thread().enable_all().build();
+    let control = control.map_err(StartError::Control)?;
+    let workers = (0..config.worker_threads.max(1)).map(worker).collect::<Result<_, _>>();
+    let workers = workers.map_err(StartError::Workers)?;
+    serve(Started { config, control, workers, log })
+}
+
+/// A thread that lives as long as the process.
+fn worker(number: usize) -> std::io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
 }
 
 #[expect(clippy::print_stdout, reason = "what the commands that use it are for")]

@@ -24,7 +24,9 @@ use weft_core::mesh::{Snapshot, SnapshotReader, Store, StoreSettings, WorkloadSt
 use weft_core::serve::{AcceptSettings, accept_loop};
 use weft_core::signals::Signals;
 use weft_core::socket::{self, ListenSettings};
-use weft_core::telemetry::{Build, LogControl, Registry, TrafficMetrics, XdsMetrics};
+use weft_core::telemetry::{
+    Build, LogControl, Registry, RuntimeMetrics, TrafficMetrics, XdsMetrics,
+};
 use weft_core::{drain, xds};
 use weft_proto::contract::{port, type_url};
 
@@ -60,6 +62,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     let own = own(&config)?;
     let mut registry =
         Registry::new(&Build { component: "waypoint".into(), tag: config.version.clone() });
+    RuntimeMetrics::register(&mut registry, &workers);
     log.register(&mut registry);
     let store = Store::new(&StoreSettings::default());
     let mesh = store.reader();

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use weft_core::program::{Program, Started};
 
 #[global_allocator]
@@ -36,20 +35,6 @@ fn main() -> ExitCode {
     Program { name: "waypoint", version: env!("CARGO_PKG_VERSION"), help: HELP }.main(serve)
 }
 
-fn serve(Started { config, control, log }: Started) -> anyhow::Result<()> {
-    let mut workers = Vec::new();
-    for number in 0..config.worker_threads {
-        workers.push(worker(number).context("starting a worker")?);
-    }
+fn serve(Started { config, control, workers, log }: Started) -> anyhow::Result<()> {
     control.block_on(weft_waypoint::run(config, workers, log))
-}
-
-/// A thread with a runtime of its own, for as long as the process lives.
-fn worker(number: usize) -> std::io::Result<tokio::runtime::Handle> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    std::thread::Builder::new()
-        .name(format!("worker-{number}"))
-        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
-    Ok(handle)
 }

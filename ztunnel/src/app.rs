@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!  control thread: discovery client, certificate store, admin + metrics + readiness servers
-//!  workers:        pods' connections, the agent's session, the recheck of open connections
+//!  workers:        pods' connections, each of which stays on one of them from its first byte to its last;
+//!                  the first one has the agent's session and the recheck of open connections besides
 //! ```
 //!
-//! The two don't share a runtime, so that a large push or scrape takes no time from connections.
+//! They don't share a runtime, so that a large push or scrape takes no time from connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,11 +43,13 @@ const ROLE: Role = Role {
     is_impersonating: true,
 };
 
-/// Runs until a signal or a request ends it. Called on the control runtime; `workers` carries the connections.
-pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Result<()> {
+/// Runs until a signal or a request ends it. Called on the control runtime; each of `workers` carries connections on a thread
+/// of its own.
+pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyhow::Result<()> {
+    let first = workers.first().context("no thread for connections")?.clone();
     let mut registry =
         Registry::new(&Build { component: "ztunnel".into(), tag: config.version.clone() });
-    RuntimeMetrics::register(&mut registry, workers.clone());
+    RuntimeMetrics::register(&mut registry, &workers);
     log.register(&mut registry);
 
     let store = store(&config);
@@ -65,6 +68,7 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
         certs: certs.clone(),
         broker: Broker::spawn(config.inpod.mark).context("starting the namespace broker")?,
         running: running.clone(),
+        workers,
         name_servers: system_name_servers(),
         traffic: TrafficMetrics::new(&mut registry),
         sockets: SocketMetrics::new(&mut registry),
@@ -92,8 +96,8 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
         "certificate store"
     });
     let agent_socket = shared.config.inpod.socket.clone();
-    let session = workers.spawn(zds::run(agent_socket, pods.clone(), agent));
-    let rechecking = workers.spawn(recheck::run(mesh, running));
+    let session = first.spawn(zds::run(agent_socket, pods.clone(), agent));
+    let rechecking = first.spawn(recheck::run(mesh, running));
     let mut signals = Signals::new()?;
     tokio::select! {
         () = signals.next() => {}
@@ -104,7 +108,7 @@ pub async fn run(config: Config, workers: Handle, log: LogControl) -> anyhow::Re
     }
     let deadline = shared.config.drain_deadline;
     tracing::info!(?deadline, "draining; a second signal ends at once");
-    let draining = workers.spawn(async move { pods.drain(deadline).await });
+    let draining = first.spawn(async move { pods.drain(deadline).await });
     tokio::select! {
         _ = draining => {}
         () = signals.next() => {}

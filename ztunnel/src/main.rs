@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use weft_core::program::{Program, Started};
 
 #[global_allocator]
@@ -35,14 +34,6 @@ fn main() -> ExitCode {
     Program { name: "ztunnel", version: env!("CARGO_PKG_VERSION"), help: HELP }.main(serve)
 }
 
-fn serve(Started { config, control, log }: Started) -> anyhow::Result<()> {
-    let workers = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("worker")
-        .worker_threads(config.worker_threads)
-        .enable_all()
-        .build()
-        .context("starting the workers")?;
-    let outcome = control.block_on(weft_ztunnel::run(config, workers.handle().clone(), log));
-    workers.shutdown_timeout(std::time::Duration::from_secs(1));
-    outcome
+fn serve(Started { config, control, workers, log }: Started) -> anyhow::Result<()> {
+    control.block_on(weft_ztunnel::run(config, workers, log))
 }

@@ -83,7 +83,8 @@ impl NameSockets {
             let at = SocketAddr::new(ip, address.port());
             let opened = async {
                 let datagram = broker.datagram(netns, at).await?;
-                Ok((datagram, broker.listen(netns, at, Listening::FromPod).await?))
+                let listener = broker.listen(netns, at, Listening::FromPod).await?;
+                Ok((datagram, TcpListener::from_std(listener)?))
             };
             match opened.await {
                 Ok((datagram, listener)) => {

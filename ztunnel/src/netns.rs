@@ -6,7 +6,7 @@
 //! Pods that open many connections get their sockets in batches ahead of need ([`PodSockets`]).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::sched::{CloneFlags, setns};
 use parking_lot::Mutex;
 use socket2::{Socket, Type};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits;
@@ -97,8 +97,7 @@ impl Broker {
         address: SocketAddr,
         kind: Listening,
     ) -> io::Result<TcpListener> {
-        let order = Order::Listen { address, kind };
-        TcpListener::from_std(self.one(netns, order).await?.into())
+        Ok(self.one(netns, Order::Listen { address, kind }).await?.into())
     }
 
     /// Binds a datagram socket in `netns`.
@@ -244,7 +243,8 @@ impl PodSockets {
         socket::connect(socket, to).await
     }
 
-    /// Listens on `port` of every address of the pod, one listener a family that the kernel has.
+    /// Listens on `port` of every address of the pod, one listener a family that the kernel has. Several such share what comes
+    /// (SO_REUSEPORT).
     pub(crate) async fn listen_any(
         &self,
         port: u16,

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use weft_core::drain;
 use weft_core::hbone::{
-    Authority, Forwarded, HboneError, OpenedTunnel, PoolKey, TraceParent, TunnelRequest,
+    Authority, Forwarded, HboneError, OpenedTunnel, Pool, PoolKey, TraceParent, TunnelRequest,
     TunnelStream,
 };
 use weft_core::mesh::{self, Target};
@@ -16,11 +16,12 @@ use weft_core::x509::PeerCertificate;
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection, Tracked};
+use crate::dial::PodConnector;
 use crate::double;
 use crate::error::ConnectionError;
 use crate::limits;
 use crate::local;
-use crate::pod::Pod;
+use crate::pod::{Lane, Pod};
 use crate::record::{self, Record};
 use crate::relaying::{self, Joined, Keep, Ready};
 use crate::resolve::{Hop, Path, Question, Route};
@@ -29,27 +30,28 @@ use crate::shared::Shared;
 /// Serves one connection until it ends.
 pub(crate) fn serve(
     shared: Arc<Shared>,
-    pod: Arc<Pod>,
+    lane: Arc<Lane>,
     tcp: TcpStream,
     from: SocketAddr,
     drain: drain::Watch,
 ) -> impl Future<Output = ()> + Send {
     let socket = Some(shared.sockets.open(Reporter::Source));
     let forced = drain.forced_token().clone();
-    let preparing = Box::pin(prepare(shared.clone(), pod, tcp, from, forced));
+    let preparing = Box::pin(prepare(shared.clone(), lane, tcp, from, forced));
     relaying::serve(Keep::new(shared, drain, socket), preparing)
 }
 
 async fn prepare(
     shared: Arc<Shared>,
-    pod: Arc<Pod>,
+    lane: Arc<Lane>,
     tcp: TcpStream,
     from: SocketAddr,
     forced: CancellationToken,
 ) -> Option<Ready> {
     let destination = record::original_destination(&tcp, Direction::Outbound, from)?;
     let mut record = Record::new(Direction::Outbound, from, destination);
-    let outbound = Outbound { shared: &shared, pod: &pod, from, destination, forced: &forced };
+    let Lane { pod, pool } = &*lane;
+    let outbound = Outbound { shared: &shared, pod, pool, from, destination, forced: &forced };
     let outcome = outbound.connect(tcp, &mut record).await;
     Ready::open(outcome, record, &shared)
 }
@@ -86,6 +88,7 @@ fn is_unreached(error: &HboneError) -> bool {
 pub(crate) struct Outbound<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) pod: &'a Pod,
+    pub(crate) pool: &'a Pool<PodConnector>,
     pub(crate) from: SocketAddr,
     pub(crate) destination: SocketAddr,
     pub(crate) forced: &'a CancellationToken,
@@ -169,7 +172,7 @@ impl Outbound<'_> {
             uid: hop.uid.clone(),
         };
         let request = self.request(authority, record);
-        self.pod.pool.open(&key, &request).await
+        self.pool.open(&key, &request).await
     }
 
     /// What the far side is told besides the target.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use weft_core::certs::CertStore;
 use weft_core::config::Config;
 use weft_core::mesh::SnapshotReader;
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub broker: Broker,
     /// The pods of this node.
     pub running: Running,
+    /// The threads that carry connections.
+    pub workers: Vec<Handle>,
     /// Name servers for what is no name of the mesh.
     pub name_servers: Vec<SocketAddr>,
     /// Counters a pair of workloads.

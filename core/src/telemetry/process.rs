@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeMetrics as RuntimeFigures};
 
 use super::registry::Registry;
 
@@ -50,51 +50,57 @@ fn resident_bytes() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// The basic figures of a tokio runtime.
+/// The basic figures of the runtimes that carry traffic, one thread each.
 #[derive(Debug)]
-pub struct RuntimeMetrics(Handle);
+pub struct RuntimeMetrics(Vec<Handle>);
 
 impl RuntimeMetrics {
-    /// Adds the figures of `runtime` to `registry`. A process with several runtimes registers the one that carries
-    /// traffic: the names have no label to tell them apart.
-    pub fn register(registry: &mut Registry, runtime: Handle) {
-        registry.collector(Self(runtime));
+    /// Adds the figures of `workers` to `registry`; their places are their numbers.
+    pub fn register(registry: &mut Registry, workers: &[Handle]) {
+        registry.collector(Self(workers.to_vec()));
     }
 }
 
 impl Collector for RuntimeMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let metrics = self.0.metrics();
-        let workers = metrics.num_workers();
+        let metrics: Vec<_> = self.0.iter().map(Handle::metrics).collect();
+        let sum = |of: fn(&RuntimeFigures) -> usize| metrics.iter().map(of).sum();
         for (name, help, value) in [
-            ("tokio_num_workers", "Worker threads", workers),
-            ("tokio_num_alive_tasks", "Tasks that haven't ended", metrics.num_alive_tasks()),
-            ("tokio_global_queue_depth", "Tasks in the shared queue", metrics.global_queue_depth()),
+            ("tokio_num_workers", "Worker threads", metrics.len()),
+            (
+                "tokio_num_alive_tasks",
+                "Tasks that haven't ended",
+                sum(RuntimeFigures::num_alive_tasks),
+            ),
+            (
+                "tokio_global_queue_depth",
+                "Tasks from other threads that wait",
+                sum(RuntimeFigures::global_queue_depth),
+            ),
         ] {
             let value = u64::try_from(value).unwrap_or(u64::MAX);
             gauge(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?, value)?;
         }
-        let busy = |worker| metrics.worker_total_busy_duration(worker);
         let name = "tokio_worker_total_busy_duration_seconds";
         let mut family =
             encoder.encode_descriptor(name, "Time spent busy", None, MetricType::Gauge)?;
-        for worker in 0..workers {
-            let seconds = busy(worker).as_secs_f64();
-            ConstGauge::new(seconds).encode(family.encode_family(&worker_label(worker))?)?;
+        for (number, worker) in metrics.iter().enumerate() {
+            let seconds = worker.worker_total_busy_duration(0).as_secs_f64();
+            ConstGauge::new(seconds).encode(family.encode_family(&worker_label(number))?)?;
         }
         for (name, help, of) in [
             (
                 "tokio_worker_park_count",
                 "Times a worker went to sleep",
-                &(|worker| metrics.worker_park_count(worker)) as &dyn Fn(usize) -> u64,
+                (|worker| worker.worker_park_count(0)) as fn(&RuntimeFigures) -> u64,
             ),
-            ("tokio_worker_park_unpark_count", "Times a worker went to sleep or woke", &|worker| {
-                metrics.worker_park_unpark_count(worker)
+            ("tokio_worker_park_unpark_count", "Times a worker went to sleep or woke", |worker| {
+                worker.worker_park_unpark_count(0)
             }),
         ] {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for worker in 0..workers {
-                gauge(family.encode_family(&worker_label(worker))?, of(worker))?;
+            for (number, worker) in metrics.iter().enumerate() {
+                gauge(family.encode_family(&worker_label(number))?, of(worker))?;
             }
         }
         Ok(())
@@ -119,10 +125,11 @@ mod tests {
     use super::super::registry::{Build, Exposition};
     use super::*;
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn every_worker_of_the_runtime_is_shown() {
+    #[tokio::test]
+    async fn every_worker_is_shown() {
         let mut registry = Registry::new(&Build::default());
-        RuntimeMetrics::register(&mut registry, Handle::current());
+        let workers = [Handle::current(), Handle::current()];
+        RuntimeMetrics::register(&mut registry, &workers);
         let text = registry.encode(Exposition::Text).unwrap();
         assert!(text.contains("tokio_num_workers 2\n"));
         assert!(text.contains(r#"tokio_worker_park_count{worker="1"}"#));
