@@ -125,7 +125,7 @@ impl ServiceRules {
     }
 }
 
-type All = HashMap<Arc<str>, Arc<ServiceRules>>;
+type All = HashMap<Arc<str>, Arc<ServiceRules>, foldhash::fast::RandomState>;
 
 /// The rules of all services, as they are now. Clones see the same.
 #[derive(Debug, Clone, Default)]

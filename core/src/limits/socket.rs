@@ -8,6 +8,8 @@ pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 pub const READ_BYTES_MIN: usize = 2 << 10;
 /// Largest read of a socket, bytes. Beyond it the cost of a system call no longer shows.
 pub const READ_BYTES_MAX: usize = 256 << 10;
+/// Memory of one read that a thread keeps for the next, bytes. Larger reads are worth taking theirs.
+pub const SPARE_READ_BYTES_MAX: usize = 64 << 10;
 /// Connections waiting to be accepted: a burst of as many SYNs as arrive in the 10 ms that a busy thread may take,
 /// at 100 000 connections a second. `net.core.somaxconn` caps it.
 pub const LISTEN_BACKLOG: i32 = 1024;

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use super::Map;
+
 /// At least one value, in the order given at insertion. One value takes no allocation of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Few<T> {
@@ -42,7 +44,7 @@ impl<T: Clone> Few<T> {
 
 /// Adds to the list under `key`.
 pub(super) fn add<K, T>(
-    map: &mut imbl::HashMap<K, Few<T>>,
+    map: &mut Map<K, Few<T>>,
     key: K,
     value: T,
     order: impl Fn(&T, &T) -> Ordering,
@@ -59,7 +61,7 @@ pub(super) fn add<K, T>(
 
 /// Removes from the list under `key`, and the list itself if it is empty then.
 pub(super) fn remove<K, T>(
-    map: &mut imbl::HashMap<K, Few<T>>,
+    map: &mut Map<K, Few<T>>,
     key: &K,
     is_gone: impl Fn(&T) -> bool,
 ) where

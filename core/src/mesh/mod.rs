@@ -30,6 +30,11 @@ mod store;
 pub(crate) mod testing;
 mod workload;
 
+/// A persistent map. Its keys are what the control plane says, so that nobody can choose them to collide, and they are looked
+/// up several times for every connection and request: hashing is quick rather than hard to foresee.
+type Map<K, V> =
+    imbl::GenericHashMap<K, V, foldhash::fast::RandomState, imbl::shared_ptr::DefaultSharedPtr>;
+
 #[cfg(test)]
 mod balance_tests;
 #[cfg(test)]

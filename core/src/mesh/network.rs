@@ -4,19 +4,19 @@ use std::cmp::{Ordering, Reverse};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::{HashMap, OrdMap};
+use imbl::OrdMap;
 use ipnet::IpNet;
 
 use super::few::{self, Few};
 use super::snapshot::{candidate_rank, in_key_order};
-use super::{NetworkMode, Service, TunnelProtocol, Workload, WorkloadStatus};
+use super::{Map, NetworkMode, Service, TunnelProtocol, Workload, WorkloadStatus};
 
 /// The addresses of one network.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Network {
-    workloads: HashMap<IpAddr, Few<Arc<Workload>>>,
-    vips: HashMap<IpAddr, Few<Arc<Service>>>,
-    blocks: HashMap<IpNet, Few<Arc<Service>>>,
+    workloads: Map<IpAddr, Few<Arc<Workload>>>,
+    vips: Map<IpAddr, Few<Arc<Service>>>,
+    blocks: Map<IpNet, Few<Arc<Service>>>,
     /// How many blocks there are of each family (true: IPv6) and prefix length: a look-up tries these alone.
     lengths: OrdMap<(bool, u8), usize>,
 }

@@ -4,11 +4,10 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use imbl::HashMap;
 
 use super::few::Few;
 use super::network::Network;
-use super::{Endpoint, Endpoints, Service, Workload, pod_uid};
+use super::{Endpoint, Endpoints, Map, Service, Workload, pod_uid};
 use crate::policy::PolicyIndex;
 
 /// The mesh at one moment. Immutable for readers; a copy shares everything with its origin.
@@ -18,11 +17,11 @@ use crate::policy::PolicyIndex;
 pub struct Snapshot {
     pub(super) version: u64,
     pub(super) local_node: Option<Arc<str>>,
-    pub(super) workloads: HashMap<Arc<str>, Arc<Workload>>,
-    pub(super) local: HashMap<Arc<str>, Arc<Workload>>,
-    pub(super) networks: HashMap<Arc<str>, Arc<Network>>,
-    pub(super) services: HashMap<Arc<str>, Arc<ServiceEntry>>,
-    pub(super) hosts: HashMap<Arc<str>, Few<Arc<Service>>>,
+    pub(super) workloads: Map<Arc<str>, Arc<Workload>>,
+    pub(super) local: Map<Arc<str>, Arc<Workload>>,
+    pub(super) networks: Map<Arc<str>, Arc<Network>>,
+    pub(super) services: Map<Arc<str>, Arc<ServiceEntry>>,
+    pub(super) hosts: Map<Arc<str>, Few<Arc<Service>>>,
     pub(super) policies: PolicyIndex,
 }
 
@@ -59,11 +58,11 @@ impl Snapshot {
         Self {
             version: 0,
             local_node: local_node.map(Arc::from),
-            workloads: HashMap::new(),
-            local: HashMap::new(),
-            networks: HashMap::new(),
-            services: HashMap::new(),
-            hosts: HashMap::new(),
+            workloads: Map::default(),
+            local: Map::default(),
+            networks: Map::default(),
+            services: Map::default(),
+            hosts: Map::default(),
             policies: PolicyIndex::new(root_namespace),
         }
     }

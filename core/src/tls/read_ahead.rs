@@ -4,6 +4,7 @@
 //! and makes the kernel offer the sender a little more room each time. Here one call takes what there is, and rustls
 //! reads that from memory.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -12,7 +13,14 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::forward::forward_writes;
+use crate::limits;
 use crate::read_size::ReadSize;
+
+thread_local! {
+    /// What the last stream of this thread read into. A stream is asked for bytes several times for each that come, and
+    /// taking and giving back memory each time would cost more than the look.
+    static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
+}
 
 /// A byte stream with a buffer for reading, which has memory only while it has bytes.
 #[derive(Debug)]
@@ -32,6 +40,9 @@ impl<IO: AsyncRead + Unpin> ReadAhead<IO> {
     /// Leaves the buffer empty at the stream's end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let asked = self.size.next();
+        if self.ahead.capacity() == 0 {
+            self.ahead = SPARE.take().unwrap_or_default();
+        }
         self.ahead.clear();
         self.ahead.reserve(asked);
         let polled = {
@@ -39,11 +50,19 @@ impl<IO: AsyncRead + Unpin> ReadAhead<IO> {
             let mut room = (&mut self.ahead).limit(asked);
             pin!(self.io.read_buf(&mut room)).poll(cx)
         };
-        if polled.is_pending() {
-            self.ahead = BytesMut::new();
+        if self.ahead.is_empty() {
+            self.let_go();
         }
         self.size.learn(ready!(polled)?);
         Poll::Ready(Ok(()))
+    }
+
+    /// Memory that holds nothing is for whoever reads next.
+    fn let_go(&mut self) {
+        let memory = std::mem::take(&mut self.ahead);
+        if memory.capacity() <= limits::SPARE_READ_BYTES_MAX {
+            SPARE.set(Some(memory));
+        }
     }
 }
 
@@ -59,6 +78,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ReadAhead<IO> {
         let taken = self.ahead.len().min(buf.remaining());
         buf.put_slice(self.ahead.get(..taken).unwrap_or_default());
         self.ahead.advance(taken);
+        if self.ahead.is_empty() {
+            self.let_go();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -74,7 +96,6 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::limits;
 
     #[tokio::test]
     async fn small_reads_are_served_from_one_large_one_and_nothing_is_held_while_it_waits() {

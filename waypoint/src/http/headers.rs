@@ -11,6 +11,10 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Takes out what concerns the connection alone (RFC 9110, section 7.6.1), and what `Connection` names besides.
 pub(super) fn strip_connection(headers: &mut HeaderMap) {
+    // Most messages have none of them, and one look over the names says so.
+    if !headers.keys().any(is_of_connection) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -23,19 +27,23 @@ pub(super) fn strip_connection(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in
-        [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS]
-    {
-        headers.remove(name);
-    }
     let wants_trailers = headers.get_all(TE).iter().any(|value| {
         let value = value.to_str().unwrap_or_default();
         value.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers"))
     });
-    headers.remove(TE);
+    for name in OF_CONNECTION {
+        headers.remove(name);
+    }
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+const OF_CONNECTION: [HeaderName; 7] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, HTTP2_SETTINGS, TE];
+
+fn is_of_connection(name: &HeaderName) -> bool {
+    const { OF_CONNECTION }.contains(name)
 }
 
 fn is_end_to_end(name: &HeaderName) -> bool {

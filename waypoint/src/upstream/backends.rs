@@ -38,7 +38,7 @@ impl Key {
 /// All that requests have gone to lately. One for a process: all threads count together.
 #[derive(Debug, Default)]
 pub(crate) struct Backends {
-    all: RwLock<HashMap<Key, Arc<Backend>>>,
+    all: RwLock<HashMap<Key, Arc<Backend>, foldhash::fast::RandomState>>,
 }
 
 /// A backend with what it is of.

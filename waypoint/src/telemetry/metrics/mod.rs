@@ -47,7 +47,7 @@ struct Table {
     shards: [RwLock<HashTable<Series>>; limits::METRIC_SHARDS],
     /// A shard is never longer than this, apart from the few of [`Key::overflow`].
     shard_max: usize,
-    hasher: std::hash::RandomState,
+    hasher: foldhash::fast::RandomState,
     cells: Cells,
     overflowed: AtomicU64,
     started: Instant,
@@ -74,7 +74,7 @@ impl RequestMetrics {
         let table = Arc::new(Table {
             shards: Default::default(),
             shard_max: series_max / limits::METRIC_SHARDS,
-            hasher: std::hash::RandomState::new(),
+            hasher: foldhash::fast::RandomState::default(),
             cells: Cells::default(),
             overflowed: AtomicU64::new(0),
             started: now,

@@ -95,8 +95,10 @@ pub fn ensure_request_id(headers: &mut HeaderMap) -> HeaderValue {
     if let Some(id) = headers.get(REQUEST_ID).filter(is_usable) {
         return id.clone();
     }
-    set(headers, REQUEST_ID, &Uuid::random().to_string());
-    headers.get(REQUEST_ID).cloned().unwrap_or_else(|| HeaderValue::from_static(""))
+    let id = HeaderValue::from_bytes(&Uuid::random().text());
+    let id = id.unwrap_or_else(|_| HeaderValue::from_static(""));
+    headers.insert(REQUEST_ID, id.clone());
+    id
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
