@@ -7,12 +7,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use weft_core::drain;
 use weft_core::hbone::{
-    Authority, Forwarded, HboneError, OpenedTunnel, Pool, PoolKey, TraceParent, TunnelRequest,
-    TunnelStream,
+    Authority, Forwarded, HboneError, Pool, PoolKey, TraceParent, TunnelRequest, TunnelStream,
 };
 use weft_core::mesh::{self, Target};
 use weft_core::telemetry::{Direction, Reporter, Security};
-use weft_core::x509::PeerCertificate;
 
 use crate::authorise;
 use crate::connections::{Carrier, OpenConnection, Tracked};
@@ -124,9 +122,9 @@ impl Outbound<'_> {
                     Err(error) => return Err(error.into()),
                 },
                 Path::DoubleHbone { outer, inner, authority } => {
-                    record.security = Security::MutualTls;
-                    record.destination.address = Some(outer.address);
-                    let opening = double::open(&self, &outer, &inner, authority, record);
+                    let (key, request) = (self.key(&outer), self.request(authority, record));
+                    let (pool, certs) = (&self.pod.pool, &self.shared.certs);
+                    let opening = double::open(pool, certs, &key, &inner, request, record);
                     (Box::pin(opening).await?.into(), Carrier::DoubleHbone)
                 }
                 Path::Plain { target, port } => {
@@ -149,34 +147,26 @@ impl Outbound<'_> {
     ) -> Result<TunnelStream, HboneError> {
         record.security = Security::MutualTls;
         record.destination.address = Some(hop.address);
-        if let Authority::Address(target) = &authority {
-            record.tunnel_target = Some(*target);
-        }
-        let tunnel = self.tunnel(hop, authority, record).await?;
+        record.tunnel_target = Some(authority.clone());
+        let (key, request) = (self.key(hop), self.request(authority, record));
+        let tunnel = self.pool.open(&key, &request).await?;
         record.destination.identity = Some(tunnel.peer.identity.clone());
         Ok(tunnel.stream)
     }
 
-    /// A tunnel from the pod's pool.
-    pub(crate) async fn tunnel(
-        &self,
-        hop: &Hop,
-        authority: Authority,
-        record: &Record,
-    ) -> Result<OpenedTunnel<PeerCertificate>, HboneError> {
-        let key = PoolKey {
+    /// The connections of the pod's pool that may carry its tunnels.
+    fn key(&self, hop: &Hop) -> PoolKey {
+        PoolKey {
             source: self.pod.identity.clone(),
             source_ip: self.from.ip(),
             expected: hop.expected.clone(),
             address: hop.address,
             uid: hop.uid.clone(),
-        };
-        let request = self.request(authority, record);
-        self.pool.open(&key, &request).await
+        }
     }
 
     /// What the far side is told besides the target.
-    pub(crate) fn request(&self, authority: Authority, record: &Record) -> TunnelRequest {
+    fn request(&self, authority: Authority, record: &Record) -> TunnelRequest {
         let service = record.service.as_ref().and_then(|service| service.host.parse().ok());
         let own = record.source.workload.as_deref();
         TunnelRequest {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use weft_core::hbone::Authority;
 use weft_core::identity::SpiffeId;
 use weft_core::mesh::{self, Workload};
 use weft_core::relay::Counters;
@@ -45,7 +46,7 @@ pub(crate) struct Record {
     /// The service that the client addressed.
     pub service: Option<Arc<ServiceLabels>>,
     /// Where the tunnel leads, behind the destination's address.
-    pub tunnel_target: Option<SocketAddr>,
+    pub tunnel_target: Option<Authority>,
     /// How the bytes are protected.
     pub security: Security,
     /// Bytes so far; the relay advances them.
@@ -99,12 +100,13 @@ impl Record {
             .security(self.security)
     }
 
-    fn log(&self) -> AccessLog<'_> {
+    /// As the log says it.
+    pub(crate) fn log(&self) -> AccessLog<'_> {
         AccessLog {
             direction: self.direction,
             source: endpoint(&self.source),
             destination: endpoint(&self.destination),
-            hbone_address: self.tunnel_target,
+            hbone_address: self.tunnel_target.as_ref(),
             service: self.service.as_ref().map(|service| &*service.host),
         }
     }

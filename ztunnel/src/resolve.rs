@@ -132,7 +132,7 @@ impl Question<'_> {
                 let path = if workload.network == self.source.network {
                     self.endpoint(&workload, Some(service), port)?
                 } else {
-                    self.other_network(&workload, service, rng)?
+                    self.other_network(&workload, service, Some(service), rng)?
                 };
                 Ok(Route { path, destination: Some(workload), service: Some(service.clone()) })
             }
@@ -181,9 +181,10 @@ impl Question<'_> {
         let path = if waypoint.workload.network == self.source.network {
             Path::Hbone(Hop { is_waypoint: true, ..self.hop(&waypoint)? }, self.authority())
         } else {
-            // Only a name means anything in the other network.
+            // Only a name means anything in the other network. Its waypoint ends the inner tunnel, not the service.
             let service = service.ok_or_else(|| unreachable(&waypoint.workload))?;
-            self.other_network(&waypoint.workload, service, rng)?
+            let there = waypoint.service.as_deref();
+            self.other_network(&waypoint.workload, service, there, rng)?
         };
         Ok(Route { path, destination: Some(waypoint.workload), service: service.cloned() })
     }
@@ -220,18 +221,21 @@ impl Question<'_> {
         }
     }
 
-    /// An endpoint in another network, which is reached by its gateway and under the service's name.
+    /// An endpoint in another network, which is reached by its gateway and under the service's name. It is an instance
+    /// of `there`, whose alternative names are all that is known of who ends the inner tunnel.
     fn other_network(
         &self,
         workload: &Workload,
         service: &Service,
+        there: Option<&Service>,
         rng: &mut impl Rng,
     ) -> Result<Path, ConnectionError> {
         let gateway = network_gateway_of(self.snapshot, workload, self.source, rng)
             .map_err(ConnectionError::Resolve)?
             .ok_or_else(|| unreachable(workload))?;
-        let inner = ExpectedPeers::new(service.subject_alt_names.iter().cloned())
-            .ok_or_else(|| ConnectionError::NobodyExpected(service.key.clone()))?;
+        let inner = there
+            .and_then(|there| ExpectedPeers::new(there.subject_alt_names.iter().cloned()))
+            .ok_or_else(|| nobody_expected(there.map_or(&workload.uid, |there| &there.key)))?;
         let authority = format!("{}:{}", service.hostname, self.destination.port());
         let authority = authority.parse().map_err(|_| unreachable(workload))?;
         Ok(Path::DoubleHbone { outer: self.hop(&gateway)?, inner, authority })
@@ -278,6 +282,10 @@ fn expected_peers(workload: &Workload, service: Option<&Arc<Service>>) -> Expect
     let sans = service.iter().flat_map(|service| service.subject_alt_names.iter().cloned());
     ExpectedPeers::new(sans.chain([workload.identity.clone()]))
         .unwrap_or_else(|| ExpectedPeers::one(workload.identity.clone()))
+}
+
+fn nobody_expected(at: &Arc<str>) -> ConnectionError {
+    ConnectionError::NobodyExpected(at.clone())
 }
 
 fn unreachable(workload: &Workload) -> ConnectionError {

@@ -1,9 +1,10 @@
 //! Workloads and services in the words of headers and metrics. Only what the mesh's own configuration says gets in,
-//! apart from a verified identity.
+//! apart from a verified identity and, of another network, what a workload that proved one says of itself.
 
 use std::sync::Arc;
 
-use super::{Service, Workload, WorkloadType};
+use super::memo::Memo;
+use super::{Locality, Service, Workload, WorkloadType};
 use crate::hbone::{Baggage, WorkloadKind, WorkloadName};
 use crate::identity::SpiffeId;
 use crate::telemetry::{Party, ServiceLabels, SharedParty};
@@ -25,6 +26,35 @@ pub fn baggage(workload: &Workload) -> Baggage {
         canonical_revision: text(&workload.canonical_revision),
         region: text(&workload.locality.region),
         zone: text(&workload.locality.zone),
+    }
+}
+
+/// The workload that answered behind another network's gateway. What the mesh knows there (`known`) stands for all of a
+/// service's workloads; which one it was, only `baggage` of its answer tells. Its namespace is its certificate's, not
+/// its word. Without baggage it remains `known`, under the identity that was proved.
+pub fn answered_by(known: &Workload, identity: &SpiffeId, baggage: &Baggage) -> Workload {
+    let identity = identity.clone();
+    if *baggage == Baggage::default() {
+        return Workload { identity, labels: Memo::default(), ..known.clone() };
+    }
+    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+    let name: Arc<str> = baggage.workload.as_ref().map_or("", |workload| &workload.name).into();
+    let locality = Locality {
+        region: text(&baggage.region),
+        zone: text(&baggage.zone),
+        subzone: Arc::default(),
+    };
+    Workload {
+        namespace: identity.namespace().into(),
+        name: name.clone(),
+        workload_name: name,
+        canonical_name: text(&baggage.canonical_name),
+        canonical_revision: text(&baggage.canonical_revision),
+        cluster_id: text(&baggage.cluster),
+        locality: Arc::new(locality),
+        identity,
+        labels: Memo::default(),
+        ..known.clone()
     }
 }
 

@@ -43,7 +43,7 @@ mod convergence_tests;
 mod tests;
 
 pub use balance::{BalanceError, Choice, Target, load_balance, target_address};
-pub use describe::{baggage, party, service_labels};
+pub use describe::{answered_by, baggage, party, service_labels};
 pub use endpoints::{Endpoint, Endpoints};
 pub use gateway::{GatewayAddress, GatewayDestination};
 pub use memo::Memo;

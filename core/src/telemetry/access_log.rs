@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::traffic::ByteTotals;
+use crate::hbone::Authority;
 
 /// Which way a connection crosses the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +66,8 @@ pub struct AccessLog<'a> {
     pub source: Endpoint<'a>,
     /// The server.
     pub destination: Endpoint<'a>,
-    /// The address that the tunnel leads to, behind `destination`'s.
-    pub hbone_address: Option<SocketAddr>,
+    /// Where the tunnel leads, behind `destination`'s address: an address, or a service's name in another network.
+    pub hbone_address: Option<&'a Authority>,
     /// Host name of the service addressed.
     pub service: Option<&'a str>,
 }
@@ -165,9 +166,14 @@ impl EarlyFailure {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::super::logging::tests::captured;
     use super::super::logging::{LogControl, LogFormat};
     use super::*;
+
+    static TARGET: LazyLock<Authority> =
+        LazyLock::new(|| "10.44.2.10:8080".parse().expect("an authority"));
 
     struct Bytes;
     impl ByteTotals for Bytes {
@@ -196,7 +202,7 @@ mod tests {
                 identity: Some("spiffe://cluster.local/ns/shop/sa/checkout"),
                 cluster: None,
             },
-            hbone_address: Some("10.44.2.10:8080".parse().unwrap()),
+            hbone_address: Some(&TARGET),
             service: Some("checkout.shop.svc.cluster.local"),
         }
     }
@@ -226,6 +232,17 @@ mod tests {
         );
         assert!(lines[1].contains("direction=\"inbound\" bytes_sent=358 bytes_recv=84"));
         assert_eq!(lines.len(), 2, "an opened connection is said at debug only");
+    }
+
+    #[test]
+    fn tunnel_into_another_network_leads_to_a_name() {
+        let name = "checkout.shop.svc.cluster.local:80".parse().unwrap();
+        let lines = lines(LogFormat::Text, |_| {
+            let log = AccessLog { hbone_address: Some(&name), ..log(Direction::Outbound) };
+            log.completed(&Bytes, Duration::from_millis(1));
+        });
+        let key = " dst.hbone_addr=checkout.shop.svc.cluster.local:80 ";
+        assert!(lines[0].contains(key), "{}", lines[0]);
     }
 
     #[test]
