@@ -69,9 +69,9 @@ pub enum Normalisation {
     DecodeAndMergeSlashes,
 }
 
-/// A service that CUSTOM policies ask (`envoyExtAuthzHttp`, `envoyExtAuthzGrpc`).
-#[derive(Debug, Clone, PartialEq)]
-pub struct ExtensionChecker {
+/// A service that is asked about requests: where, for how long, and what holds where it can't be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedService {
     /// Its namespace; nothing: whoever answers to the host.
     pub namespace: Option<Arc<str>>,
     /// Its host, in lower case.
@@ -80,10 +80,17 @@ pub struct ExtensionChecker {
     pub port: u16,
     /// Longest time for an answer.
     pub timeout: Option<Duration>,
-    /// Lets in where it can't be asked.
+    /// Requests go on where it can't be asked.
     pub fails_open: bool,
     /// The answer where it can't be asked.
     pub status_on_error: Option<u16>,
+}
+
+/// A service that CUSTOM policies ask (`envoyExtAuthzHttp`, `envoyExtAuthzGrpc`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExtensionChecker {
+    /// Whom to ask.
+    pub asked: AskedService,
     /// What it is sent of bodies.
     pub body: Option<CheckedBody>,
     /// By HTTP; nothing: by gRPC.
@@ -95,18 +102,8 @@ pub struct ExtensionChecker {
 /// A service that counts requests (`envoyRateLimitGrpc`, which is Weft's own: Istio has no provider of that kind).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtensionLimiter {
-    /// Its namespace; nothing: whoever answers to the host.
-    pub namespace: Option<Arc<str>>,
-    /// Its host, in lower case.
-    pub host: Arc<str>,
-    /// Its port.
-    pub port: u16,
-    /// Longest time for an answer.
-    pub timeout: Option<Duration>,
-    /// Lets on where it can't be asked.
-    pub fails_open: bool,
-    /// The answer where it can't be asked.
-    pub status_on_error: Option<u16>,
+    /// Whom to ask.
+    pub asked: AskedService,
     /// Clients of gRPC are told RESOURCE_EXHAUSTED, not UNAVAILABLE.
     pub as_resource_exhausted: bool,
 }
@@ -240,18 +237,13 @@ impl MeshConfig {
 fn checker(value: &Value, is_http: bool) -> Result<ExtensionChecker, String> {
     let raw: RawChecker =
         Deserialize::deserialize(value).map_err(|error: serde_json::Error| error.to_string())?;
-    let (namespace, host) = service(&raw.service)?;
     let http = http_checker(&raw);
     if !is_http && http != HttpChecker::default() {
         return Err("has fields of envoyExtAuthzHttp".to_owned());
     }
+    let (timeout, status) = (raw.timeout.as_deref(), raw.status_on_error.as_deref());
     Ok(ExtensionChecker {
-        namespace,
-        host,
-        port: raw.port.get(),
-        timeout: raw.timeout.as_deref().map(duration::parse).transpose()?,
-        fails_open: raw.fail_open,
-        status_on_error: raw.status_on_error.as_deref().map(status).transpose()?,
+        asked: AskedService::read(&raw.service, raw.port, timeout, raw.fail_open, status)?,
         body: raw.include_request_body_in_check,
         http: is_http.then_some(http),
         ignored: raw.clear_route_cache.iter().map(|_| "clearRouteCache").collect(),
@@ -262,24 +254,43 @@ fn checker(value: &Value, is_http: bool) -> Result<ExtensionChecker, String> {
 fn limiter(value: &Value) -> Result<ExtensionLimiter, String> {
     let raw: RawLimiter =
         Deserialize::deserialize(value).map_err(|error: serde_json::Error| error.to_string())?;
-    let (namespace, host) = service(&raw.service)?;
-    let timeout = raw.timeout.as_deref().map(duration::parse).transpose()?;
+    let (timeout, status) = (raw.timeout.as_deref(), raw.status_on_error.as_deref());
+    // Open is Envoy's default, too.
+    let fails_open = raw.fail_open.unwrap_or(true);
+    let asked = AskedService::read(&raw.service, raw.port, timeout, fails_open, status)?;
     let longest = weft_proto::contract::limit::TIMEOUT_MAX;
-    if timeout.is_some_and(|it| it.is_zero() || it > longest) {
+    if asked.timeout.is_some_and(|it| it.is_zero() || it > longest) {
         return Err(format!(
             "timeout has to be above 0s and at most {longest:?}: requests wait for it"
         ));
     }
-    Ok(ExtensionLimiter {
-        namespace,
-        host,
-        port: raw.port.get(),
-        timeout,
-        // Envoy's default, too.
-        fails_open: raw.fail_open.unwrap_or(true),
-        status_on_error: raw.status_on_error.as_deref().map(status).transpose()?,
-        as_resource_exhausted: raw.rate_limited_as_resource_exhausted,
-    })
+    Ok(ExtensionLimiter { asked, as_resource_exhausted: raw.rate_limited_as_resource_exhausted })
+}
+
+impl AskedService {
+    fn read(
+        service_text: &str,
+        port: fields::Port,
+        timeout: Option<&str>,
+        fails_open: bool,
+        status_on_error: Option<&str>,
+    ) -> Result<Self, String> {
+        let (namespace, host) = service(service_text)?;
+        Ok(Self {
+            namespace,
+            host,
+            port: port.get(),
+            timeout: timeout.map(duration::parse).transpose()?,
+            fails_open,
+            status_on_error: status_on_error.map(status).transpose()?,
+        })
+    }
+
+    /// The longest time for an answer in milliseconds. Less than one is one: 0, nothing set, has another meaning.
+    pub fn timeout_ms(&self) -> u32 {
+        let whole = |it: Duration| u32::try_from(it.as_millis()).unwrap_or(u32::MAX).max(1);
+        self.timeout.map_or(0, whole)
+    }
 }
 
 /// `[<namespace>/]<host>`

@@ -46,12 +46,10 @@ pub use destination_rule::{DestinationRule, PolicyParts, RuleSubset, TrafficPoli
 pub(crate) use duration::parse as parse_duration;
 pub use fields::FieldError;
 pub use gateway::{Admission, Gateway, GatewayClass, Listener};
-pub use istio::{
-    EntryPort, Host, Location, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec,
-};
+pub use istio::{EntryPort, Host, Resolution, ServiceEntry, WorkloadEntry, WorkloadEntrySpec};
 pub use mesh_config::{
-    CheckedBody, ExtensionChecker, ExtensionLimiter, HttpChecker, MESH_CONFIG, MeshConfig,
-    Normalisation, OutboundMode,
+    AskedService, CheckedBody, ExtensionChecker, ExtensionLimiter, HttpChecker, MESH_CONFIG,
+    MeshConfig, Normalisation, OutboundMode,
 };
 pub use mesh_providers::{MeshTelemetry, OtlpProvider, Provider};
 pub use meta::{Labels, Meta, Owner, Timestamp};

@@ -7,20 +7,19 @@ use weft_proto::route::text_match::Kind as TextKind;
 use crate::objects::{ExtensionChecker, HttpChecker};
 
 pub(super) fn checker(name: &str, checker: &ExtensionChecker) -> proto::Checker {
-    let timeout = checker.timeout.map(|it| u32::try_from(it.as_millis()).unwrap_or(u32::MAX));
+    let asked = &checker.asked;
     let protocol = match &checker.http {
         Some(http) => Protocol::Http(http_check(http)),
         None => Protocol::Grpc(proto::GrpcCheck {}),
     };
     proto::Checker {
         name: name.to_owned(),
-        namespace: checker.namespace.as_deref().unwrap_or_default().to_owned(),
-        hostname: checker.host.to_string(),
-        port: checker.port.into(),
-        // Less than a millisecond is a millisecond: 0 has another meaning.
-        timeout_ms: timeout.map_or(0, |timeout| timeout.max(1)),
-        fail_open: checker.fails_open,
-        status_on_error: checker.status_on_error.map_or(0, u32::from),
+        namespace: asked.namespace.as_deref().unwrap_or_default().to_owned(),
+        hostname: asked.host.to_string(),
+        port: asked.port.into(),
+        timeout_ms: asked.timeout_ms(),
+        fail_open: asked.fails_open,
+        status_on_error: asked.status_on_error.map_or(0, u32::from),
         body: checker.body.map(|body| proto::CheckedBody {
             max_bytes: body.max_request_bytes,
             allow_partial: body.allow_partial_message,

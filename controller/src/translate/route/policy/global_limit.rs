@@ -76,16 +76,15 @@ fn limit_of(
     limiter: &ExtensionLimiter,
     descriptors: Vec<proto::LimitDescriptor>,
 ) -> proto::GlobalRateLimit {
-    let timeout = limiter.timeout.map(|it| u32::try_from(it.as_millis()).unwrap_or(u32::MAX));
+    let asked = &limiter.asked;
     proto::GlobalRateLimit {
         provider: raw.provider.clone(),
-        namespace: limiter.namespace.as_deref().unwrap_or_default().to_owned(),
-        hostname: limiter.host.to_string(),
-        port: limiter.port.into(),
-        // Less than a millisecond is a millisecond: 0 has another meaning.
-        timeout_ms: timeout.map_or(0, |timeout| timeout.max(1)),
-        fails_closed: !limiter.fails_open,
-        status_on_error: limiter.status_on_error.map_or(0, u32::from),
+        namespace: asked.namespace.as_deref().unwrap_or_default().to_owned(),
+        hostname: asked.host.to_string(),
+        port: asked.port.into(),
+        timeout_ms: asked.timeout_ms(),
+        fails_closed: !asked.fails_open,
+        status_on_error: asked.status_on_error.map_or(0, u32::from),
         as_resource_exhausted: limiter.as_resource_exhausted,
         domain: raw.domain.clone(),
         descriptors,
