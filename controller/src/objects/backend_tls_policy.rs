@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::Pool;
-use super::fields::{self, FieldError, Given};
+use super::fields::{self, AllHosts, FieldError, Given};
 use super::meta::Meta;
 use super::route::{check_count, check_length};
 use super::target::{PolicyTarget, RawTarget, TargetKind};
@@ -256,11 +256,7 @@ impl RawAltName {
         let field = format!("{field}.{name}");
         check_length(text, &field)?;
         if self.r#type == AltNameType::Hostname {
-            let host = text.to_ascii_lowercase();
-            return match fields::is_dns_subdomain(host.strip_prefix("*.").unwrap_or(&host)) {
-                true => Ok(host),
-                false => Err(FieldError::new(field, format!("{text:?} is no host name"))),
-            };
+            return fields::host_pattern(text, &field, AllHosts::Refused);
         }
         let scheme = text.split_once("://").map(|(scheme, _)| scheme);
         match scheme.is_some_and(|it| !it.is_empty() && !it.contains(['/', ':', '?', '#'])) {

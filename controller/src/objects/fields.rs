@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
+
+use super::Pool;
 
 /// What is wrong with one field of an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +90,40 @@ pub(super) fn is_label_key(text: &str) -> bool {
         None => (None, text),
     };
     prefix.is_none_or(is_dns_subdomain) && !name.is_empty() && is_label_value(name)
+}
+
+/// Whether `*` alone may stand for every host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AllHosts {
+    /// It may, where Istio's objects are about hosts that others declare.
+    Allowed,
+    /// It is no name: of the Gateway API, of certificates, and where hosts are declared.
+    Refused,
+}
+
+/// A host's name, perhaps behind `*.`, in lower case.
+pub(super) fn host_pattern(text: &str, field: &str, all: AllHosts) -> Result<String, FieldError> {
+    let host = text.to_ascii_lowercase();
+    let is_all = all == AllHosts::Allowed && host == "*";
+    if is_all || is_dns_subdomain(host.strip_prefix("*.").unwrap_or(&host)) {
+        return Ok(host);
+    }
+    Err(FieldError::new(field, format!("{text:?} is no host name, nor one behind `*.`")))
+}
+
+/// [`host_pattern`] of each of a list's.
+pub(super) fn host_patterns(
+    list: &[String],
+    field: &str,
+    all: AllHosts,
+    pool: &mut Pool,
+) -> Result<Box<[Arc<str>]>, FieldError> {
+    let hosts = list.iter().enumerate().map(|(at, text)| {
+        let host = host_pattern(text, field, all);
+        host.map(|host| pool.text(&host))
+            .map_err(|error| FieldError::new(format!("{field}[{at}]"), error.reason))
+    });
+    hosts.collect()
 }
 
 /// Kubernetes label value: empty, or at most 63 of `[A-Za-z0-9._-]` with a letter or digit at both ends.
@@ -190,6 +227,24 @@ mod tests {
             assert!(!is_dns_subdomain(text), "{text:?} was accepted");
         }
         assert!(!is_label_key("a/b/c") && !is_label_value("-a") && !is_label_value("*"));
+    }
+
+    #[test]
+    fn hosts_are_names_or_all_below_one_and_only_where_it_is_meant_all() {
+        use AllHosts::{Allowed, Refused};
+        for all in [Allowed, Refused] {
+            assert_eq!(host_pattern("Web.Shop", "f", all).as_deref(), Ok("web.shop"));
+            assert_eq!(host_pattern("*.Shop", "f", all).as_deref(), Ok("*.shop"));
+            for text in ["", "*.", "*shop", "a.*", "*.*", "**", "*.*.shop", "web_1", "web.", "ä"] {
+                assert!(host_pattern(text, "f", all).is_err(), "{text:?} was accepted");
+            }
+        }
+        assert_eq!(host_pattern("*", "f", Allowed).as_deref(), Ok("*"));
+        assert!(host_pattern("*", "f", Refused).is_err());
+        let list = ["a".to_owned(), "-".to_owned()];
+        let error = host_patterns(&list, "spec.hosts", Allowed, &mut Pool::default()).unwrap_err();
+        assert_eq!(error.field, "spec.hosts[1]");
+        assert!(error.reason.starts_with("\"-\" is no host name"), "{}", error.reason);
     }
 
     #[test]

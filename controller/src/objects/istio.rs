@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::Pool;
 use super::core::Address;
-use super::fields::{self, FieldError, Port};
+use super::fields::{self, AllHosts, FieldError, Port};
 use super::meta::{Labels, Meta, Timestamp};
 use super::service::AppProtocol;
 
@@ -262,7 +262,7 @@ pub(super) fn service_entry(
         endpoints.push(entry_spec(endpoint, &meta.labels, &field, pool)?);
     }
     Ok(ServiceEntry {
-        hosts: hosts(&raw.hosts)?,
+        hosts: hosts(&raw.hosts, pool)?,
         addresses: addresses.into(),
         ports: entry_ports(&raw.ports, pool)?,
         location: raw.location,
@@ -275,18 +275,12 @@ pub(super) fn service_entry(
     })
 }
 
-fn hosts(raw: &[String]) -> Result<Box<[Arc<str>]>, FieldError> {
+fn hosts(raw: &[String], pool: &mut Pool) -> Result<Box<[Arc<str>]>, FieldError> {
     if raw.is_empty() {
         return Err(FieldError::new("spec.hosts", "at least one host is needed"));
     }
     let mut hosts: Vec<Arc<str>> = Vec::with_capacity(raw.len());
-    for (at, text) in raw.iter().enumerate() {
-        let host = text.to_ascii_lowercase();
-        if !fields::is_dns_subdomain(host.strip_prefix("*.").unwrap_or(&host)) {
-            let reason = format!("{text:?} is no host name, nor one behind `*.`");
-            return Err(FieldError::new(format!("spec.hosts[{at}]"), reason));
-        }
-        let host: Arc<str> = host.into();
+    for host in fields::host_patterns(raw, "spec.hosts", AllHosts::Refused, pool)? {
         if !hosts.contains(&host) {
             hosts.push(host);
         }

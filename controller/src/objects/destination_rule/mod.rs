@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 use weft_proto::route as proto;
 
 use super::Pool;
-use super::fields::{self, FieldError, Port};
+use super::fields::{self, AllHosts, FieldError, Port};
 use super::meta::{Labels, Meta};
 use super::route::check_count;
 use balancer::RawBalancer;
@@ -147,12 +147,7 @@ pub(super) fn destination_rule(
     raw: &RawDestinationRule,
     pool: &mut Pool,
 ) -> Result<DestinationRule, FieldError> {
-    let host = raw.host.to_ascii_lowercase();
-    let name = if host == "*" { "x" } else { host.strip_prefix("*.").unwrap_or(&host) };
-    if !fields::is_dns_subdomain(name) {
-        let reason = format!("{:?} is no host name, nor one behind `*.`", raw.host);
-        return Err(FieldError::new("spec.host", reason));
-    }
+    let host = fields::host_pattern(&raw.host, "spec.host", AllHosts::Allowed)?;
     check_count(raw.subsets.len(), weft_proto::contract::route::LIST_MAX, "spec.subsets")?;
     for (at, to) in raw.export_to.iter().enumerate() {
         if !matches!(to.as_str(), "*" | "." | "~") && !fields::is_dns_label(to) {

@@ -9,7 +9,7 @@ use super::matcher::check_count;
 use super::refs::{self, RawParentRef};
 use super::{Route, RouteKind, RouteMatch, RouteRule};
 use crate::objects::Pool;
-use crate::objects::fields::{self, FieldError};
+use crate::objects::fields::{self, AllHosts, FieldError};
 use crate::objects::meta::Meta;
 
 /// The specification of a route whose rules are written as `Rule`.
@@ -78,17 +78,7 @@ pub(super) fn route<Rule>(
 
 fn hostnames(raw: &[String], pool: &mut Pool) -> Result<Box<[Arc<str>]>, FieldError> {
     check_count(raw.len(), 16, "spec.hostnames")?;
-    let hosts = raw.iter().enumerate().map(|(at, text)| {
-        let host = text.to_ascii_lowercase();
-        match fields::is_dns_subdomain(host.strip_prefix("*.").unwrap_or(&host)) {
-            true => Ok(pool.text(&host)),
-            false => {
-                let reason = format!("{text:?} is no host name, nor one behind `*.`");
-                Err(FieldError::new(format!("spec.hostnames[{at}]"), reason))
-            }
-        }
-    });
-    hosts.collect()
+    fields::host_patterns(raw, "spec.hostnames", AllHosts::Refused, pool)
 }
 
 /// A rule's alternatives. One without any has one that asks for nothing.

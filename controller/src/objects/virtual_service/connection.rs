@@ -1,7 +1,6 @@
 //! Rules for connections.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -11,7 +10,7 @@ use super::matcher::labels;
 use super::parts::{self, RawRoute};
 use super::{ConnectionMatch, VirtualConnection, VirtualHeaders, names_mesh};
 use crate::objects::Pool;
-use crate::objects::fields::{self, FieldError, Port};
+use crate::objects::fields::{self, AllHosts, FieldError, Port};
 use crate::objects::route::check_count;
 
 #[derive(Debug, Deserialize)]
@@ -72,18 +71,9 @@ fn matched(raw: &RawMatch, field: &str, pool: &mut Pool) -> Result<ConnectionMat
     check_count(raw.sni_hosts.len(), LIST_MAX, &format!("{field}.sniHosts"))?;
     let field_of_subnets = format!("{field}.destinationSubnets");
     check_count(raw.destination_subnets.len(), LIST_MAX, &field_of_subnets)?;
-    let names = raw.sni_hosts.iter().enumerate().map(|(at, text)| {
-        let host = text.to_ascii_lowercase();
-        let name = if host == "*" { "x" } else { host.strip_prefix("*.").unwrap_or(&host) };
-        match fields::is_dns_subdomain(name) {
-            true => Ok(pool.text(&host)),
-            false => {
-                let reason = format!("{text:?} is no host name, nor one behind `*.`");
-                Err(FieldError::new(format!("{field}.sniHosts[{at}]"), reason))
-            }
-        }
-    });
-    let server_names = names.collect::<Result<Box<[Arc<str>]>, _>>()?;
+    let field_of_names = format!("{field}.sniHosts");
+    let server_names =
+        fields::host_patterns(&raw.sni_hosts, &field_of_names, AllHosts::Allowed, pool)?;
     let subnets = raw.destination_subnets.iter().enumerate().map(|(at, text)| {
         fields::block_of_text(text)
             .map_err(|reason| FieldError::new(format!("{field}.destinationSubnets[{at}]"), reason))

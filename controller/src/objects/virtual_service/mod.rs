@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Pool;
-use super::fields::{self, FieldError};
+use super::fields::{self, AllHosts, FieldError};
 use super::meta::Meta;
 use super::route::{HeaderEdit, TextMatch};
 
@@ -357,20 +357,8 @@ pub(super) fn virtual_service(
     for (at, raw) in raw.http.iter().enumerate() {
         rules.extend(http::rule(raw, at, &meta, &mut ignored, pool)?);
     }
-    let hosts = raw.hosts.iter().enumerate().map(|(at, text)| {
-        let host = text.to_ascii_lowercase();
-        let name = if host == "*" { "x" } else { host.strip_prefix("*.").unwrap_or(&host) };
-        match fields::is_dns_subdomain(name) {
-            true => Ok(pool.text(&host)),
-            false => {
-                let reason = format!("{text:?} is no host name, nor one behind `*.`");
-                Err(FieldError::new(format!("spec.hosts[{at}]"), reason))
-            }
-        }
-    });
-    let hosts = hosts.collect::<Result<Box<[_]>, _>>()?;
     Ok(VirtualService {
-        hosts,
+        hosts: fields::host_patterns(&raw.hosts, "spec.hosts", AllHosts::Allowed, pool)?,
         is_for_mesh: names_mesh(&raw.gateways),
         export_to: raw.export_to.iter().map(|text| pool.text(text)).collect(),
         http: rules.into(),
