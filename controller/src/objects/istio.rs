@@ -141,14 +141,13 @@ impl Resolution {
     }
 }
 
-/// Whether an outside service belongs to the mesh.
+/// Whether an outside service belongs to the mesh. That decides nothing here, nor in Istio's ambient mode: an endpoint
+/// belongs to it if the mesh knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Location {
-    /// It doesn't.
+enum Location {
     #[default]
     MeshExternal,
-    /// It does.
     MeshInternal,
 }
 
@@ -176,8 +175,6 @@ pub struct ServiceEntry {
     pub addresses: Box<[IpNet]>,
     /// Its ports.
     pub ports: Box<[EntryPort]>,
-    /// Whether it belongs to the mesh.
-    pub location: Location,
     /// How endpoints are found.
     pub resolution: Resolution,
     /// Endpoints that it lists.
@@ -242,6 +239,10 @@ pub(super) fn service_entry(
         let reason = "can't be given together with spec.endpoints";
         return Err(FieldError::new("spec.workloadSelector", reason));
     }
+    if raw.location == Location::MeshInternal && raw.resolution == Resolution::DynamicDns {
+        let reason = "MESH_INTERNAL with resolution DYNAMIC_DNS: what clients name is looked up outside of the mesh";
+        return Err(FieldError::new("spec.location", reason));
+    }
     let selector = match &raw.workload_selector {
         None => None,
         Some(selector) => {
@@ -265,7 +266,6 @@ pub(super) fn service_entry(
         hosts: hosts(&raw.hosts, pool)?,
         addresses: addresses.into(),
         ports: entry_ports(&raw.ports, pool)?,
-        location: raw.location,
         resolution: raw.resolution,
         endpoints: endpoints.into(),
         selector,
