@@ -1,8 +1,6 @@
 //! From what users write to how endpoints are treated: the controller's translation and the waypoint's engine together.
 #![expect(clippy::unwrap_used, reason = "a test, helpers included")]
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +15,9 @@ use weft_waypoint::balance::{
 };
 use weft_waypoint::session::Carrier;
 
-use support::{objects, translated};
+use super::support::{objects, translated};
 
-const PAGE: &str = include_str!("../../../docs/resilience.md");
+const PAGE: &str = include_str!("../../../../docs/resilience.md");
 
 const ENTRY: &str = "apiVersion: networking.istio.io/v1
 kind: ServiceEntry

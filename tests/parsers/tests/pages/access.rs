@@ -1,7 +1,5 @@
 //! From what users write to who may do what: the controller's translation and the waypoint's verdicts together.
 
-mod support;
-
 use http::Request;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -12,9 +10,9 @@ use weft_core::identity::SpiffeId;
 use weft_proto::contract::type_url;
 use weft_waypoint::access::{Access, AccessRequest, Level, Step, Verdict, path};
 
-use support::{objects, translated};
+use super::support::{objects, translated};
 
-const PAGE: &str = include_str!("../../../docs/access.md");
+const PAGE: &str = include_str!("../../../../docs/access.md");
 const ISSUER: &str = "https://accounts.example.com";
 const NOW: u64 = 1_800_000_000;
 

@@ -1,7 +1,5 @@
 //! From what users write to where a request goes: the controller's translation and the waypoint's engine together.
 
-mod support;
-
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -9,7 +7,7 @@ use serde_json::{Map, Value};
 use weft_proto::contract::type_url;
 use weft_waypoint::route::{Outcome, Preflight, Request, Source, Table, Target, decode};
 
-use support::{objects, translated};
+use super::support::{objects, translated};
 
 const SERVICES: &str = "
 apiVersion: v1

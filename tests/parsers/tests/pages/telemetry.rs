@@ -1,16 +1,14 @@
 //! From what users write to what a waypoint tells: docs/telemetry.md, the controller's translation and the waypoint's reading.
 
-mod support;
-
 use weft_controller::objects::{Kind, Object};
 use weft_controller::translate::Translator;
 use weft_proto::contract::type_url;
 use weft_waypoint::telemetry::policy::{self, ServiceTelemetry};
 use weft_waypoint::telemetry::trace::OtlpProtocol;
 
-use support::{objects, translated};
+use super::support::{objects, translated};
 
-const PAGE: &str = include_str!("../../../docs/telemetry.md");
+const PAGE: &str = include_str!("../../../../docs/telemetry.md");
 
 const SERVICES: [&str; 3] = [
     "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: wp, namespace: shop}\nspec: {gatewayClassName: weft-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}\n",
