@@ -123,7 +123,7 @@ impl Outbound<'_> {
                 },
                 Path::DoubleHbone { outer, inner, authority } => {
                     let (key, request) = (self.key(&outer), self.request(authority, record));
-                    let (pool, certs) = (&self.pod.pool, &self.shared.certs);
+                    let (pool, certs) = (self.pool, &self.shared.certs);
                     let opening = double::open(pool, certs, &key, &inner, request, record);
                     (Box::pin(opening).await?.into(), Carrier::DoubleHbone)
                 }
