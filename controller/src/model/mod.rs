@@ -17,7 +17,7 @@ pub use targets::Targets;
 
 use crate::objects::{
     BackendTlsPolicy, CaBundle, DestinationRule, Gateway, GatewayClass, Kind, Node, Object,
-    ObjectChange, ObjectKey, Pod, Route, Service, ServiceEntry, TargetKind, VirtualService,
+    ObjectChange, ObjectKey, Pod, Route, Secret, Service, ServiceEntry, TargetKind, VirtualService,
 };
 
 /// Namespace and name of a pod.
@@ -112,6 +112,11 @@ impl Model {
     /// A ConfigMap's certificates.
     pub fn ca_bundle(&self, namespace: &str, name: &str) -> Option<&Arc<CaBundle>> {
         self.namespaces.get(namespace)?.ca_bundles.get(name)
+    }
+
+    /// A Secret with certificates.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<&Arc<Secret>> {
+        self.namespaces.get(namespace)?.secrets.get(name)
     }
 
     /// Labels of workloads that subsets and matches of callers name.

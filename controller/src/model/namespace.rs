@@ -8,7 +8,7 @@ use crate::objects::{
     ObjectKey, PeerAuthentication, Pod, ReferenceGrant, Route, Service, ServiceAccount,
     ServiceEntry, Telemetry, VirtualService, WorkloadEntry,
 };
-use crate::objects::{BackendTlsPolicy, CaBundle, MeshConfig, RequestAuthentication};
+use crate::objects::{BackendTlsPolicy, CaBundle, MeshConfig, RequestAuthentication, Secret};
 
 type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
 
@@ -57,6 +57,8 @@ pub struct NamespaceObjects {
     pub mesh_configs: ByName<MeshConfig>,
     /// ConfigMaps with certificates.
     pub ca_bundles: ByName<CaBundle>,
+    /// What waypoints prove themselves with.
+    pub secrets: ByName<Secret>,
     /// What is told of requests.
     pub telemetries: ByName<Telemetry>,
     selectors: Selectors,
@@ -140,6 +142,7 @@ impl NamespaceObjects {
             && self.request_authentications.is_empty()
             && self.mesh_configs.is_empty()
             && self.ca_bundles.is_empty()
+            && self.secrets.is_empty()
             && self.telemetries.is_empty()
     }
 
@@ -174,6 +177,7 @@ impl NamespaceObjects {
             .chain(of(Kind::RequestAuthentication, name, &self.request_authentications))
             .chain(of(Kind::ConfigMap, name, &self.mesh_configs))
             .chain(of(Kind::ConfigMap, name, &self.ca_bundles))
+            .chain(of(Kind::Secret, name, &self.secrets))
             .chain(of(Kind::Telemetry, name, &self.telemetries))
     }
 
@@ -222,6 +226,7 @@ impl NamespaceObjects {
                 let mesh = self.mesh_configs.get(name).cloned().map(Object::MeshConfig);
                 mesh.or_else(|| self.ca_bundles.get(name).cloned().map(Object::CaBundle))
             }
+            Kind::Secret => self.secrets.get(name).cloned().map(Object::Secret),
             Kind::Telemetry => self.telemetries.get(name).cloned().map(Object::Telemetry),
         }
     }
@@ -281,6 +286,7 @@ impl NamespaceObjects {
             Kind::PeerAuthentication => put!(peer_authentications, PeerAuthentication),
             Kind::RequestAuthentication => put!(request_authentications, RequestAuthentication),
             Kind::ConfigMap => self.put_config_map(&key.name, object),
+            Kind::Secret => put!(secrets, Secret),
             Kind::Telemetry => put!(telemetries, Telemetry),
         }
     }

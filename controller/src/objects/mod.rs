@@ -27,6 +27,7 @@ mod pool;
 mod read;
 mod request_authentication;
 mod route;
+mod secret;
 mod selector;
 mod service;
 mod slice;
@@ -67,6 +68,7 @@ pub use route::{
     ParentRef, PathChange, RedirectRule, ReferenceGrant, RetryRule, RewriteRule, Route,
     RouteBackend, RouteFilter, RouteKind, RouteMatch, RoutePath, RouteRule, SessionRule, TextMatch,
 };
+pub use secret::{ClientPair, PrivateKey, Secret};
 pub use selector::LabelSelector;
 pub use service::{AppProtocol, Distribution, IpFamilies, Service, ServicePort, TargetPort};
 pub use slice::{Endpoint, EndpointSlice, PodReference, SlicePort};
@@ -129,6 +131,8 @@ pub enum Kind {
     RequestAuthentication,
     /// `v1`; only the mesh's own, and those with certificates.
     ConfigMap,
+    /// `v1`; only those with certificates.
+    Secret,
     /// `telemetry.istio.io`
     Telemetry,
 }
@@ -161,6 +165,7 @@ impl Kind {
             ("security.istio.io", "PeerAuthentication") => Self::PeerAuthentication,
             ("security.istio.io", "RequestAuthentication") => Self::RequestAuthentication,
             ("", "ConfigMap") => Self::ConfigMap,
+            ("", "Secret") => Self::Secret,
             ("telemetry.istio.io", "Telemetry") => Self::Telemetry,
             _ => return None,
         })
@@ -272,6 +277,8 @@ pub enum Object {
     MeshConfig(Arc<MeshConfig>),
     /// Certificates that others may trust.
     CaBundle(Arc<CaBundle>),
+    /// What waypoints prove themselves with to endpoints.
+    Secret(Arc<Secret>),
     /// What is told of requests.
     Telemetry(Arc<Telemetry>),
 }
@@ -299,6 +306,7 @@ impl Object {
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
             Self::RequestAuthentication(_) => Kind::RequestAuthentication,
             Self::MeshConfig(_) | Self::CaBundle(_) => Kind::ConfigMap,
+            Self::Secret(_) => Kind::Secret,
             Self::Telemetry(_) => Kind::Telemetry,
         }
     }
@@ -326,6 +334,7 @@ impl Object {
             Self::RequestAuthentication(object) => &object.meta,
             Self::MeshConfig(object) => &object.meta,
             Self::CaBundle(object) => &object.meta,
+            Self::Secret(object) => &object.meta,
             Self::Telemetry(object) => &object.meta,
         }
     }

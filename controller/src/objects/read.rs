@@ -20,6 +20,7 @@ use super::peer::{self, RawPeerAuthentication};
 use super::policy::{self, RawAuthorizationPolicy, RawReach};
 use super::request_authentication::{self, RawRequestAuthentication};
 use super::route::{self, RawGrant, RawGrpcRoute, RawHttpRoute, RawStreamRoute};
+use super::secret::{self, RawSecret};
 use super::service::{self, RawServiceSpec};
 use super::slice::{self, RawSlice};
 use super::telemetry::{self, RawTelemetry};
@@ -52,17 +53,21 @@ pub struct Header {
     pub namespace: String,
     /// Name as written.
     pub name: String,
-    /// It is a ConfigMap with certificates, if it is a ConfigMap.
+    /// It is one with certificates, if it is a ConfigMap or a Secret.
     pub has_certificates: bool,
 }
 
 impl Header {
     /// The kind of the object that it announces, if the mesh reads such objects. Of ConfigMaps it reads
-    /// the mesh's and those with certificates.
+    /// the mesh's and those with certificates, of Secrets the latter.
     pub fn kind(&self) -> Option<Kind> {
         let kind = Kind::of(&self.api_version, &self.kind)?;
-        let is_read = self.name == MESH_CONFIG.0 || self.has_certificates;
-        (kind != Kind::ConfigMap || is_read).then_some(kind)
+        let is_read = match kind {
+            Kind::ConfigMap => self.name == MESH_CONFIG.0 || self.has_certificates,
+            Kind::Secret => self.has_certificates,
+            _ => true,
+        };
+        is_read.then_some(kind)
     }
 
     /// The key of the object that it announces, if the mesh reads such objects and the names are well formed.
@@ -90,6 +95,10 @@ struct RawHeader {
     metadata: RawNames,
     #[serde(default)]
     data: RawData,
+    #[serde(default)]
+    string_data: RawData,
+    #[serde(default, rename = "type")]
+    of: RawType,
 }
 
 /// Other kinds have `data` too, of any form.
@@ -97,6 +106,22 @@ struct RawHeader {
 #[serde(untagged)]
 enum RawData {
     Map(BTreeMap<String, IgnoredAny>),
+    Other(IgnoredAny),
+    #[default]
+    None,
+}
+
+impl RawData {
+    fn has(&self, is_meant: impl Fn(&str) -> bool) -> bool {
+        matches!(self, Self::Map(data) if data.keys().any(|key| is_meant(key)))
+    }
+}
+
+/// A Secret's. Other kinds may have anything there.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum RawType {
+    Text(String),
     Other(IgnoredAny),
     #[default]
     None,
@@ -112,7 +137,7 @@ struct RawNames {
 
 /// Reads what a document says that it is. The whole document must be well-formed.
 pub fn header(text: &str) -> Result<Header, ReadError> {
-    header_of(Input::Text(text))
+    header_of(Input::Text(text)).map_err(|error| without_values(error, text))
 }
 
 fn header_of(input: Input<'_>) -> Result<Header, ReadError> {
@@ -123,7 +148,16 @@ fn header_of(input: Input<'_>) -> Result<Header, ReadError> {
         return Err(ReadError { line: None, field, reason: "is missing".to_owned() });
     }
     let RawNames { namespace, name } = raw.metadata;
-    let has_certificates = matches!(&raw.data, RawData::Map(data) if data.contains_key(CA_KEY));
+    let is_secret_read = match &raw.of {
+        RawType::Text(of) => secret::is_type_read(of),
+        RawType::None | RawType::Other(_) => true,
+    };
+    let has_certificates = match &*raw.kind {
+        "Secret" => {
+            is_secret_read && [&raw.data, &raw.string_data].iter().any(|it| it.has(secret::is_read))
+        }
+        _ => raw.data.has(|key| key == CA_KEY),
+    };
     Ok(Header { api_version: raw.api_version, kind: raw.kind, namespace, name, has_certificates })
 }
 
@@ -146,7 +180,8 @@ pub fn items(text: &str) -> Result<Vec<(u32, Value)>, ReadError> {
         #[serde(default, deserialize_with = "fields::or_default")]
         items: Vec<serde_saphyr::Spanned<Value>>,
     }
-    let raw: RawList = typed(Input::Text(text))?;
+    let read = typed(Input::Text(text));
+    let raw: RawList = read.map_err(|error| without_values(error, text))?;
     let line = |location: serde_saphyr::Location| u32::try_from(location.line()).unwrap_or(0);
     Ok(raw.items.into_iter().map(|item| (line(item.referenced), item.value)).collect())
 }
@@ -165,7 +200,7 @@ pub fn read_item(item: Value, pool: &mut Pool) -> (Header, Option<Result<Object,
 /// What a text that can't be parsed seems to be: top-level `apiVersion` and `kind`, and the names below `metadata`.
 /// Good enough for a message, and to know what to keep in force.
 pub fn sniff(text: &str) -> Header {
-    let mut header = Header { has_certificates: text.contains(CA_KEY), ..Header::default() };
+    let mut header = Header::default();
     let mut is_metadata = false;
     let value = |rest: &str| rest.trim().trim_matches(['"', '\'']).to_owned();
     for line in text.lines() {
@@ -188,6 +223,7 @@ pub fn sniff(text: &str) -> Header {
             *target = value(rest);
         }
     }
+    header.has_certificates = header.kind == "Secret" || text.contains(CA_KEY);
     header
 }
 
@@ -356,6 +392,7 @@ fn object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Object, ReadE
         Kind::AuthorizationPolicy
         | Kind::PeerAuthentication
         | Kind::RequestAuthentication
+        | Kind::Secret
         | Kind::ConfigMap => security_object(kind, input, pool)?,
     })
 }
@@ -375,6 +412,11 @@ fn security_object(kind: Kind, input: Input<'_>, pool: &mut Pool) -> Result<Obje
             let spec = raw.spec.unwrap_or_default();
             let built = request_authentication::request_authentication(meta, &spec, pool)?;
             Object::RequestAuthentication(Arc::new(built))
+        }
+        Kind::Secret => {
+            let raw: RawSecret = typed(input).map_err(unsaid)?;
+            let meta = raw.metadata.build(kind, pool)?;
+            Object::Secret(Arc::new(secret::secret(meta, &raw, pool)?))
         }
         Kind::ConfigMap => {
             let raw: RawConfigMap = typed(input)?;
@@ -494,6 +536,20 @@ fn typed<T: DeserializeOwned>(input: Input<'_>) -> Result<T, ReadError> {
         let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason);
         ReadError { line, field, reason: reason.to_owned() }
     })
+}
+
+/// What a parser says may quote what it can't read, and in a Secret that is nobody's business. The line stays.
+fn unsaid(error: ReadError) -> ReadError {
+    let reason = "it can't be read; what stands there isn't shown, for it may be a Secret's";
+    ReadError { field: None, reason: reason.to_owned(), ..error }
+}
+
+/// The same for a text of which it isn't known what it is.
+fn without_values(error: ReadError, text: &str) -> ReadError {
+    match text.contains("Secret") || text.contains("stringData") || text.contains("PRIVATE KEY") {
+        true => unsaid(error),
+        false => error,
+    }
 }
 
 impl From<FieldError> for ReadError {

@@ -159,7 +159,7 @@ impl Dirty {
                     self.everything();
                 }
             }
-            Object::ServiceAccount(_) => {}
+            Object::ServiceAccount(_) | Object::Secret(_) => {}
             Object::Telemetry(telemetry) => self.telemetry(telemetry),
         }
     }

@@ -105,6 +105,7 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
         | Object::ServiceAccount(_)
         | Object::ReferenceGrant(_)
         | Object::CaBundle(_)
+        | Object::Secret(_)
         | Object::EndpointSlice(_) => Vec::new(),
     };
     (!conditions.is_empty()).then(|| ObjectStatus { object: key.clone(), conditions })

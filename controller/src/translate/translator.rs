@@ -326,6 +326,7 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
             | Object::RequestAuthentication(_)
             | Object::MeshConfig(_)
             | Object::CaBundle(_)
+            | Object::Secret(_)
             | Object::BackendTlsPolicy(_)
             | Object::Route(_)
             | Object::ReferenceGrant(_)
