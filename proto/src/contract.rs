@@ -52,6 +52,9 @@ pub mod type_url {
     pub const ROUTE_TABLE: &str = "type.googleapis.com/weft.route.v1.RouteTable";
     /// How waypoints treat a service's endpoints, named `namespace/hostname`; Weft's own.
     pub const BACKEND_POLICY: &str = "type.googleapis.com/weft.route.v1.BackendPolicy";
+    /// What waypoints prove themselves with to a service's endpoints, named `namespace/hostname`; Weft's own. Only for
+    /// waypoints that stand before the service.
+    pub const CREDENTIALS: &str = "type.googleapis.com/weft.route.v1.ServiceCredentials";
     /// Who may do what with a service, named `namespace/hostname`; Weft's own. A service that is bound to a waypoint always
     /// has one.
     pub const ACCESS_POLICY: &str = "type.googleapis.com/weft.route.v1.AccessPolicy";
@@ -115,6 +118,9 @@ pub mod backend {
     pub const LOCALITIES_MAX: usize = 256;
     /// Settings of one policy: all ports of all subsets.
     pub const BACKEND_SETTINGS_MAX: usize = 4_096;
+    /// Secrets that connections to one service may need. At 600 KiB each 19 MiB, a tenth of the longest message that proxies
+    /// take.
+    pub const CREDENTIALS_MAX: usize = 32;
 }
 
 /// Bounds of access policies: the controller keeps them, and a proxy refuses all that a larger one covers.

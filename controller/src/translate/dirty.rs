@@ -40,6 +40,8 @@ pub(super) struct Dirty {
     services: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Namespace and name of ConfigMaps with certificates: who is verified by them is concerned.
     ca_bundles: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Names of Secrets: who is secured by them is concerned.
+    secrets: BTreeSet<Arc<str>>,
     /// Routes of these namespaces are concerned.
     routes_of: BTreeSet<Arc<str>>,
     /// Routes that send something there are concerned.
@@ -90,9 +92,17 @@ impl Dirty {
         self.labelled = keys;
     }
 
+    /// Whoever answers to a destination rule's host.
+    fn rule_host(&mut self, host: Arc<str>) {
+        let is_wide = host.starts_with('*');
+        let hosts = if is_wide { &mut self.wide_hosts } else { &mut self.hosts };
+        hosts.insert(host);
+    }
+
     /// Takes in one change: the object as it was or is.
     pub(super) fn note(&mut self, key: &ObjectKey, object: &Object, settings: &Settings) {
         self.objects.insert(key.clone());
+        let is_of_root = key.namespace == settings.root_namespace;
         match object {
             Object::Namespace(_) if key.name == settings.root_namespace => self.everything(),
             Object::Namespace(_) => {
@@ -118,7 +128,7 @@ impl Dirty {
             Object::AuthorizationPolicy(policy) => self.policy(key, policy, settings),
             Object::PeerAuthentication(_) => {
                 self.concerns_strict = true;
-                if key.namespace == settings.root_namespace {
+                if is_of_root {
                     self.everything();
                 } else {
                     self.namespaces.insert(key.namespace.clone());
@@ -137,9 +147,7 @@ impl Dirty {
             Object::DestinationRule(rule) => {
                 let host = full_host(&rule.host, &key.namespace, &settings.dns_domain);
                 self.backends.insert(Referent::Host(host.clone()));
-                let is_wide = host.starts_with('*');
-                let hosts = if is_wide { &mut self.wide_hosts } else { &mut self.hosts };
-                hosts.insert(host);
+                self.rule_host(host);
             }
             Object::BackendTlsPolicy(policy) => {
                 self.objects.extend(route::tls_targets(policy));
@@ -154,12 +162,11 @@ impl Dirty {
                 self.instances.push((key.namespace.clone(), entry.spec.labels.clone()));
             }
             Object::RequestAuthentication(it) => self.targets(&key.namespace, &it.targets),
-            Object::MeshConfig(_) => {
-                if key.namespace == settings.root_namespace && *key.name == *MESH_CONFIG.0 {
-                    self.everything();
-                }
+            Object::MeshConfig(_) if is_of_root && *key.name == *MESH_CONFIG.0 => self.everything(),
+            Object::Secret(_) => {
+                self.secrets.insert(key.name.clone());
             }
-            Object::ServiceAccount(_) | Object::Secret(_) => {}
+            Object::MeshConfig(_) | Object::ServiceAccount(_) => {}
             Object::Telemetry(telemetry) => self.telemetry(telemetry),
         }
     }
@@ -191,6 +198,10 @@ impl Dirty {
         if self.is_everything {
             let known = self.objects.into_iter().chain(model.keys());
             return known.collect();
+        }
+        for secret in std::mem::take(&mut self.secrets) {
+            let hosts = route::secured_by(model, &secret, dns_domain);
+            hosts.into_iter().for_each(|host| self.rule_host(host));
         }
         self.routes(model, dns_domain);
         self.waypoints(model);

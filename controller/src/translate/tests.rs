@@ -11,6 +11,7 @@ mod pods;
 mod policies;
 mod routes;
 mod scale;
+mod secrets;
 mod services;
 mod sessions;
 mod telemetry;
@@ -96,7 +97,7 @@ fn decoded(translator: &Translator) -> Decoded {
             type_url::AUTHORIZATION => {
                 found.policies.insert(name, Authorization::decode(bytes).unwrap());
             }
-            type_url::ACCESS_POLICY => {}
+            type_url::ACCESS_POLICY | type_url::CREDENTIALS => {}
             type_url::ROUTE_TABLE => {
                 found.routes.insert(name, RouteTable::decode(bytes).unwrap());
             }

@@ -32,6 +32,7 @@ enum Type {
     Authorization,
     AccessPolicy,
     Address,
+    Credentials,
     BackendPolicy,
     RouteTable,
     Telemetry,
@@ -44,6 +45,7 @@ impl Type {
             Self::Authorization => type_url::AUTHORIZATION,
             Self::AccessPolicy => type_url::ACCESS_POLICY,
             Self::Address => type_url::ADDRESS,
+            Self::Credentials => type_url::CREDENTIALS,
             Self::BackendPolicy => type_url::BACKEND_POLICY,
             Self::RouteTable => type_url::ROUTE_TABLE,
             Self::Telemetry => type_url::TELEMETRY_POLICY,
@@ -54,7 +56,7 @@ impl Type {
     /// Whether it is for the waypoints of its object alone.
     fn is_for_waypoints(self) -> bool {
         match self {
-            Self::RouteTable | Self::AccessPolicy | Self::Telemetry => true,
+            Self::RouteTable | Self::AccessPolicy | Self::Telemetry | Self::Credentials => true,
             // Routes lead to services that aren't bound themselves.
             Self::BackendPolicy => false,
             Self::Authorization | Self::Address | Self::EnrolledPod => false,
@@ -81,12 +83,21 @@ pub struct Translator {
 type Fresh = BTreeMap<Name, Resource>;
 
 /// A resource.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Resource {
     bytes: Bytes,
     audience: Audience,
     /// How many objects give it: workloads that refuse the same share a policy.
     givers: usize,
+}
+
+/// Without the bytes, which may be a key's.
+impl std::fmt::Debug for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Resource");
+        shown.field("bytes", &self.bytes.len()).field("audience", &self.audience);
+        shown.field("givers", &self.givers).finish()
+    }
 }
 
 impl Translator {
@@ -212,16 +223,22 @@ impl Translator {
             let is_confined = resources.iter().any(|((of, _), _)| of.is_for_waypoints());
             let audience = is_confined.then(|| audience::audience(&self.view(), &key));
             let names: Box<[Name]> = resources.iter().map(|(name, _)| name.clone()).collect();
+            for (name, bytes) in resources {
+                let audience = audience.clone().filter(|_| name.0.is_for_waypoints());
+                let audience = match name.0 {
+                    Type::Credentials => {
+                        audience.map(|all| audience::of_secrets(&self.view(), &key, &all))
+                    }
+                    _ => audience,
+                };
+                let new = fresh.entry(name).or_default();
+                (new.bytes, new.audience) = (bytes, audience.unwrap_or_default());
+            }
             let old = match names.is_empty() {
                 true => self.given.remove(&key),
                 false => self.given.insert(key, names.clone()),
             };
             let old = old.unwrap_or_default();
-            for (name, bytes) in resources {
-                let audience = audience.clone().filter(|_| name.0.is_for_waypoints());
-                let new = fresh.entry(name).or_default();
-                (new.bytes, new.audience) = (bytes, audience.unwrap_or_default());
-            }
             for name in names.iter().filter(|name| !old.contains(name)) {
                 fresh.entry(name.clone()).and_modify(|new| new.givers += 1);
             }
@@ -287,7 +304,8 @@ fn resources_of(view: &View<'_>, key: &ObjectKey) -> Vec<(Name, Bytes)> {
         }
         Some(Object::Service(service)) => {
             let routes = route::service_routes(view, &service).map(route_resource);
-            let backend = route::service_policy(view, &service).map(backend_resource);
+            let backend = route::service_policy(view, &service);
+            let backend = backend.into_iter().flat_map(|it| backend_resources(view, &it));
             service::service(view, &service)
                 .into_iter()
                 .map(service_resource)
@@ -342,7 +360,8 @@ fn of_service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<(Name, Bytes)>
     let services = service::service_entry_services(view, entry).into_iter().map(service_resource);
     let workloads = entries::service_entry_workloads(view, entry).into_iter();
     let routes = route::service_entry_routes(view, entry).into_iter().map(route_resource);
-    let backends = route::service_entry_policies(view, entry).into_iter().map(backend_resource);
+    let backends = route::service_entry_policies(view, entry).into_iter();
+    let backends = backends.flat_map(|it| backend_resources(view, &it));
     let access = access::service_entry_access(view, entry).into_iter().map(access_resource);
     let telemetry = telemetry::service_entry_telemetry(view, entry).into_iter();
     services
@@ -371,9 +390,16 @@ fn route_resource(table: RouteTable) -> (Name, Bytes) {
     ((Type::RouteTable, name.into()), table.encode_to_vec().into())
 }
 
-fn backend_resource(policy: BackendPolicy) -> (Name, Bytes) {
-    let name = names::resource_name(&policy.namespace, &policy.hostname);
-    ((Type::BackendPolicy, name.into()), policy.encode_to_vec().into())
+/// With what waypoints need of the Secrets that it names.
+fn backend_resources(
+    view: &View<'_>,
+    policy: &BackendPolicy,
+) -> impl Iterator<Item = (Name, Bytes)> + use<> {
+    let name: Arc<str> = names::resource_name(&policy.namespace, &policy.hostname).into();
+    let credentials = route::credentials(view, policy).map(|it| it.encode_to_vec());
+    let credentials = credentials.map(|it| ((Type::Credentials, name.clone()), it.into()));
+    let policy = ((Type::BackendPolicy, name), policy.encode_to_vec().into());
+    credentials.into_iter().chain([policy])
 }
 
 fn access_resource((name, bytes): access::Sealed) -> (Name, Bytes) {

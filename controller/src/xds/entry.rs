@@ -1,5 +1,6 @@
 //! A resource in the log: its bytes as they go on the wire, and the little that sessions need to know about it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -17,7 +18,6 @@ use super::log::Audience;
 const RESOURCES_KEY: u8 = 0x12;
 
 /// A resource.
-#[derive(Debug)]
 pub(super) struct Entry {
     /// Hash of the content.
     pub(super) version: u64,
@@ -41,6 +41,14 @@ pub(super) struct Facts {
     pub(super) is_workload: bool,
     /// The waypoints that it is for.
     pub(super) audience: Audience,
+}
+
+/// Without the content, which may be a key.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Entry");
+        shown.field("version", &self.version).field("facts", &self.facts).finish_non_exhaustive()
+    }
 }
 
 impl Entry {

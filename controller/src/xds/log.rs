@@ -5,6 +5,7 @@
 //! from persistent maps and swap it in; readers take the snapshot and are never blocked, nor block anybody.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::index::Index;
 use crate::serving_limits::REMOVALS_KEPT;
 
 /// A resource that appeared, changed or went.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ResourceChange {
     /// Its type, one of `weft_proto::contract::type_url`.
     pub type_url: &'static str,
@@ -30,6 +31,16 @@ pub struct ResourceChange {
     pub resource: Option<Bytes>,
     /// The waypoints that it is for, where the type is served to waypoints alone.
     pub audience: Audience,
+}
+
+/// Without the content, which may be a key.
+impl fmt::Debug for ResourceChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.resource.as_ref().map(Bytes::len);
+        let mut shown = f.debug_struct("ResourceChange");
+        shown.field("type_url", &self.type_url).field("name", &self.name);
+        shown.field("resource", &length).field("audience", &self.audience).finish()
+    }
 }
 
 /// Namespaces and names of Gateways: `<namespace>/<name>`.

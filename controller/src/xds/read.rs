@@ -20,6 +20,8 @@ pub(super) enum View {
     Authorization,
     /// What waypoints do with a service's requests.
     RouteTable,
+    /// What waypoints prove themselves with to a service's endpoints.
+    Credentials,
     /// How waypoints treat a service's endpoints.
     BackendPolicy,
     /// Who may do what with a service, asked by waypoints.
@@ -38,6 +40,7 @@ impl View {
             type_url::WORKLOAD => Some(Self::Workload),
             type_url::AUTHORIZATION => Some(Self::Authorization),
             type_url::ROUTE_TABLE => Some(Self::RouteTable),
+            type_url::CREDENTIALS => Some(Self::Credentials),
             type_url::BACKEND_POLICY => Some(Self::BackendPolicy),
             type_url::ACCESS_POLICY => Some(Self::AccessPolicy),
             type_url::TELEMETRY_POLICY => Some(Self::TelemetryPolicy),
@@ -53,6 +56,7 @@ impl View {
             Self::Workload => type_url::WORKLOAD,
             Self::Authorization => type_url::AUTHORIZATION,
             Self::RouteTable => type_url::ROUTE_TABLE,
+            Self::Credentials => type_url::CREDENTIALS,
             Self::BackendPolicy => type_url::BACKEND_POLICY,
             Self::AccessPolicy => type_url::ACCESS_POLICY,
             Self::TelemetryPolicy => type_url::TELEMETRY_POLICY,
@@ -71,9 +75,11 @@ impl View {
     /// Whether it is served to waypoints alone, each what concerns the services that it stands before.
     pub(super) fn is_for_waypoints(self) -> bool {
         match self {
-            Self::RouteTable | Self::AccessPolicy | Self::BackendPolicy | Self::TelemetryPolicy => {
-                true
-            }
+            Self::RouteTable
+            | Self::AccessPolicy
+            | Self::BackendPolicy
+            | Self::Credentials
+            | Self::TelemetryPolicy => true,
             Self::Address | Self::Workload | Self::Authorization | Self::EnrolledPod => false,
         }
     }
@@ -85,6 +91,7 @@ impl View {
             Self::Workload => "workload",
             Self::Authorization => "authorization",
             Self::RouteTable => "route_table",
+            Self::Credentials => "credentials",
             Self::BackendPolicy => "backend_policy",
             Self::AccessPolicy => "access_policy",
             Self::TelemetryPolicy => "telemetry_policy",

@@ -216,9 +216,11 @@ impl Subscription {
         let is_urgent = match self.view {
             View::Authorization | View::EnrolledPod => true,
             View::Address | View::Workload => node.is_some_and(is_own),
-            View::RouteTable | View::BackendPolicy | View::AccessPolicy | View::TelemetryPolicy => {
-                false
-            }
+            View::RouteTable
+            | View::BackendPolicy
+            | View::Credentials
+            | View::AccessPolicy
+            | View::TelemetryPolicy => false,
         };
         self.seen = head;
         let now = Instant::now();

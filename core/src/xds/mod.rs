@@ -21,6 +21,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ pub use node::{NodeSettings, node};
 pub use state::{State, StateReader, TypeState};
 
 /// One resource that was added, replaced or removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Change {
     /// Its name.
     pub name: Arc<str>,
@@ -39,6 +40,15 @@ pub struct Change {
     pub version: String,
     /// The encoded message; `None` if the resource is gone.
     pub resource: Option<Bytes>,
+}
+
+/// Without the content, which may be a key.
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Change");
+        shown.field("name", &self.name).field("version", &self.version);
+        shown.field("resource", &self.resource.as_ref().map(Bytes::len)).finish()
+    }
 }
 
 /// A resource that was not taken as it came.

