@@ -34,6 +34,8 @@ pub mod telemetry;
 mod text;
 mod upstream;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

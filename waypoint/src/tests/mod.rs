@@ -17,5 +17,6 @@ mod routes;
 mod server_names;
 mod sessions;
 mod smuggling;
-mod stage;
 mod tunnels;
+
+use crate::testing as stage;

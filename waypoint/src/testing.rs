@@ -1,4 +1,7 @@
 //! A waypoint in this process, a mesh that is told to it message by message, and proxies that call it.
+//!
+//! Behind the feature `testing`; production builds do not contain it. It panics where a test would.
+#![allow(clippy::unwrap_used, reason = "a part of tests")]
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -41,8 +44,10 @@ use crate::telemetry::trace::{Dial, Io, SpanMetrics};
 use crate::telemetry::{Hub, HubParts};
 use crate::upstream::Names;
 
-pub(super) const WEB: &str = "web.shop.svc.cluster.local";
-pub(super) const WEB_VIP: &str = "10.96.0.1";
+/// The host of the service that most tests are about.
+pub const WEB: &str = "web.shop.svc.cluster.local";
+/// Its address.
+pub const WEB_VIP: &str = "10.96.0.1";
 const OWN: &str = "127.0.0.1";
 
 struct Pairs(HashMap<&'static str, &'static str>);
@@ -62,10 +67,10 @@ impl Env for Pairs {
 }
 
 /// The whole of it.
-pub(super) struct Stage {
+pub struct Stage {
     feed: parking_lot::Mutex<Feed>,
     /// What its threads share.
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     at: SocketAddr,
     _drain: drain::Signal,
     clients: Pool<Client>,
@@ -91,7 +96,7 @@ impl std::io::Write for Written {
 
 impl Stage {
     /// A waypoint that knows itself and nothing else.
-    pub(super) async fn new() -> Self {
+    pub async fn new() -> Self {
         let ca = Arc::new(TestCa::root("mesh"));
         let authority = Arc::new(TestAuthority::new(ca.clone(), clock::now));
         let certs = CertStore::spawn(authority, CertSettings::new(Duration::from_secs(3600)));
@@ -153,14 +158,14 @@ impl Stage {
     }
 
     /// A mesh with the service `web`, at port 80, of one application.
-    pub(super) async fn with_web(app: SocketAddr) -> Self {
+    pub async fn with_web(app: SocketAddr) -> Self {
         let stage = Self::new().await;
         stage.web(&[app], proto::AppProtocol::Http11);
         stage
     }
 
     /// The service `web`, at port 80, of these applications.
-    pub(super) fn web(&self, apps: &[SocketAddr], protocol: proto::AppProtocol) {
+    pub fn web(&self, apps: &[SocketAddr], protocol: proto::AppProtocol) {
         for (number, app) in apps.iter().enumerate() {
             let name = format!("web-{number}");
             self.workload(&name, &app.ip().to_string(), &[(WEB, 80, app.port())]);
@@ -169,12 +174,12 @@ impl Stage {
     }
 
     /// A workload without a proxy, so that it is spoken to in plain.
-    pub(super) fn workload(&self, name: &str, address: &str, behind: &[(&str, u16, u16)]) {
+    pub fn workload(&self, name: &str, address: &str, behind: &[(&str, u16, u16)]) {
         self.labelled(name, address, behind, &[]);
     }
 
     /// The same with labels that some route names.
-    pub(super) fn labelled(
+    pub fn labelled(
         &self,
         name: &str,
         address: &str,
@@ -197,7 +202,7 @@ impl Stage {
     }
 
     /// A workload that is known by its name.
-    pub(super) fn named(&self, name: &str, hostname: &str, behind: &[(&str, u16, u16)]) {
+    pub fn named(&self, name: &str, hostname: &str, behind: &[(&str, u16, u16)]) {
         let hostname = hostname.to_owned();
         self.tell_workload(proto::Workload { hostname, ..workload(name, behind) });
     }
@@ -208,7 +213,8 @@ impl Stage {
         self.tell(type_url::ADDRESS, &name, Some(address.encode_to_vec()));
     }
 
-    pub(super) fn service(
+    /// A service at port, target port and protocol, and whether this waypoint stands before it.
+    pub fn service(
         &self,
         name: &str,
         vip: &str,
@@ -251,7 +257,7 @@ impl Stage {
     }
 
     /// Returns once the metrics have a text: a request is counted after its answer was sent.
-    pub(super) async fn counts(&self, text: &str) {
+    pub async fn counts(&self, text: &str) {
         let metrics = || self.registry.encode(Exposition::accepted(None)).unwrap();
         let counted = async {
             while !metrics().contains(text) {
@@ -263,7 +269,7 @@ impl Stage {
     }
 
     /// Who may do what with a service.
-    pub(super) fn access(&self, hostname: &str, policy: route::AccessPolicy) {
+    pub fn access(&self, hostname: &str, policy: route::AccessPolicy) {
         let policy = route::AccessPolicy {
             namespace: "shop".to_owned(),
             hostname: hostname.to_owned(),
@@ -274,7 +280,7 @@ impl Stage {
     }
 
     /// How the endpoints of a service are treated.
-    pub(super) fn backends(&self, hostname: &str, policy: route::BackendPolicy) {
+    pub fn backends(&self, hostname: &str, policy: route::BackendPolicy) {
         let policy = route::BackendPolicy {
             namespace: "shop".to_owned(),
             hostname: hostname.to_owned(),
@@ -285,7 +291,7 @@ impl Stage {
     }
 
     /// Has a line of this format written for every request and connection of a service.
-    pub(super) fn logs(&self, hostname: &str, format: &str) {
+    pub fn logs(&self, hostname: &str, format: &str) {
         let format = Some(route::access_log_rule::Format::Text(format.to_owned()));
         let policy = route::TelemetryPolicy {
             namespace: "shop".to_owned(),
@@ -298,14 +304,14 @@ impl Stage {
     }
 
     /// What the access log has written, once it has so many lines.
-    pub(super) async fn lines(&self, count: usize) -> Vec<String> {
+    pub async fn lines(&self, count: usize) -> Vec<String> {
         let read = || String::from_utf8(self.written.0.lock().clone()).unwrap();
         until(|| read().lines().count() >= count).await;
         read().lines().map(ToOwned::to_owned).collect()
     }
 
     /// The sum of a metric over those of its series whose labels have this text, as a scrape shows it.
-    pub(super) fn metric(&self, name: &str, label: &str) -> u64 {
+    pub fn metric(&self, name: &str, label: &str) -> u64 {
         let text = self.registry.encode(Exposition::Text).unwrap();
         let of = |line: &str| {
             let rest = line.strip_prefix(name)?.strip_prefix('{')?;
@@ -316,7 +322,7 @@ impl Stage {
     }
 
     /// Routes of `web`, for everybody and all ports.
-    pub(super) fn routes(&self, rules: Vec<route::HttpRule>, actions: Vec<route::HttpAction>) {
+    pub fn routes(&self, rules: Vec<route::HttpRule>, actions: Vec<route::HttpAction>) {
         self.route_set(route::RouteSet {
             http: Some(route::HttpRoutes { rules, actions }),
             ..route::RouteSet::default()
@@ -324,7 +330,7 @@ impl Stage {
     }
 
     /// The only set of routes of `web`.
-    pub(super) fn route_set(&self, set: route::RouteSet) {
+    pub fn route_set(&self, set: route::RouteSet) {
         let table = route::RouteTable {
             namespace: "shop".to_owned(),
             hostname: WEB.to_owned(),
@@ -334,7 +340,8 @@ impl Stage {
         self.tell(type_url::ROUTE_TABLE, &name, Some(table.encode_to_vec()));
     }
 
-    pub(super) fn tell(&self, type_url: &str, name: &str, resource: Option<Vec<u8>>) {
+    /// A resource as discovery brings it; nothing: it is gone. It has to be taken.
+    pub fn tell(&self, type_url: &str, name: &str, resource: Option<Vec<u8>>) {
         let change = Change {
             name: name.into(),
             version: String::new(),
@@ -345,12 +352,12 @@ impl Stage {
     }
 
     /// A tunnel of `shop/client` to an authority.
-    pub(super) async fn tunnel(&self, authority: &str) -> Result<TunnelStream, HboneError> {
+    pub async fn tunnel(&self, authority: &str) -> Result<TunnelStream, HboneError> {
         self.tunnel_of("shop", authority).await
     }
 
     /// The same by a client of another namespace.
-    pub(super) async fn tunnel_of(
+    pub async fn tunnel_of(
         &self,
         namespace: &str,
         authority: &str,
@@ -359,7 +366,7 @@ impl Stage {
     }
 
     /// The same from an address of this machine.
-    pub(super) async fn tunnel_from(
+    pub async fn tunnel_from(
         &self,
         address: &str,
         namespace: &str,
@@ -377,12 +384,12 @@ impl Stage {
     }
 
     /// A tunnel to `web`.
-    pub(super) async fn to_web(&self) -> TunnelStream {
+    pub async fn to_web(&self) -> TunnelStream {
         self.tunnel(&format!("{WEB_VIP}:80")).await.unwrap()
     }
 
     /// One request to `web` on a connection of its own.
-    pub(super) async fn ask(&self, request: http::Request<Full<Bytes>>) -> Answered {
+    pub async fn ask(&self, request: http::Request<Full<Bytes>>) -> Answered {
         let tunnel = self.to_web().await;
         let (mut sender, connection) = http1::handshake(TokioIo::new(tunnel)).await.unwrap();
         tokio::spawn(connection);
@@ -391,13 +398,13 @@ impl Stage {
     }
 
     /// GET of a path of `web`.
-    pub(super) async fn get(&self, path: &str) -> Answered {
+    pub async fn get(&self, path: &str) -> Answered {
         self.ask(request("GET", path, "")).await
     }
 }
 
 /// Waits until something holds, and fails if that takes too long.
-pub(super) async fn until(mut holds: impl FnMut() -> bool) {
+pub async fn until(mut holds: impl FnMut() -> bool) {
     let polling = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -406,21 +413,26 @@ pub(super) async fn until(mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(10), polling).await.expect("it holds in time");
 }
 
-pub(super) fn request(method: &str, path: &str, body: &str) -> http::Request<Full<Bytes>> {
+/// A request to the host `web.shop`.
+pub fn request(method: &str, path: &str, body: &str) -> http::Request<Full<Bytes>> {
     let builder = http::Request::builder().method(method).uri(path).header("host", "web.shop");
     builder.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap()
 }
 
 /// A response, whole.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) status: u16,
-    pub(super) headers: http::HeaderMap,
-    pub(super) body: String,
+pub struct Answered {
+    /// Its code.
+    pub status: u16,
+    /// Its headers.
+    pub headers: http::HeaderMap,
+    /// Its body, which has to be text.
+    pub body: String,
 }
 
 impl Answered {
-    pub(super) async fn of(response: http::Response<hyper::body::Incoming>) -> Self {
+    /// Reads it to its end.
+    pub async fn of(response: http::Response<hyper::body::Incoming>) -> Self {
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Self {
