@@ -49,6 +49,7 @@ const ROLE: Role = Role {
         type_url::ADDRESS,
         type_url::AUTHORIZATION,
         type_url::ROUTE_TABLE,
+        type_url::CREDENTIALS,
         type_url::BACKEND_POLICY,
         type_url::ACCESS_POLICY,
         type_url::TELEMETRY_POLICY,

@@ -11,7 +11,7 @@ use weft_core::xds::{Change, Handler, Rejected};
 use weft_proto::contract::type_url;
 
 use crate::access::Access;
-use crate::balance::{self, Policy};
+use crate::balance::{self, Credentials, Policy};
 use crate::route::{self, Table};
 use crate::telemetry::{Hub, Told};
 
@@ -22,7 +22,9 @@ pub(crate) struct ServiceRules {
     access: Option<Arc<Access>>,
     /// Cancelled when something else is said about access. Clones share it until then.
     access_replaced: CancellationToken,
+    /// With what is in the Secrets.
     backends: Part<Policy>,
+    credentials: Part<Credentials>,
     told: Option<Arc<Told>>,
 }
 
@@ -117,10 +119,19 @@ impl ServiceRules {
         self.told.as_ref()
     }
 
+    /// Puts what is in the Secrets where it is needed: either may come first, or change alone.
+    fn secure(&mut self) {
+        let Some(policy) = self.backends.get().filter(|it| it.names_secrets()) else { return };
+        let none = Credentials::default();
+        let credentials = self.credentials.get().map_or(&none, |it| &**it);
+        self.backends = Part::Some(Arc::new(policy.with(credentials)));
+    }
+
     fn is_empty(&self) -> bool {
         self.table.is_none()
             && self.access.is_none()
             && self.backends.is_none()
+            && self.credentials.is_none()
             && self.told.is_none()
     }
 }
@@ -201,7 +212,16 @@ impl Handler for Feed {
                 rules.table.take(bytes.map(|bytes| table(name, &bytes)))
             }),
             type_url::BACKEND_POLICY => self.change(changes, |rules, name, bytes| {
-                rules.backends.take(bytes.map(|bytes| backends(name, &bytes)))
+                rules.backends.take(bytes.map(|bytes| backends(name, &bytes)))?;
+                rules.secure();
+                Ok(())
+            }),
+            type_url::CREDENTIALS => self.change(changes, |rules, name, bytes| {
+                let read = bytes.map(|bytes| Credentials::decode(name, &bytes));
+                let read = read.map(|it| it.map_err(|error| error.to_string()));
+                rules.credentials.take(read)?;
+                rules.secure();
+                Ok(())
             }),
             type_url::ACCESS_POLICY => self.change(changes, |rules, name, bytes| {
                 rules.access = bytes.map(|bytes| Arc::new(access(name, &bytes)));

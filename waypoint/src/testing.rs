@@ -36,6 +36,7 @@ use weft_core::xds::{Change, Handler};
 use weft_proto::contract::{extension, type_url};
 use weft_proto::{route, workload as proto};
 
+use crate::dump::dump;
 use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
@@ -288,6 +289,25 @@ impl Stage {
         };
         let name = format!("shop/{hostname}");
         self.tell(type_url::BACKEND_POLICY, &name, Some(policy.encode_to_vec()));
+    }
+
+    /// What the waypoint proves itself with to the endpoints of a service, by `namespace/name` of Secrets.
+    pub fn credentials(&self, hostname: &str, secrets: &[(&str, route::Credential)]) {
+        let secrets = secrets.iter().map(|(name, it)| ((*name).to_owned(), it.clone()));
+        let message = route::ServiceCredentials {
+            namespace: "shop".to_owned(),
+            hostname: hostname.to_owned(),
+            secrets: secrets.collect(),
+        };
+        let name = format!("shop/{hostname}");
+        self.tell(type_url::CREDENTIALS, &name, Some(message.encode_to_vec()));
+    }
+
+    /// What the admin server shows of it, and all that its parts show of themselves.
+    pub fn shown(&self) -> String {
+        let dump = serde_json::to_string(&dump(&self.shared)).unwrap();
+        let rules = self.shared.rules.of(&format!("shop/{WEB}"));
+        format!("{dump} {rules:?} {:?}", self.shared.backends)
     }
 
     /// Has a line of this format written for every request and connection of a service.

@@ -16,6 +16,7 @@ use crate::limit::GlobalLimit;
 use crate::limits;
 use crate::session;
 
+use super::credential::Credential;
 use super::policy::{Policy, Scoped};
 use super::settings::{
     Algorithm, Balancer, ConnectionPool, ConsistentHash, Distribute, Failover, H2Upgrade,
@@ -354,7 +355,7 @@ fn tls(it: &proto::UpstreamTls) -> Option<UpstreamTls> {
         ca_pem: some(&it.ca_pem),
         ca_file: some(&it.ca_file),
         client_files,
-        credential: some(&it.credential),
+        credential: some(&it.credential).map(|name| Credential { name, material: None }),
         revocation_file: some(&it.revocation_file),
         is_unverified: it.is_unverified,
     })

@@ -19,6 +19,7 @@
 
 mod breaker;
 mod cluster;
+mod credential;
 mod decode;
 mod draw;
 mod endpoint;
@@ -40,6 +41,7 @@ mod tests;
 
 pub use breaker::{ConnectionPermit, Overflow, PendingPermit, RequestPermit, RetryPermit};
 pub use cluster::{Cluster, ClusterCounts, EndpointState};
+pub use credential::{Credential, Credentials, CredentialsError, Material};
 pub use decode::{Decoded, PolicyError, Problem, decode};
 pub use endpoint::{EndpointSpec, Place};
 pub use hash::hash_of;

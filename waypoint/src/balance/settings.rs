@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::header::HeaderName;
 
+use super::credential::Credential;
 use crate::limit::GlobalLimit;
 use crate::session::Session;
 
@@ -334,8 +335,8 @@ pub struct UpstreamTls {
     pub ca_file: Option<Box<str>>,
     /// Certificate and key of the client.
     pub client_files: Option<(Box<str>, Box<str>)>,
-    /// `namespace/name` of a Secret with certificate, key and perhaps who is trusted.
-    pub credential: Option<Box<str>>,
+    /// Certificate, key and who is trusted, instead of the files.
+    pub credential: Option<Credential>,
     /// Revoked certificates.
     pub revocation_file: Option<Box<str>>,
     /// The endpoint's certificate isn't verified.

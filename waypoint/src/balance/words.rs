@@ -140,6 +140,10 @@ impl fmt::Display for UpstreamTls {
         if let Some(name) = &self.server_name {
             write!(f, ", server name {name}")?;
         }
+        if let Some(credential) = &self.credential {
+            let lacks = if credential.material.is_none() { ", which isn't here" } else { "" };
+            write!(f, ", with a Secret{lacks}")?;
+        }
         if self.is_unverified { f.write_str(", not verified") } else { Ok(()) }
     }
 }

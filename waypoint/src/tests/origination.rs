@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use weft_core::testing::{Issued, Leaf, TestCa, identity};
 use weft_core::tls::provider;
+use weft_proto::contract::type_url;
 use weft_proto::route::{self, TlsMode};
 use weft_proto::workload::AppProtocol;
 
@@ -67,11 +68,14 @@ async fn serve_as(leaf: &Leaf, server: Server<'_>) -> (SocketAddr, Arc<AtomicUsi
             let session = stream.get_ref().1;
             let is_two = session.alpn_protocol() == Some(b"h2");
             let name = session.server_name().unwrap_or("nobody").to_owned();
-            let who = if session.peer_certificates().is_some() { "known" } else { "unknown" };
+            let client = session.peer_certificates().and_then(|chain| chain.first());
+            let who = if client.is_some() { "known" } else { "unknown" };
+            let client = client.map_or(0, |it| it.iter().map(|byte| u64::from(*byte)).sum());
             let text = Bytes::from(format!("{name} {who}"));
             let service = service_fn(move |request: Request<Incoming>| {
                 let scheme = request.uri().scheme_str().unwrap_or("none");
                 let answer = Response::builder().header("x-scheme", scheme);
+                let answer = answer.header("x-client", client);
                 let answer = answer.body(Full::new(text.clone())).unwrap();
                 async move { Ok::<_, Infallible>(answer) }
             });
@@ -230,6 +234,96 @@ async fn both_sides_prove_who_they_are_with_mutual() {
     };
     set(&stage, mutual);
     assert_eq!(stage.get("/").await.body, "web.shop known");
+}
+
+/// A Secret with a certificate of a CA's, its key, and whom it trusts; and what the server tells of that certificate.
+fn secret(clients: &TestCa, trusted: &TestCa) -> (route::Credential, String) {
+    let Issued { chain, key } = clients.issue(&Leaf::of(&identity("shop", "egress")));
+    let mark: u64 = chain[0].iter().map(|byte| u64::from(*byte)).sum();
+    let credential = route::Credential {
+        chain_pem: pem("CERTIFICATE", &chain[0]),
+        key_pem: pem("PRIVATE KEY", key.secret_der()),
+        ca_pem: trusted.pem(),
+        revoked_pem: String::new(),
+    };
+    (credential, mark.to_string())
+}
+
+fn by_secret(mode: TlsMode) -> route::UpstreamTls {
+    route::UpstreamTls { mode: mode.into(), credential: "shop/bank".into(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn secret_says_who_the_waypoint_is_and_whom_it_trusts() {
+    let (ca, clients) = (TestCa::root("outside"), TestCa::root("clients"));
+    let server = Server { clients: Some(&clients), ..http1_of(&ca, &["web.shop"]) };
+    let (at, count) = secure(server).await;
+    let stage = Stage::with_web(at).await;
+    let (first, of_first) = secret(&clients, &ca);
+    // What is in the Secret may come before what names it, and after.
+    stage.credentials(WEB, &[("shop/bank", first.clone()), ("shop/other", secret(&ca, &ca).0)]);
+    set(&stage, by_secret(TlsMode::Mutual));
+    for _ in 0..2 {
+        let answered = stage.get("/").await;
+        assert_eq!((answered.status, &*answered.body), (200, "web.shop known"));
+        assert_eq!(answered.headers["x-client"], of_first);
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    // Another Secret is another certificate, though connections with the old one are still there.
+    let (second, of_second) = secret(&clients, &ca);
+    assert_ne!(of_first, of_second);
+    stage.credentials(WEB, &[("shop/bank", second.clone())]);
+    assert_eq!(stage.get("/").await.headers["x-client"], of_second);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+    // Neither who asks nor who logs sees a key.
+    let shown = stage.shown();
+    assert!(shown.contains("mutual, with a Secret"), "{shown}");
+    for credential in [&first, &second] {
+        let key: String = credential.key_pem.lines().nth(1).unwrap().chars().take(32).collect();
+        assert!(!shown.contains(&key) && !shown.contains("PRIVATE KEY"), "{shown}");
+    }
+    // Whom nobody vouches for is no endpoint.
+    let stranger = route::Credential { ca_pem: clients.pem(), ..second.clone() };
+    stage.credentials(WEB, &[("shop/bank", stranger)]);
+    assert_eq!(stage.get("/").await.status, 503);
+    // Without a certificate the server refuses.
+    stage.credentials(WEB, &[("shop/bank", second)]);
+    set(&stage, by_secret(TlsMode::Simple));
+    assert_eq!(stage.get("/").await.status, 503);
+}
+
+#[tokio::test]
+async fn secret_that_is_not_here_is_never_gone_without() {
+    let app = App::named("plain").await;
+    let stage = Stage::with_web(app.at).await;
+    let ca = TestCa::root("outside");
+    let (whole, _) = secret(&ca, &ca);
+    let key = || whole.key_pem.clone();
+    for (case, secrets) in [
+        ("another", vec![("shop/other", whole.clone())]),
+        (
+            "no certificate",
+            vec![("shop/bank", route::Credential { chain_pem: String::new(), ..whole.clone() })],
+        ),
+        (
+            "no key",
+            vec![("shop/bank", route::Credential { key_pem: "text".into(), ..whole.clone() })],
+        ),
+        (
+            "nobody to trust",
+            vec![("shop/bank", route::Credential { ca_pem: String::new(), ..whole.clone() })],
+        ),
+        ("no CRL", vec![("shop/bank", route::Credential { revoked_pem: key(), ..whole.clone() })]),
+    ] {
+        stage.credentials(WEB, &secrets);
+        set(&stage, by_secret(TlsMode::Mutual));
+        assert_eq!(stage.get("/").await.status, 503, "{case}");
+    }
+    stage.credentials(WEB, &[("shop/bank", whole.clone())]);
+    stage.tell(type_url::CREDENTIALS, &format!("shop/{WEB}"), None);
+    assert_eq!(stage.get("/").await.status, 503);
+    assert!(stage.shown().contains("which isn't here"));
+    assert_eq!(app.count(), 0);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Files and settings become what rustls wants. Everything here may block.
+//! Files, Secrets and settings become what rustls wants. Everything here may block.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use weft_core::tls::provider;
+use zeroize::Zeroizing;
 
 use super::error::{OriginationError, Secret};
 use super::names::AltNames;
 use super::verify::{Verifier, Wanted};
-use crate::balance::{TlsMode, UpstreamTls};
+use crate::balance::{Credential, Material, TlsMode, UpstreamTls};
 use crate::limits;
 use crate::upstream::shelf::Spoken;
 
@@ -40,17 +41,9 @@ pub(super) fn read(
         .map_err(setup)?
         .dangerous()
         .with_custom_certificate_verifier(verifier(settings)?);
-    let mut config = match (&settings.client_files, &settings.mode) {
-        (Some((certificate, key)), _) => {
-            let bytes = file(Secret::Certificate, certificate)?;
-            let chain = certificates(Secret::Certificate, certificate, &bytes)?;
-            let bytes = file(Secret::Key, key)?;
-            let private = PrivateKeyDer::from_pem_slice(&bytes)
-                .map_err(|error| unreadable(Secret::Key, key, &error))?;
-            config.with_client_auth_cert(chain, private).map_err(setup)?
-        }
-        (None, TlsMode::Mutual) => return Err(OriginationError::NoCertificate),
-        (None, _) => config.with_no_client_auth(),
+    let mut config = match client(settings)? {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key).map_err(setup)?,
+        None => config.with_no_client_auth(),
     };
     config.alpn_protocols = match spoken {
         Some(Spoken::Http1) => vec![HTTP1.to_vec()],
@@ -60,19 +53,61 @@ pub(super) fn read(
     Ok(Arc::new(config))
 }
 
+/// Certificates and their key.
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Whom this side proves to be, if anybody.
+fn client(settings: &UpstreamTls) -> Result<Option<Pair>, OriginationError> {
+    let is_mutual = settings.mode == TlsMode::Mutual;
+    let (chain, key, places) = match (secret(settings)?, &settings.client_files) {
+        // Where the endpoint alone proves who it is, a Secret says only whom to trust.
+        (Some(_), _) if !is_mutual => return Ok(None),
+        (Some((name, secret)), _) => {
+            let bytes = |text: &str| text.as_bytes().to_vec();
+            (bytes(&secret.chain), bytes(secret.key()), [name, name])
+        }
+        (None, Some((certificate, key))) => {
+            let chain = file(Secret::Certificate, certificate)?;
+            (chain, file(Secret::Key, key)?, [&**certificate, &**key])
+        }
+        (None, None) if is_mutual => return Err(OriginationError::NoCertificate),
+        (None, None) => return Ok(None),
+    };
+    let key = Zeroizing::new(key);
+    let [of_chain, of_key] = places;
+    let chain = certificates(Secret::Certificate, of_chain, &chain)?;
+    let key = PrivateKeyDer::from_pem_slice(&key);
+    // What the parser says may quote the key.
+    let key = key.map_err(|_| unreadable(Secret::Key, of_key, &"it is no private key in PEM"))?;
+    Ok(Some((chain, key)))
+}
+
+/// Name and content of the Secret that is asked for.
+fn secret(settings: &UpstreamTls) -> Result<Option<(&str, &Material)>, OriginationError> {
+    match &settings.credential {
+        None => Ok(None),
+        Some(Credential { name, material: Some(material) }) => Ok(Some((name, material))),
+        Some(Credential { name, material: None }) => {
+            Err(OriginationError::Credential(name.clone()))
+        }
+    }
+}
+
 fn verifier(settings: &UpstreamTls) -> Result<Arc<dyn ServerCertVerifier>, OriginationError> {
     if settings.is_unverified {
         return Ok(Arc::new(Verifier::new(provider(), Wanted::Anybody)));
     }
     let names = AltNames::read(&settings.subject_alt_names)?;
-    if names.has_written() && settings.revocation_file.is_some() {
+    let revocations = revocations(settings)?;
+    if names.has_written() && !revocations.is_empty() {
         // What compares hosts' names looks at revocations too; for other names nothing does.
-        let reason = "caCrl can't be had together with subjectAltNames that are URIs or wildcards";
+        let reason =
+            "revocations can't be had together with subjectAltNames that are URIs or wildcards";
         return Err(OriginationError::Setup(reason.to_owned()));
     }
     let roots = Arc::new(roots(settings)?);
     let built = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider());
-    let built = built.with_crls(revocations(settings)?).build();
+    let built = built.with_crls(revocations).build();
     let chain = built.map_err(|error| OriginationError::Setup(error.to_string()))?;
     Ok(Arc::new(Verifier::new(provider(), Wanted::Named { chain, names, roots })))
 }
@@ -80,15 +115,18 @@ fn verifier(settings: &UpstreamTls) -> Result<Arc<dyn ServerCertVerifier>, Origi
 /// The system's own unless others are given: its owner keeps them up to date and may add a company's, as the
 /// controller reads them too.
 fn roots(settings: &UpstreamTls) -> Result<RootCertStore, OriginationError> {
-    let (given, place) = match (&settings.ca_pem, &settings.ca_file) {
-        (Some(pem), _) => {
+    let (given, place) = match (secret(settings)?, &settings.ca_pem, &settings.ca_file) {
+        (Some((name, secret)), _, _) => {
+            (certificates(Secret::Roots, name, secret.authorities.as_bytes())?, name)
+        }
+        (None, Some(pem), _) => {
             let place = "the policy";
             (certificates(Secret::Roots, place, pem.as_bytes())?, place)
         }
-        (None, Some(path)) => {
+        (None, None, Some(path)) => {
             (certificates(Secret::Roots, path, &file(Secret::Roots, path)?)?, &**path)
         }
-        (None, None) => (rustls_native_certs::load_native_certs().certs, "the system"),
+        (None, None, None) => (rustls_native_certs::load_native_certs().certs, "the system"),
     };
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(given);
@@ -101,8 +139,13 @@ fn roots(settings: &UpstreamTls) -> Result<RootCertStore, OriginationError> {
 fn revocations(
     settings: &UpstreamTls,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, OriginationError> {
-    let Some(path) = &settings.revocation_file else { return Ok(Vec::new()) };
-    let bytes = file(Secret::Revocations, path)?;
+    let (bytes, path) = match (&settings.revocation_file, secret(settings)?) {
+        (Some(path), _) => (file(Secret::Revocations, path)?, &**path),
+        (None, Some((name, secret))) if !secret.revoked.is_empty() => {
+            (secret.revoked.as_bytes().to_vec(), name)
+        }
+        _ => return Ok(Vec::new()),
+    };
     let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
     let lists = lists.map_err(|error| unreadable(Secret::Revocations, path, &error))?;
     if lists.is_empty() {

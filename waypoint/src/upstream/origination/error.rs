@@ -13,8 +13,8 @@ pub(crate) enum OriginationError {
     /// Mutual TLS of the mesh is asked for, and the endpoint isn't reached over it.
     #[error("ISTIO_MUTUAL is asked for, and the endpoint isn't in the mesh")]
     NotOverMesh,
-    /// It lies where a waypoint can't read.
-    #[error("the Secret {0} can't be read by a waypoint; name files instead")]
+    /// The controller hasn't sent it.
+    #[error("this waypoint hasn't got the Secret {0}; the DestinationRule's status says why")]
     Credential(Box<str>),
     /// Both sides have to prove who they are, and this one has nothing to prove it with.
     #[error("MUTUAL is asked for without a client certificate and its key")]

@@ -25,7 +25,7 @@ pub(crate) use error::OriginationError;
 
 use super::dial::Io;
 use super::shelf::Spoken;
-use crate::balance::{TlsMode, UpstreamTls};
+use crate::balance::{Credential, TlsMode, UpstreamTls};
 use crate::limits;
 
 /// TLS that is asked for on connections to an endpoint, and whom they are meant for.
@@ -77,8 +77,10 @@ impl Origination {
             TlsMode::Mesh if is_in_mesh => Ok(false),
             TlsMode::Mesh => Err(OriginationError::NotOverMesh),
             TlsMode::Simple | TlsMode::Mutual => match &settings.credential {
-                Some(secret) => Err(OriginationError::Credential(secret.clone())),
-                None => Ok(true),
+                Some(Credential { name, material: None }) => {
+                    Err(OriginationError::Credential(name.clone()))
+                }
+                _ => Ok(true),
             },
         }
     }
@@ -125,10 +127,20 @@ impl Origination {
         let context =
             reading.await.map_err(|error| OriginationError::Setup(error.to_string()))??;
         let mut contexts = self.contexts.lock();
+        // A key that was replaced isn't kept.
+        contexts.retain(|(other, _), _| !is_replaced(other, settings));
         if contexts.len() >= limits::UPSTREAM_TLS_CONTEXTS_MAX {
             contexts.clear();
         }
         contexts.insert(key, (now, context.clone()));
         Ok(context)
+    }
+}
+
+/// Whether settings have what was in a Secret of which others have something else.
+fn is_replaced(old: &UpstreamTls, new: &UpstreamTls) -> bool {
+    match (&old.credential, &new.credential) {
+        (Some(old), Some(new)) => old.name == new.name && old.material != new.material,
+        _ => false,
     }
 }
