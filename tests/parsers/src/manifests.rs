@@ -10,6 +10,7 @@ use weft_controller::translate::{Settings, Translator};
 use weft_core::mesh::{Store, StoreSettings, Update};
 use weft_proto::contract::type_url;
 use weft_proto::node::EnrolledPod;
+use weft_waypoint::balance::Credentials;
 use weft_waypoint::telemetry::policy;
 
 use crate::{access, route};
@@ -112,6 +113,11 @@ fn check_taken(resources: &BTreeMap<(&'static str, Arc<str>), Bytes>) {
                 let found = weft_waypoint::balance::decode(&name, &resource.unwrap_or_default());
                 let found = found.expect("a waypoint takes what is sent");
                 assert_eq!(found.problems, [], "a waypoint doesn't understand what is sent");
+                None
+            }
+            type_url::CREDENTIALS => {
+                let found = Credentials::decode(&name, &resource.unwrap_or_default());
+                found.expect("a waypoint takes what is sent");
                 None
             }
             type_url::TELEMETRY_POLICY => {
