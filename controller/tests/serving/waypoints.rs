@@ -88,6 +88,30 @@ async fn waypoint_is_served_what_it_stands_before_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_is_in_secrets_is_served_to_those_it_is_for_alone() {
+    let folder = tempdir().unwrap();
+    let secrets = |host: &str, waypoints: &[&str]| {
+        let content = change(type_url::CREDENTIALS, &format!("shop/{host}"), Some(vec![]));
+        let audience = waypoints.iter().map(|name| (*name).into()).collect();
+        ResourceChange { audience, ..content }
+    };
+    let objects = vec![secrets("a.example", &["shop/wp"]), secrets("b.example", &["shop/other"])];
+    let mesh = Mesh::start(folder.path(), objects).await;
+    for (waypoint, wanted) in [("wp", &["shop/a.example"][..]), ("third", &[])] {
+        let mut stream = stream(&mesh, waypoint, &none()).await;
+        stream.take_load().await;
+        // Asking for others by name doesn't help.
+        let ask = DeltaDiscoveryRequest {
+            type_url: type_url::CREDENTIALS.into(),
+            resource_names_subscribe: vec!["*".into(), "shop/b.example".into()],
+            ..Default::default()
+        };
+        stream.send_raw(ask).await;
+        assert_eq!(stream.take_load().await.names(), wanted, "{waypoint}");
+    }
+}
+
+#[tokio::test]
 async fn service_that_is_bound_elsewhere_leaves_one_waypoint_and_comes_to_the_other() {
     let folder = tempdir().unwrap();
     let (before, after) =
@@ -125,12 +149,11 @@ async fn only_a_waypoints_token_opens_what_is_for_waypoints() {
     let mesh =
         Mesh::start(folder.path(), vec![table("a.example", 80, &["istio-system/ztunnel"])]).await;
     for component in [Ztunnel, Agent] {
-        let mut stream = Stream::open(&mesh, component, "node1").await;
-        stream.subscribe(TABLES, &none()).await;
-        assert_eq!(stream.try_next().await.unwrap_err().code(), Code::PermissionDenied);
-        let mut stream = Stream::open(&mesh, component, "node1").await;
-        stream.subscribe(type_url::ACCESS_POLICY, &none()).await;
-        assert_eq!(stream.try_next().await.unwrap_err().code(), Code::PermissionDenied);
+        for of in [TABLES, type_url::ACCESS_POLICY, type_url::CREDENTIALS] {
+            let mut stream = Stream::open(&mesh, component, "node1").await;
+            stream.subscribe(of, &none()).await;
+            assert_eq!(stream.try_next().await.unwrap_err().code(), Code::PermissionDenied);
+        }
     }
     // Nor does it open what is for others: a waypoint called like the agent is none.
     let day = Duration::from_secs(86_400);

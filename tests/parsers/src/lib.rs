@@ -11,6 +11,7 @@
 
 mod access;
 mod backend;
+mod credential;
 mod dns;
 mod headers;
 mod identity;
@@ -25,6 +26,7 @@ mod zds;
 
 pub use access::access_policy;
 pub use backend::{affinity, backend_policy};
+pub use credential::credentials;
 pub use dns::{dns_query, dns_response};
 pub use headers::{authority, baggage, forwarded, traceparent};
 pub use identity::{leaf_certificate, spiffe_id};
@@ -59,6 +61,7 @@ pub const TARGETS: &[Target] = targets![
     authority,
     backend_policy,
     baggage,
+    credentials,
     discovery,
     dns_query,
     dns_response,

@@ -3,6 +3,7 @@
 mod access;
 mod backends;
 mod certificates;
+mod credentials;
 mod frames;
 mod manifests;
 mod messages;
@@ -19,13 +20,14 @@ pub(crate) type Seed = (&'static str, Vec<u8>);
 
 fn main() -> std::io::Result<()> {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
-    let sets: [(&str, Vec<Seed>); 21] = [
+    let sets: [(&str, Vec<Seed>); 22] = [
         ("access_policy", access::policies()),
         ("address", messages::addresses()),
         ("affinity", backends::requests()),
         ("authority", texts::authorities()),
         ("backend_policy", backends::policies()),
         ("baggage", texts::baggage()),
+        ("credentials", credentials::messages()),
         ("discovery", messages::discovery()),
         ("dns_query", packets::queries()),
         ("dns_response", packets::responses()),

@@ -221,6 +221,21 @@ data:
     -----END CERTIFICATE-----
 ";
 
+const BY_SECRET: &str = "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: demo}
+spec: {host: web, trafficPolicy: {tls: {mode: SIMPLE, credentialName: ca}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: w, namespace: demo}
+spec: {gatewayClassName: weft-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: demo, labels: {istio.io/use-waypoint: w}}
+";
+
 #[expect(clippy::too_many_lines, reason = "a table with a line or two a file")]
 pub(crate) fn files() -> Vec<Seed> {
     let joined = |documents: &[&str]| documents.join("---\n");
@@ -228,6 +243,7 @@ pub(crate) fn files() -> Vec<Seed> {
         assert!(POLICY.contains(from), "{from}");
         POLICY.replace(from, to)
     };
+    let secret = CA.replace("ConfigMap", "Secret").replace("data:", "stringData:");
     let bomb = (1..9).fold("a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
         let aliases = vec![format!("*a{}", n - 1); 8].join(", ");
         format!("{text}a{n}: &a{n} [{aliases}]\n")
@@ -243,6 +259,9 @@ pub(crate) fn files() -> Vec<Seed> {
             joined(&[SERVICE, &TLS.replace("hostname: web", "host: web"), CA]),
         ),
         ("backend-tls-cut-short", joined(&[SERVICE, TLS, &CA.replace("-----END", "")])),
+        ("secret", joined(&[SERVICE, BY_SECRET, &secret])),
+        ("secret-cut-short", joined(&[SERVICE, BY_SECRET, secret.trim_end_matches("-----\n")])),
+        ("secret-half-a-pair", joined(&[BY_SECRET, &secret.replace("ca.crt", "tls.crt")])),
         ("outside", joined(&[NAMESPACE, ENTRY, WORKLOAD_ENTRY, SLICE, SERVICE])),
         ("routes", joined(&[SERVICE, ROUTE, GRPC])),
         (
