@@ -17,8 +17,9 @@ mod tests;
 pub use duration::parse_duration;
 pub use env::{Env, ProcessEnv};
 pub use sections::{
-    AdminConfig, CaConfig, Config, ControllerEndpoint, DnsConfig, HboneConfig, InpodConfig,
-    Keepalive, LogConfig, MeshConfig, OwnPod, PoolConfig, Roots, SocketConfig, XdsConfig,
+    AdminConfig, CaConfig, Config, ControllerEndpoint, DnsConfig, HboneConfig, HttpConfig,
+    InpodConfig, Keepalive, LogConfig, MeshConfig, OwnPod, PoolConfig, Roots, SocketConfig,
+    XdsConfig,
 };
 
 use std::fmt;

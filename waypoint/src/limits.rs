@@ -102,13 +102,27 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// A client's connection without a request; Envoy's hour.
 pub const DOWNSTREAM_IDLE_MAX: Duration = Duration::from_secs(3_600);
-/// A client of HTTP/1.1 that says nothing in the midst of a request's body; Envoy's `stream_idle_timeout`.
-pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(300);
+/// Silence within a message that has an end to come to: a request's body, a response that says how long it is, and a response
+/// that its client doesn't read. Envoy's `stream_idle_timeout`.
+pub const MESSAGE_SILENCE_MAX: Duration = Duration::from_secs(300);
+/// Bytes of a request's body of declared length that have to come in that time: 55 a second, a hundredth of what the slowest
+/// phones send. What has a length is there to be sent; whoever sends it byte by byte does so on purpose.
+pub const BODY_BYTES_MIN: u64 = 16 << 10;
+/// Silence within a response without a declared length: what follows a log or watches something may be quiet for long. An hour,
+/// as Istio has it for connections that aren't HTTP.
+pub const STREAM_SILENCE_MAX: Duration = Duration::from_secs(3_600);
+/// Silence within gRPC, events and upgraded connections. None: they live on being quiet, Istio turns Envoy's bound off for
+/// them, and peers that are gone are noticed by the connections below.
+pub const LIVE_SILENCE_MAX: Duration = Duration::ZERO;
+/// The age at which an exchange counts as long: from then on it is told of changes of policies. Nine requests of ten are over.
+pub const VIGIL_FIRST_LOOK: Duration = Duration::from_secs(1);
+/// How often an exchange is looked at that nothing bounds.
+pub const VIGIL_INTERVAL_MAX: Duration = Duration::from_secs(86_400);
+/// A request's body that nobody wants any more, until its end: then the connection can carry another request.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// From a request to the head of its response where no timeout is set: none would leave stuck requests, and clients who
 /// never finish a body, for ever.
 pub const RESPONSE_HEAD_DEADLINE: Duration = Duration::from_secs(3_600);
-/// A response that the client doesn't read.
-pub const WRITE_STALL_MAX: Duration = Duration::from_secs(300);
 /// What of a request's body is kept for another attempt, bytes. Larger requests are sent once.
 pub const REPLAY_BYTES_MAX: usize = 64 << 10;
 /// A client that says nothing is given this long before the application is asked whether it speaks first.

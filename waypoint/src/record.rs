@@ -95,6 +95,11 @@ impl Record {
         }
     }
 
+    /// Whether a gRPC client asks.
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.protocol == RequestProtocol::Grpc
+    }
+
     /// The host that was asked for.
     pub(crate) fn asked(&mut self, authority: &str) {
         if let Some(detailed) = &mut self.details_of {

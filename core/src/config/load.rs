@@ -10,8 +10,9 @@ use weft_proto::contract;
 
 use super::read::Reader;
 use super::sections::{
-    AdminConfig, CaConfig, Config, ControllerEndpoint, DnsConfig, HboneConfig, InpodConfig,
-    Keepalive, LogConfig, MeshConfig, OwnPod, PoolConfig, Roots, SocketConfig, XdsConfig,
+    AdminConfig, CaConfig, Config, ControllerEndpoint, DnsConfig, HboneConfig, HttpConfig,
+    InpodConfig, Keepalive, LogConfig, MeshConfig, OwnPod, PoolConfig, Roots, SocketConfig,
+    XdsConfig,
 };
 use super::{ConfigErrors, Env};
 use crate::identity::{TrustDomain, TrustDomains};
@@ -40,6 +41,7 @@ impl Config {
                 streams_max: r.number("POOL_MAX_STREAMS_PER_CONNECTION", 1, 10_000).unwrap_or(100),
                 idle: r.duration("POOL_UNUSED_RELEASE_TIMEOUT").unwrap_or(Duration::from_secs(300)),
             },
+            http: http(r),
             inpod: inpod(r),
             sockets: sockets(r),
             dns: dns(r),
@@ -175,6 +177,19 @@ fn hbone(r: &mut Reader<'_>) -> HboneConfig {
         connection_window_bytes: r.number("HTTP2_CONNECTION_WINDOW_SIZE", window.0, window.1),
         frame_bytes: r.number("HTTP2_FRAME_SIZE", frame.0, frame.1),
         response_baggage: r.flag("ENABLE_RESPONSE_BAGGAGE").unwrap_or(true),
+    }
+}
+
+fn http(r: &mut Reader<'_>) -> HttpConfig {
+    const MESSAGE: &str = "WEFT_HTTP_MESSAGE_IDLE_TIMEOUT";
+    let message_idle = r.duration(MESSAGE);
+    if message_idle.is_some_and(|it| it.is_zero()) {
+        r.error(MESSAGE, "0", "above 0: a message that never comes would be waited for for ever");
+    }
+    HttpConfig {
+        message_idle,
+        stream_idle: r.duration("WEFT_HTTP_STREAM_IDLE_TIMEOUT"),
+        live_idle: r.duration("WEFT_HTTP_LIVE_IDLE_TIMEOUT"),
     }
 }
 

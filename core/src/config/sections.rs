@@ -28,6 +28,8 @@ pub struct Config {
     pub hbone: HboneConfig,
     /// The pool of HBONE connections.
     pub pool: PoolConfig,
+    /// Requests at a waypoint.
+    pub http: HttpConfig,
     /// The node agent.
     pub inpod: InpodConfig,
     /// Sockets.
@@ -148,6 +150,18 @@ pub struct PoolConfig {
     pub streams_max: u32,
     /// Time after which an unused connection goes.
     pub idle: Duration,
+}
+
+/// Requests at a waypoint: how long nothing may move. What isn't set is for the waypoint to choose.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpConfig {
+    /// Within a message that has an end to come to. Never zero.
+    pub message_idle: Option<Duration>,
+    /// Within a response that doesn't say how long it is. Zero: for ever.
+    pub stream_idle: Option<Duration>,
+    /// Within gRPC, events and upgraded connections. Zero: for ever.
+    pub live_idle: Option<Duration>,
 }
 
 /// The node agent.

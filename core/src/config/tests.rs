@@ -130,3 +130,15 @@ fn trust_domain_aliases_are_accepted_besides_the_own() {
     assert!(domains.accepts(&"old.example".parse().unwrap()));
     assert!(!domains.accepts(&"cluster.local".parse().unwrap()));
 }
+
+#[test]
+fn silence_of_requests_is_set_and_a_message_is_never_waited_for_for_ever() {
+    let read = config(&[
+        ("WEFT_HTTP_MESSAGE_IDLE_TIMEOUT", "90s"),
+        ("WEFT_HTTP_STREAM_IDLE_TIMEOUT", "0"),
+    ]);
+    let read = read.unwrap().http;
+    assert_eq!(read.message_idle, Some(Duration::from_secs(90)));
+    assert_eq!((read.stream_idle, read.live_idle), (Some(Duration::ZERO), None));
+    assert!(config(&[("WEFT_HTTP_MESSAGE_IDLE_TIMEOUT", "0")]).is_err());
+}

@@ -127,6 +127,12 @@ impl Access {
         self.providers.authenticate(request, now)
     }
 
+    /// Whether somebody still says that tokens of this one's issuer hold.
+    pub fn trusts(&self, authenticated: &Authenticated) -> bool {
+        let issuer = authenticated.issuer();
+        issuer.is_some_and(|issuer| self.providers.issuers().any(|it| *it.issuer == *issuer))
+    }
+
     /// Headers that only verified tokens give. They are removed from every request before anything else.
     pub fn token_headers(&self) -> &[http::HeaderName] {
         self.providers.output_headers()

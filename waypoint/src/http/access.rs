@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, request};
+use http::{HeaderMap, HeaderValue, StatusCode, request};
 use weft_core::clock;
 
 use super::answer::Answer;
 use super::downstream::{Downstream, Gone};
 use super::exchange::Seen;
 use super::feed::Feed;
+use super::vigil::{Patience, Standing};
 use crate::access::check::{BodyRule, HeaderChange, ReadBody};
 use crate::access::{
-    Access, AccessRequest, Authenticated, CheckOutcome, CheckedRequest, Checker, Step, Verdict,
-    sanitise,
+    Access, AccessRequest, Authenticated, CheckOutcome, CheckedRequest, Checker, DENIED, Step,
+    Verdict, sanitise,
 };
 use crate::record::Record;
 use crate::serve::Tunnel;
@@ -54,7 +55,8 @@ pub(super) async fn admit(
     let mut step = Step::default();
     loop {
         let asking = {
-            let request = asked(tunnel, judged, admitted.authenticated.as_ref());
+            let Judged { seen, head, .. } = &*judged;
+            let request = asked(tunnel, seen, &head.headers, admitted.authenticated.as_ref());
             let mut reports = Vec::new();
             let verdict = access.evaluate(&request, step, &mut reports);
             reports.iter().for_each(|report| report.tell(tunnel.target.name()));
@@ -80,7 +82,12 @@ pub(super) async fn admit(
 }
 
 fn forbidden() -> Refusal {
-    Refusal::Answer(Box::new(Answer::text(StatusCode::FORBIDDEN, "RBAC: access denied")))
+    Refusal::Answer(Box::new(denied()))
+}
+
+/// What whoever isn't let in is told.
+pub(super) fn denied() -> Answer {
+    Answer::text(StatusCode::FORBIDDEN, DENIED)
 }
 
 fn authenticate(
@@ -118,12 +125,29 @@ fn authenticate(
     Ok(Some(authenticated))
 }
 
+/// Judges a request that was let in before, by what holds now; `Err`: why it would be kept out. Whoever was asked about it is
+/// asked no more. A token that its request came with counts for as long as somebody trusts its issuer.
+pub(super) fn judge_again(access: Option<&Access>, standing: &Standing<'_>) -> Result<(), String> {
+    let access = access.ok_or("policies_not_received")?;
+    let Standing { tunnel, seen, headers, authenticated, .. } = standing;
+    let authenticated = authenticated.filter(|it| access.trusts(it));
+    let request = asked(tunnel, seen, headers, authenticated);
+    let mut step = Step::default();
+    loop {
+        match access.evaluate(&request, step, &mut Vec::new()) {
+            Verdict::Allow => return Ok(()),
+            Verdict::Deny(denial) => return Err(denial.to_string()),
+            Verdict::Check { next, .. } => step = next,
+        }
+    }
+}
+
 fn asked<'a>(
     tunnel: &'a Tunnel,
-    judged: &'a Judged<'_>,
+    seen: &'a Seen,
+    headers: &'a HeaderMap,
     authenticated: Option<&'a Authenticated>,
 ) -> AccessRequest<'a> {
-    let Judged { head, seen, .. } = judged;
     let caller = &tunnel.caller;
     let called = tunnel.target.address();
     AccessRequest {
@@ -135,7 +159,7 @@ fn asked<'a>(
         method: seen.method.as_str(),
         host: &seen.authority,
         path: &seen.path,
-        headers: &head.headers,
+        headers,
         authenticated,
         sni: None,
     }
@@ -149,7 +173,10 @@ async fn check(
 ) -> Result<Vec<HeaderChange>, Refusal> {
     let Judged { downstream, head, seen, feed, record } = judged;
     let body = match checker.body() {
-        Some(rule) => Some(read_body(rule, downstream, feed).await?),
+        Some(rule) => {
+            let patience = Patience::of(&tunnel.worker.shared.config.http);
+            Some(read_body(rule, downstream, feed, patience).await?)
+        }
         None => None,
     };
     let called = tunnel.target.address();
@@ -202,8 +229,10 @@ async fn read_body(
     rule: BodyRule,
     downstream: &mut Downstream,
     feed: &mut Feed,
+    patience: Patience,
 ) -> Result<ReadBody, Refusal> {
-    let is_whole = feed.read_ahead(downstream, rule.bytes_max).await.map_err(Refusal::Gone)?;
+    let reading = feed.read_ahead(downstream, rule.bytes_max, patience.message);
+    let is_whole = reading.await.map_err(Refusal::Gone)?;
     if !is_whole && !rule.allows_partial {
         let large =
             Answer::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large to be checked");

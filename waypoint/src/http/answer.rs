@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode, response};
+use tokio::time::timeout;
 
 use super::downstream::{Downstream, Gone};
+use crate::limits;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -64,12 +66,17 @@ impl Answer {
         answer
     }
 
-    /// Sends it.
+    /// Sends it, as long as the client takes it.
     pub(super) async fn send(
-        mut self,
+        self,
         downstream: &mut Downstream,
         is_head: bool,
     ) -> Result<u64, Gone> {
+        let sending = self.write(downstream, is_head);
+        timeout(limits::MESSAGE_SILENCE_MAX, sending).await.map_err(|_| Gone::Silent)?
+    }
+
+    async fn write(mut self, downstream: &mut Downstream, is_head: bool) -> Result<u64, Gone> {
         let length = self.body.len();
         let is_bodiless =
             matches!(self.head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

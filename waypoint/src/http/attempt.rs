@@ -6,11 +6,12 @@ use std::time::Duration;
 use http::header::UPGRADE;
 use http::{Request, StatusCode, request, response};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::downstream::{Downstream, Gone};
 use super::feed::{Feed, Pipe};
 use super::headers;
+use super::vigil::{Alarm, Vigil};
 use crate::balance::Outcome;
 use crate::retry;
 use crate::upstream::{Exchange, SendError, Shelf, TakeError, Way};
@@ -37,6 +38,9 @@ pub(super) enum Failure {
     /// It took longer than one attempt may.
     #[error("no response in time")]
     Timeout,
+    /// Policies changed, and don't allow it any more.
+    #[error("{0}")]
+    Forbidden(String),
     /// The client went away.
     #[error("{0}")]
     Gone(Gone),
@@ -46,7 +50,7 @@ impl Failure {
     /// As retrying sees it; `None`: there is nobody left to try again for.
     pub(super) fn kind(&self, is_idempotent: bool) -> Option<retry::Failure> {
         Some(match self {
-            Self::Take(TakeError::Overflow(_)) | Self::Gone(_) => return None,
+            Self::Take(TakeError::Overflow(_)) | Self::Gone(_) | Self::Forbidden(_) => return None,
             Self::Take(_) | Self::Send(SendError::NotSent) => retry::Failure::ConnectFailed,
             Self::Send(SendError::Refused) => retry::Failure::Refused,
             // An application that closes an idle connection may meet a request halfway. What may be repeated is
@@ -62,7 +66,7 @@ impl Failure {
     /// As the endpoint's record has it.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         Some(match self {
-            Self::Take(TakeError::Overflow(_)) | Self::Gone(_) => return None,
+            Self::Take(TakeError::Overflow(_)) | Self::Gone(_) | Self::Forbidden(_) => return None,
             Self::Take(_) => Outcome::ConnectFailed,
             Self::Send(_) => Outcome::Reset,
             Self::Timeout => Outcome::Timeout,
@@ -70,27 +74,33 @@ impl Failure {
     }
 }
 
-/// One attempt. `until`: when it has to have begun to answer.
+impl From<Alarm> for Failure {
+    fn from(alarm: Alarm) -> Self {
+        match alarm {
+            Alarm::Late => Self::Timeout,
+            Alarm::Silent => Self::Gone(Gone::Silent),
+            Alarm::Slow => Self::Gone(Gone::Slow),
+            Alarm::Forbidden(why) => Self::Forbidden(why),
+        }
+    }
+}
+
+/// One attempt. `vigil` knows when it has to have begun to answer.
 pub(super) async fn attempt(
     shelf: &Shelf,
     downstream: &mut Downstream,
     feed: &mut Feed,
     mut head: request::Parts,
     way: &Way<'_>,
-    until: Instant,
+    vigil: &mut Vigil<'_>,
 ) -> Result<Begun, Failure> {
-    let taking = shelf.take(way);
-    let mut exchange = tokio::select! {
-        biased;
-        taken = Box::pin(taking) => taken.map_err(Failure::Take)?,
-        () = sleep_until(until) => return Err(Failure::Timeout),
-    };
+    let taking = vigil.guard(Box::pin(shelf.take(way)));
+    let mut exchange = taking.await?.map_err(Failure::Take)?;
     let began = Instant::now();
     let (mut pipe, body) = feed.begin();
     head.uri = way.address(head.uri);
     let asks_to_change = head.headers.contains_key(UPGRADE);
     let request = Request::from_parts(head, body);
-    let mut late = pin!(sleep_until(until));
     let response = {
         let mut sending = pin!(exchange.send(request));
         loop {
@@ -98,7 +108,9 @@ pub(super) async fn attempt(
                 biased;
                 sent = &mut sending => break sent.map_err(Failure::Send)?,
                 fed = feed.step(&mut pipe, downstream) => fed.map_err(Failure::Gone)?,
-                () = &mut late => return Err(Failure::Timeout),
+                () = vigil.due() => if let Some(alarm) = vigil.look(feed.awaited()) {
+                    return Err(alarm.into());
+                }
             }
         }
     };

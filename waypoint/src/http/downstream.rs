@@ -8,9 +8,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Method, StatusCode, response};
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_http::ResponseHeader;
-use tokio::time::timeout;
 
-use crate::limits;
 use crate::serve::Inner;
 use crate::upstream::Piece;
 
@@ -26,6 +24,9 @@ pub(super) enum Gone {
     /// The client fell silent within a request, or reads no more.
     #[error("the client fell silent")]
     Silent,
+    /// The client sends less than clients do who mean it.
+    #[error("the client is too slow")]
+    Slow,
 }
 
 /// One request of a client, and the way back.
@@ -60,15 +61,13 @@ impl Downstream {
         }
     }
 
-    /// The next part of the request's body. May be dropped while it waits, without loss. Streams of HTTP/2 may be silent for
-    /// as long as they like; what bounds a request is the time to its response.
+    /// The next part of the request's body. May be dropped while it waits, without loss. How long that may be is its caller's
+    /// to say.
     pub(super) async fn read(&mut self) -> Result<Piece, Gone> {
         match self {
             Self::One(session) => {
-                let reading = timeout(limits::BODY_SILENCE_MAX, session.read_body_bytes());
-                let read = reading.await.map_err(|_| Gone::Silent)?;
                 // Trailers of HTTP/1.1 requests: pingora reads and drops them.
-                let read = read.map_err(|error| of_pingora(&error))?;
+                let read = session.read_body_bytes().await.map_err(|error| of_pingora(&error))?;
                 Ok(read.map_or(Piece::End(None), Piece::Data))
             }
             Self::Two(stream) => stream.read().await,
@@ -112,17 +111,12 @@ impl Downstream {
     }
 
     /// Sends the head of the response; `is_whole`: nothing follows. It leaves with the first bytes of the body, or by
-    /// [`Self::flush`].
+    /// [`Self::flush`]. Here and below its caller bounds how long that may take.
     pub(super) async fn write_head(
         &mut self,
-        head: response::Parts,
+        mut head: response::Parts,
         is_whole: bool,
     ) -> Result<(), Gone> {
-        let writing = self.begin(head, is_whole);
-        timeout(limits::WRITE_STALL_MAX, writing).await.map_err(|_| Gone::Silent)?
-    }
-
-    async fn begin(&mut self, mut head: response::Parts, is_whole: bool) -> Result<(), Gone> {
         match self {
             Self::One(session) => {
                 // The application may speak HTTP/2, whose version pingora doesn't write here.
@@ -141,36 +135,25 @@ impl Downstream {
 
     /// Sends bytes of the response's body. They leave at the latest with the next [`Self::flush`].
     pub(super) async fn write(&mut self, data: Bytes) -> Result<(), Gone> {
-        let write = async {
-            match self {
-                Self::One(session) => {
-                    let written = session.write_body(&data).await;
-                    written.map(|_| ()).map_err(|error| of_pingora(&error))
-                }
-                Self::Two(stream) => stream.write(data).await,
+        match self {
+            Self::One(session) => {
+                let written = session.write_body(&data).await;
+                written.map(|_| ()).map_err(|error| of_pingora(&error))
             }
-        };
-        timeout(limits::WRITE_STALL_MAX, write).await.map_err(|_| Gone::Silent)?
+            Self::Two(stream) => stream.write(data).await,
+        }
     }
 
     /// Lets go of all that was written.
     pub(super) async fn flush(&mut self) -> Result<(), Gone> {
         match self {
-            Self::One(session) => {
-                let sending = send_held(session);
-                timeout(limits::WRITE_STALL_MAX, sending).await.map_err(|_| Gone::Silent)?
-            }
+            Self::One(session) => send_held(session).await,
             Self::Two(_) => Ok(()),
         }
     }
 
     /// Ends the response's body.
     pub(super) async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
-        let ending = self.end(trailers);
-        timeout(limits::WRITE_STALL_MAX, ending).await.map_err(|_| Gone::Silent)?
-    }
-
-    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Gone> {
         match self {
             // pingora sends no trailers on HTTP/1.1.
             Self::One(session) => {

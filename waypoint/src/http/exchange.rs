@@ -144,25 +144,39 @@ async fn lose(
     record: &mut Record,
 ) -> End {
     tracing::debug!(target: "http", service = %tunnel.target.name(), error = %gone, "client gone");
-    let is_told = matches!(downstream, Downstream::One(_)) && downstream.is_unanswered();
-    let answer = match gone {
-        Gone::Protocol(_) if is_told => {
-            record.flag(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error");
-            Answer::text(StatusCode::BAD_REQUEST, "bad request\n")
+    use ResponseFlags as Flags;
+    let (flag, details, status) = match gone {
+        Gone::Protocol(_) => {
+            (Flags::DOWNSTREAM_PROTOCOL_ERROR, "http1.codec_error", StatusCode::BAD_REQUEST)
         }
-        Gone::Silent if is_told => {
-            record.flag(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout");
-            Answer::text(StatusCode::REQUEST_TIMEOUT, "the request's body didn't come\n")
+        Gone::Silent => {
+            (Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout", StatusCode::REQUEST_TIMEOUT)
         }
-        _ => {
-            record.flag(ResponseFlags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect");
+        Gone::Slow => (Flags::NONE, "request_overall_timeout", StatusCode::REQUEST_TIMEOUT),
+        Gone::Client(_) => {
+            record.flag(Flags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect");
             return End::Broken;
         }
     };
+    record.flag(flag, details);
+    if !downstream.is_unanswered() {
+        return End::Broken;
+    }
     downstream.close_after();
+    let answer = refusal(status).for_client(record.is_grpc());
     let telling = answer_with(downstream, answer, &Method::GET, record);
     let told = tokio::time::timeout(limits::REQUEST_HEAD_DEADLINE, telling).await;
     told.ok().and_then(Result::ok).unwrap_or(End::Broken)
+}
+
+/// What is said to who asks in a way that can't be answered.
+fn refusal(status: StatusCode) -> Answer {
+    let text = match status {
+        StatusCode::REQUEST_TIMEOUT => "the request didn't come in time\n",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request's head is too large\n",
+        _ => "bad request\n",
+    };
+    Answer::text(status, text)
 }
 
 /// Answers a request whose head couldn't be read.
@@ -175,8 +189,7 @@ pub(super) async fn refuse_unread(
     tracing::debug!(target: "http", service = %tunnel.target.name(), reason, "a request was refused");
     session.set_server_keepalive(None);
     let mut downstream = Downstream::One(Box::new(session));
-    let answer = Answer::text(status, "bad request\n");
-    let sending = answer.send(&mut downstream, false);
+    let sending = refusal(status).send(&mut downstream, false);
     // A client that has gone needs no answer.
     let _sent = tokio::time::timeout(limits::REQUEST_HEAD_DEADLINE, sending).await;
     if let Downstream::One(mut session) = downstream {
@@ -209,29 +222,27 @@ async fn handle(
     feed.messages = Messages::of(&head.headers);
     let mut judged =
         Judged { downstream, head: &mut head, seen: &mut seen, feed: &mut feed, record };
-    let changes = match Box::pin(admit(tunnel, rules, &mut judged)).await {
-        Ok(admitted) => {
-            seen.claims = admitted.authenticated.map(|it| it.claims().clone());
-            admitted.response
-        }
+    let admitted = match Box::pin(admit(tunnel, rules, &mut judged)).await {
+        Ok(admitted) => admitted,
         Err(Refusal::Gone(gone)) => return Err(gone),
         Err(Refusal::Answer(answer)) => {
             let answer = answer.for_client(seen.is_grpc);
             return answer_with(downstream, answer, &method, record).await;
         }
     };
+    seen.claims = admitted.authenticated.as_ref().map(|it| it.claims().clone());
     match decide(&tunnel.target, &tunnel.caller.identity, rules, &seen, &head.headers) {
         Decision::Answer(answer, flag) => {
             if let Some((flag, details)) = flag {
                 record.flag(flag, details);
             }
             let mut answer = answer.for_client(seen.is_grpc);
-            changes.iter().for_each(|change| change.apply(&mut answer.head.headers));
+            admitted.response.iter().for_each(|change| change.apply(&mut answer.head.headers));
             answer_with(downstream, answer, &method, record).await
         }
         Decision::Forward(plan) => {
             record.route(plan.action.map(|action| &action.origin));
-            let asked = Forwarding { head, seen: &seen, plan: &plan, changes: &changes };
+            let asked = Forwarding { head, seen: &seen, plan: &plan, admitted: &admitted, rules };
             Box::pin(forward::forward(tunnel, downstream, asked, feed, record)).await
         }
     }

@@ -1,8 +1,11 @@
 //! The request's body on its way to the application, kept for another attempt as far as that is cheap.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::downstream::{Downstream, Gone};
 use super::messages::Messages;
@@ -19,6 +22,8 @@ pub(super) struct Feed {
     /// How much is kept.
     keeps: usize,
     is_too_large: bool,
+    /// The client is waited for.
+    is_awaited: bool,
     /// Set once the client sent all.
     end: Option<Option<HeaderMap>>,
     /// Bytes that the client sent.
@@ -46,6 +51,7 @@ impl Feed {
             kept_bytes: 0,
             keeps: limits::REPLAY_BYTES_MAX,
             is_too_large: false,
+            is_awaited: false,
             end: None,
             read: 0,
             messages: Messages::default(),
@@ -67,8 +73,28 @@ impl Feed {
         (self.end.is_some() && !self.is_too_large).then_some(&self.kept)
     }
 
-    /// Reads up to so many bytes before anything is sent. Whether that is all of the body.
+    /// Bytes that the client has sent, if it is the client who is waited for.
+    pub(super) fn awaited(&self) -> Option<u64> {
+        self.is_awaited.then_some(self.read)
+    }
+
+    /// Whether the client has said how long it is.
+    pub(super) fn is_measured(&self) -> bool {
+        self.declared.is_some()
+    }
+
+    /// Reads up to so many bytes before anything is sent, in this time altogether. Whether that is all of the body.
     pub(super) async fn read_ahead(
+        &mut self,
+        downstream: &mut Downstream,
+        bytes: usize,
+        within: Duration,
+    ) -> Result<bool, Gone> {
+        let reading = self.take_ahead(downstream, bytes);
+        timeout(within, reading).await.map_err(|_| Gone::Silent)?
+    }
+
+    async fn take_ahead(
         &mut self,
         downstream: &mut Downstream,
         bytes: usize,
@@ -106,6 +132,7 @@ impl Feed {
         pipe: &mut Pipe,
         downstream: &mut Downstream,
     ) -> Result<(), Gone> {
+        self.is_awaited = false;
         let Some(sender) = &pipe.sender else {
             return match self.is_read() {
                 true => Err(downstream.gone().await),
@@ -141,7 +168,10 @@ impl Feed {
             downstream.invite_body().await?;
             self.invites = false;
         }
-        downstream.read().await
+        self.is_awaited = true;
+        let piece = downstream.read().await;
+        self.is_awaited = false;
+        piece
     }
 
     fn is_read(&self) -> bool {

@@ -1,11 +1,13 @@
 //! A request on to a backend: faults, which backend, attempts, the response.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{HeaderName, ORIGIN};
-use http::{Method, StatusCode, Version, request};
+use http::{StatusCode, Version, request};
 use tokio::time::{Instant, sleep};
 
+use super::access::{Admitted, denied};
 use super::answer::Answer;
 use super::attempt::Failure;
 use super::backing::{self, Backed, Hashed, Place, Spoke};
@@ -13,13 +15,15 @@ use super::counting::{self, Refused};
 use super::downstream::{Downstream, Gone};
 use super::exchange::{End, Seen, answer_with};
 use super::feed::Feed;
-use super::reply::{self, Asked, Broken};
+use super::reply::{self, Asked, Broken, Client};
 use super::sticky::Sticky;
 use super::trying::{Arrived, Failed, Trying};
+use super::vigil::{Patience, Standing, Vigil};
 use super::{headers, mirror, outgoing};
-use crate::access::check::HeaderChange;
 use crate::balance::RequestPermit;
+use crate::limits;
 use crate::record::Record;
+use crate::resources::ServiceRules;
 use crate::retry::{self, fault, grpc_timeout};
 use crate::route::{Abort, Action, Forward, Span};
 use crate::serve::Tunnel;
@@ -59,8 +63,9 @@ pub(super) struct Forwarding<'a> {
     pub(super) head: request::Parts,
     pub(super) seen: &'a Seen,
     pub(super) plan: &'a Plan<'a>,
-    /// For the response's headers, from whoever was asked about the request.
-    pub(super) changes: &'a [HeaderChange],
+    /// As what it was let in, and by what.
+    pub(super) admitted: &'a Admitted,
+    pub(super) rules: &'a ServiceRules,
 }
 
 /// Forwards it, and sends the response.
@@ -71,14 +76,14 @@ pub(super) async fn forward(
     mut feed: Feed,
     record: &mut Record,
 ) -> Result<End, Gone> {
-    let Forwarding { mut head, seen, plan, changes } = asked;
+    let Forwarding { mut head, seen, plan, admitted, rules } = asked;
     if let Some(abort) = inject(downstream, plan, record).await? {
         let answer = abort.for_client(seen.is_grpc);
         return answer_with(downstream, answer, &head.method, record).await;
     }
     let upgrade = headers::upgrade(&head.headers).filter(|_| head.version == Version::HTTP_11);
     let spoke = Spoke { version: head.version, is_upgrade: upgrade.is_some() };
-    let taken = match take(tunnel, &mut head, seen, plan, spoke, record).await {
+    let taken = match take(tunnel, &head, seen, plan, spoke, record).await {
         Ok(taken) => taken,
         Err(refused) => {
             record.flag(refused.flag, refused.details);
@@ -91,6 +96,8 @@ pub(super) async fn forward(
     let (method, version) = (head.method.clone(), head.version);
     let client_limit = head.headers.get(GRPC_TIMEOUT).filter(|_| seen.is_grpc);
     let client_limit = client_limit.and_then(|it| grpc_timeout::parse(it.as_bytes()));
+    let kept = outgoing::is_edited(&head.headers, plan, &taken).then(|| head.headers.clone());
+    counted.request.iter().for_each(|change| change.apply(&mut head.headers));
     let sent_head = outgoing::request_head(head, seen, plan, backed.rule, upgrade.as_ref());
     record.sends(&sent_head.headers);
     mirror::begin(tunnel, plan.action, &sent_head, !feed.has_body());
@@ -103,39 +110,51 @@ pub(super) async fn forward(
     let policy = plan.forward.and_then(|it| it.retry.as_ref());
     let policy = policy.unwrap_or_else(|| retry::default_policy());
     let session = sticky.as_ref().and_then(Sticky::endpoint);
+    let patience = Patience::of(&tunnel.worker.shared.config.http);
+    let pace = patience.asking(seen.is_grpc, feed.is_measured());
+    let mut first_look = pin!(sleep(limits::VIGIL_FIRST_LOOK));
+    let standing = Standing {
+        tunnel,
+        seen,
+        headers: kept.as_ref().unwrap_or(&sent_head.headers),
+        authenticated: admitted.authenticated.as_ref(),
+        judged_by: rules.access(),
+    };
+    let mut vigil = Vigil::new(first_look.as_mut(), standing);
     let trying =
-        Trying { tunnel, head: &sent_head, backed, policy, timeouts, hash, session, until };
-    let arrived = trying.run(downstream, &mut feed, record).await;
+        Trying { tunnel, head: &sent_head, backed, policy, timeouts, hash, session, until, pace };
+    let arrived = trying.run(downstream, &mut feed, &mut vigil, record).await;
     record.read(feed.read, feed.messages.whole());
     let Arrived { mut begun, to, picked: _picked } = match arrived {
         Ok(arrived) => arrived,
-        Err(failed) => return fail(downstream, failed, &method, seen, record).await,
+        Err(failed) => return fail(tunnel, downstream, failed, seen, record).await,
     };
     record.responded(&begun.head, begun.took, &to);
     let headers = &mut begun.head.headers;
     outgoing::edit_response(headers, plan, backed.rule, origin.as_ref(), cookie);
-    changes.iter().chain(&counted.response).for_each(|change| change.apply(headers));
+    admitted.response.iter().chain(&counted.response).for_each(|change| change.apply(headers));
     sticky.iter().for_each(|sticky| sticky.tell(&backed.place, &to, headers));
-    let asked = Asked { method: &method, version, until };
+    let asked = Asked { method: &method, version, is_grpc: seen.is_grpc, until, patience };
+    let client = Client { downstream, feed: &mut feed, vigil: &mut vigil };
     let (way, shelf) = (trying.way(&to), &tunnel.worker.shelf);
-    let sent = Box::pin(reply::send(begun, downstream, &mut feed, &asked, &way, shelf)).await;
+    let sent = Box::pin(reply::send(begun, client, &asked, &way, shelf)).await;
     mirror::with_body(tunnel, plan.action, &sent_head, &feed);
     record.read(feed.read, feed.messages.whole());
     conclude(tunnel, sent, record)
 }
 
 /// A backend, and a place there.
-struct Taken<'a> {
-    backed: Backed<'a>,
+pub(super) struct Taken<'a> {
+    pub(super) backed: Backed<'a>,
     sticky: Option<Sticky<'a>>,
-    counted: counting::Admitted,
+    pub(super) counted: counting::Admitted,
     _permit: Option<RequestPermit>,
 }
 
 /// Chooses the backend, and asks whether there is room for the request.
 async fn take<'a>(
     tunnel: &Arc<Tunnel>,
-    head: &mut request::Parts,
+    head: &request::Parts,
     seen: &Seen,
     plan: &Plan<'a>,
     spoke: Spoke,
@@ -152,7 +171,6 @@ async fn take<'a>(
     record.backed(backed.service.as_deref(), tunnel.target.port());
     let sticky = of_rule.or_else(|| Sticky::of_backend(&backed.place, &head.headers));
     let counted = counting::admit(tunnel, &backed, seen, &head.headers).await?;
-    counted.request.iter().for_each(|change| change.apply(&mut head.headers));
     let permit = match &backed.place {
         Place::Backend(backend) => Some(backend.cluster().admit_request().map_err(|_| overflow())?),
         Place::One(_) => None,
@@ -186,7 +204,22 @@ fn conclude(
             record.flag(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout");
             Ok(End::Broken)
         }
+        Some(Broken::Silent) => {
+            record.flag(ResponseFlags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout");
+            Ok(End::Broken)
+        }
+        Some(Broken::Forbidden(why)) => {
+            cut_by_policy(tunnel, why, record);
+            Ok(End::Broken)
+        }
     }
+}
+
+/// An exchange that was allowed once, and isn't any more.
+fn cut_by_policy(tunnel: &Tunnel, why: String, record: &mut Record) {
+    let (service, caller) = (tunnel.target.name(), &tunnel.caller.identity);
+    tracing::info!(target: "policy", %service, %caller, why, "a request was cut: its policies changed");
+    record.flag(ResponseFlags::NONE, why);
 }
 
 /// Faults that the rule injects: a wait, and perhaps an answer.
@@ -226,20 +259,25 @@ fn overflow() -> Refused {
 
 /// What a client is told when no attempt brought a response.
 async fn fail(
+    tunnel: &Tunnel,
     downstream: &mut Downstream,
     failed: Failed,
-    method: &Method,
     seen: &Seen,
     record: &mut Record,
 ) -> Result<End, Gone> {
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     let (status, flag, details, text) = match failed {
         Failed::Attempt(Failure::Gone(gone)) => return Err(gone),
+        Failed::Attempt(Failure::Forbidden(why)) => {
+            cut_by_policy(tunnel, why, record);
+            let answer = denied().for_client(seen.is_grpc);
+            return answer_with(downstream, answer, &seen.method, record).await;
+        }
         Failed::Attempt(Failure::Take(TakeError::Overflow(_))) => {
             let refused = overflow();
             record.flag(refused.flag, refused.details);
             let answer = refused.answer.for_client(seen.is_grpc);
-            return answer_with(downstream, answer, method, record).await;
+            return answer_with(downstream, answer, &seen.method, record).await;
         }
         Failed::NoEndpoint(error) => {
             tracing::debug!(target: "http", %error, "no endpoint");
@@ -272,5 +310,5 @@ async fn fail(
     };
     record.flag(flag, details);
     let answer = Answer::text(status, text).for_client(seen.is_grpc);
-    answer_with(downstream, answer, method, record).await
+    answer_with(downstream, answer, &seen.method, record).await
 }

@@ -46,6 +46,16 @@ fn is_of_connection(name: &HeaderName) -> bool {
     const { OF_CONNECTION }.contains(name)
 }
 
+/// Whether `Connection` names headers that aren't the connection's anyway.
+pub(super) fn names_others(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value.split(',').map(str::trim).any(|one| {
+            !["keep-alive", "close", "upgrade"].iter().any(|known| one.eq_ignore_ascii_case(known))
+        })
+    })
+}
+
 fn is_end_to_end(name: &HeaderName) -> bool {
     const KEPT: [&str; 6] =
         ["host", "content-length", "authorization", "cookie", "x-request-id", "forwarded"];
@@ -82,6 +92,13 @@ pub(super) fn is_framed_once(headers: &HeaderMap) -> bool {
             is_chunked && codings.next().is_none() && lengths == 0
         }
     }
+}
+
+/// Whether a response is a stream of events (HTML, section 9.2), which may be quiet for as long as nothing happens.
+pub(super) fn is_events(headers: &HeaderMap) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    kind.get(..EVENTS.len()).is_some_and(|it| it.eq_ignore_ascii_case(EVENTS))
 }
 
 /// Whether a request is gRPC, so that what is answered here has to be gRPC too.

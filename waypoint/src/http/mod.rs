@@ -29,6 +29,7 @@ mod reply;
 mod sticky;
 mod trying;
 mod two;
+mod vigil;
 
 pub(crate) use check::Ambiguous;
 pub(crate) use chunks::Chunks;

@@ -82,7 +82,9 @@ async fn next(
         exchange::refuse_unread(tunnel, session, status, &reason).await;
         return None;
     }
-    session.set_read_timeout(Some(limits::BODY_SILENCE_MAX));
+    // The exchange itself sees to it that bodies come; what it leaves of one is read here.
+    session.set_read_timeout(None);
+    session.set_total_drain_timeout(Some(limits::DRAIN_DEADLINE));
     session.set_server_keepalive(Some(limits::DOWNSTREAM_IDLE_MAX.as_secs()));
     session.respect_keepalive();
     if drain.is_draining() {

@@ -2,15 +2,23 @@
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, SET_COOKIE, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{Uri, request};
+use http::{HeaderMap, Uri, request};
 
 use super::exchange::Seen;
-use super::forward::Plan;
+use super::forward::{Plan, Taken};
 use super::headers;
 use crate::route::Backend;
 use crate::telemetry::trace::ensure_request_id;
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Whether an application gets other headers than policies saw, but for those of the connection and such as are added to
+/// every request.
+pub(super) fn is_edited(headers: &HeaderMap, plan: &Plan<'_>, taken: &Taken<'_>) -> bool {
+    let by_rule = plan.action.is_some_and(|it| !it.filters.request_headers.is_empty());
+    let by_backend = taken.backed.rule.is_some_and(|it| !it.request_headers.is_empty());
+    by_rule || by_backend || !taken.counted.request.is_empty() || headers::names_others(headers)
+}
 
 /// The head of a request as the application gets it.
 pub(super) fn request_head(
@@ -70,7 +78,7 @@ fn uri(authority: Option<http::uri::Authority>, path: PathAndQuery) -> Uri {
 
 /// Changes the headers of a response as the rule says.
 pub(super) fn edit_response(
-    headers: &mut http::HeaderMap,
+    headers: &mut HeaderMap,
     plan: &Plan<'_>,
     backend: Option<&Backend>,
     origin: Option<&HeaderValue>,

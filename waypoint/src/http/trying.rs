@@ -11,6 +11,7 @@ use super::attempt::{Begun, Failure, attempt};
 use super::backing::{Backed, Place};
 use super::downstream::Downstream;
 use super::feed::Feed;
+use super::vigil::{Pace, Vigil};
 use crate::balance::{Outcome, Overflow, Picked, RetryPermit};
 use crate::limits;
 use crate::record::Record;
@@ -35,6 +36,8 @@ pub(super) struct Trying<'a> {
     pub(super) session: Option<EndpointTag>,
     /// When the whole request's time is over.
     pub(super) until: Option<Instant>,
+    /// In which its body has to come.
+    pub(super) pace: Pace,
 }
 
 /// A response that has begun, and where.
@@ -68,6 +71,7 @@ impl Trying<'_> {
         &self,
         downstream: &mut Downstream,
         feed: &mut Feed,
+        vigil: &mut Vigil<'_>,
         record: &mut Record,
     ) -> Result<Arrived, Failed> {
         let mut course = Course::default();
@@ -76,7 +80,8 @@ impl Trying<'_> {
             let mut head = self.head.clone();
             record.tries(&to, &mut head.headers);
             let (until, is_whole) = self.deadline();
-            let outcome = self.attempt(downstream, feed, head, &to, until).await;
+            vigil.begin(Some(until), self.pace, feed.read);
+            let outcome = self.attempt(downstream, feed, head, &to, vigil).await;
             match &outcome {
                 Ok(begun) => record.tried(Ok(begun.head.status.as_u16())),
                 Err(failure) => record.tried(Err(failure)),
@@ -121,11 +126,11 @@ impl Trying<'_> {
         feed: &mut Feed,
         head: request::Parts,
         to: &Endpoint,
-        until: Instant,
+        vigil: &mut Vigil<'_>,
     ) -> Result<Begun, Failure> {
         let worker = &self.tunnel.worker;
         let way = self.way(to);
-        Box::pin(attempt(&worker.shelf, downstream, feed, head, &way, until)).await
+        Box::pin(attempt(&worker.shelf, downstream, feed, head, &way, vigil)).await
     }
 
     /// The way to an endpoint, with what bounds it.

@@ -19,7 +19,7 @@ mod shelf;
 
 pub(crate) use backends::{Backend, Backends, Held, Listed, Wanted};
 pub(crate) use checking::{ByName, ToCollector};
-pub(crate) use connection::{Exchange, One, Piece, RequestBody, SendError};
+pub(crate) use connection::{Exchange, Piece, RequestBody, SendError};
 pub(crate) use dial::{DialError, Dialer, Io};
 pub(crate) use endpoint::{Endpoint, EndpointError, endpoint};
 pub(crate) use names::Names;

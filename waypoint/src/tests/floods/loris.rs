@@ -5,38 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{self, Instant, timeout};
-use weft_core::hbone::TunnelStream;
+use tokio::time::Instant;
 use weft_proto::workload::AppProtocol;
 
-use super::{neighbour_is_served, served_until, within_bounds};
+use super::{neighbour_is_served, pass, rest, served_until, stage_of, within_bounds};
 use crate::limits;
-use crate::tests::app::{App, serve};
+use crate::tests::app::serve;
 use crate::tests::frames::{Attacker, END_HEADERS, END_STREAM, HEADERS, frame, request};
 use crate::tests::stage::Stage;
-
-/// Moves the clock on. All that is under way is given the time to be noticed first, by a neighbour's request.
-async fn pass(stage: &Stage, by: Duration) {
-    neighbour_is_served(stage, 3).await;
-    time::pause();
-    time::advance(by).await;
-    time::resume();
-}
-
-/// What the waypoint says at last.
-async fn rest(mut tunnel: TunnelStream) -> String {
-    let mut read = Vec::new();
-    let end = timeout(Duration::from_secs(20), tunnel.read_to_end(&mut read)).await;
-    let _cut_or_ended = end.expect("the connection ends");
-    String::from_utf8_lossy(&read).into_owned()
-}
-
-async fn stage_of(protocol: AppProtocol) -> (Stage, App) {
-    let app = App::named("ok").await;
-    let stage = Stage::new().await;
-    stage.web(&[app.at], protocol);
-    (stage, app)
-}
 
 #[tokio::test]
 async fn slow_head_is_answered_408() {
@@ -48,7 +24,7 @@ async fn slow_head_is_answered_408() {
         pass(&stage, limits::REQUEST_HEAD_DEADLINE).await;
         let got = rest(tunnel).await;
         assert!(got.starts_with("HTTP/1.1 408"), "{part:?}: {got:?}");
-        assert_eq!(app.count(), before + 3);
+        assert_eq!(app.count(), before + 6);
     }
 }
 
@@ -93,10 +69,10 @@ async fn slow_body_is_answered_408() {
         let mut tunnel = stage.to_web().await;
         let sent = format!("POST / HTTP/1.1\r\nhost: web\r\n{head}{part}");
         tunnel.write_all(sent.as_bytes()).await.unwrap();
-        pass(&stage, limits::BODY_SILENCE_MAX).await;
+        pass(&stage, limits::MESSAGE_SILENCE_MAX).await;
         let got = rest(tunnel).await;
         assert!(got.starts_with("HTTP/1.1 408"), "{head:?} {part:?}: {got:?}");
-        assert_eq!(app.count(), before + 3);
+        assert_eq!(app.count(), before + 6);
     }
 }
 
@@ -164,7 +140,7 @@ fn response_that_is_not_read_stops_the_application_and_is_cut_in_the_end() {
         // The tunnel's window, and sockets that grow on loopback.
         assert!(taken < 16 << 20, "{taken}");
         assert_eq!(open.load(Ordering::SeqCst), 1);
-        pass(stage, limits::WRITE_STALL_MAX).await;
+        pass(stage, limits::MESSAGE_SILENCE_MAX).await;
         served_until(stage, || open.load(Ordering::SeqCst) == 0).await;
         // Nothing of it was read until here.
         drop(tunnel);
@@ -187,7 +163,7 @@ fn streams_without_window_stop_their_applications_and_are_cut_in_the_end() {
         let most = usize::try_from(STREAMS).unwrap();
         served_until(stage, || open.load(Ordering::SeqCst) == most).await;
         settled(stage, &taken).await;
-        pass(stage, limits::WRITE_STALL_MAX).await;
+        pass(stage, limits::MESSAGE_SILENCE_MAX).await;
         served_until(stage, || open.load(Ordering::SeqCst) == 0).await;
     });
 }

@@ -3,15 +3,19 @@
 
 mod http_two;
 mod loris;
+mod quiet;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::io::AsyncReadExt;
+use tokio::time::{self, Instant, timeout};
+use weft_core::hbone::TunnelStream;
 use weft_proto::route;
 use weft_proto::workload::AppProtocol;
 
 use super::app::App;
 use super::stage::{Stage, WEB};
+use crate::limits;
 
 /// Bytes that a test may take altogether: the waypoint, its mesh, certificates, both ends of all connections and what the
 /// attacker sends take three million as a rule, and a thousand open streams twenty.
@@ -32,6 +36,32 @@ async fn served_until(stage: &Stage, holds: impl Fn() -> bool) {
         assert!(began.elapsed() < Duration::from_secs(30), "it doesn't come to hold");
         neighbour_is_served(stage, 1).await;
     }
+}
+
+/// Moves the clock on. All that is under way is given the time to be noticed first, by a neighbour's request, and exchanges are
+/// looked at for the first time.
+async fn pass(stage: &Stage, by: Duration) {
+    for by in [limits::VIGIL_FIRST_LOOK, by] {
+        neighbour_is_served(stage, 3).await;
+        time::pause();
+        time::advance(by).await;
+        time::resume();
+    }
+}
+
+/// What the waypoint says at last.
+async fn rest(mut tunnel: TunnelStream) -> String {
+    let mut read = Vec::new();
+    let end = timeout(Duration::from_secs(20), tunnel.read_to_end(&mut read)).await;
+    let _cut_or_ended = end.expect("the connection ends");
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+async fn stage_of(protocol: AppProtocol) -> (Stage, App) {
+    let app = App::named("ok").await;
+    let stage = Stage::new().await;
+    stage.web(&[app.at], protocol);
+    (stage, app)
 }
 
 /// All to `web`, in the version that these applications speak, whatever their clients do.
