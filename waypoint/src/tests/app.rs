@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// An application that answers by a closure, and remembers what it was asked.
@@ -70,6 +71,23 @@ impl App {
     pub(super) fn count(&self) -> usize {
         self.asked.lock().len()
     }
+}
+
+/// An application that answers `/quiet` by `answer`, and then says back what it hears.
+pub(super) async fn beginning(answer: &'static str) -> SocketAddr {
+    serve(move |mut tcp| async move {
+        let mut read = vec![0; 4096];
+        let Ok(count) = tcp.read(&mut read).await else { return };
+        if !String::from_utf8_lossy(&read[..count]).contains("/quiet") {
+            let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+            let _sent = tcp.write_all(ok).await;
+            return;
+        }
+        let _sent = tcp.write_all(answer.as_bytes()).await;
+        let (mut from, mut into) = tcp.split();
+        let _ended = tokio::io::copy(&mut from, &mut into).await;
+    })
+    .await
 }
 
 /// Runs `connection` for each connection.

@@ -8,7 +8,7 @@ use weft_core::hbone::TunnelStream;
 
 use super::stage::Stage;
 
-pub(super) const DATA: u8 = 0;
+pub(crate) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const PRIORITY: u8 = 2;
 pub(super) const RST_STREAM: u8 = 3;
@@ -24,7 +24,7 @@ pub(super) const END_HEADERS: u8 = 4;
 pub(super) const CANCEL: [u8; 4] = [0, 0, 0, 8];
 
 /// One frame.
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend(stream.to_be_bytes());

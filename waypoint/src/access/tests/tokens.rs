@@ -325,3 +325,14 @@ fn refusal_says_why_as_envoy_does() {
         r#"Bearer realm="http://stock:80/ab", error="invalid_token""#
     );
 }
+
+#[test]
+fn token_is_trusted_for_as_long_as_its_issuer_is() {
+    let access = trusting(vec![provider(&[P256.jwk()])]);
+    let found = access.authenticate(&bearing(&P256.token(&claims())), NOW).unwrap().unwrap();
+    assert!(access.trusts(&found));
+    assert!(trusting(vec![provider(&[OTHER.jwk()])]).trusts(&found), "keys may change");
+    let other = proto::JwtProvider { issuer: "https://other.example".into(), ..provider(&[]) };
+    assert!(!trusting(vec![other]).trusts(&found));
+    assert!(!Access::refusing("no policy").trusts(&found));
+}

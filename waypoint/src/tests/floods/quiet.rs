@@ -1,6 +1,5 @@
 //! Who may be quiet, and for how long: bodies, responses, conversations.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +9,7 @@ use weft_proto::workload::AppProtocol;
 
 use super::{in_http_one, neighbour_is_served, pass, rest, stage_of};
 use crate::limits;
-use crate::tests::app::serve;
+use crate::tests::app::beginning;
 use crate::tests::frames::{Attacker, DATA, END_HEADERS, HEADERS, frame, literal, request};
 use crate::tests::stage::{Stage, WEB};
 
@@ -30,24 +29,7 @@ async fn line(stage: &Stage) -> String {
     }
 }
 
-/// An application that answers `/quiet` by `answer`, and then says back what it hears.
-async fn beginning(answer: &'static str) -> SocketAddr {
-    serve(move |mut tcp| async move {
-        let mut read = vec![0; 4096];
-        let Ok(count) = tcp.read(&mut read).await else { return };
-        if !String::from_utf8_lossy(&read[..count]).contains("/quiet") {
-            let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-            let _sent = tcp.write_all(ok).await;
-            return;
-        }
-        let _sent = tcp.write_all(answer.as_bytes()).await;
-        let (mut from, mut into) = tcp.split();
-        let _ended = tokio::io::copy(&mut from, &mut into).await;
-    })
-    .await
-}
-
-/// A client of it that has heard `heard`.
+/// A client that has heard `heard` of an application's answer.
 async fn hearing(answer: &'static str, heard: &str) -> (Stage, TunnelStream) {
     let stage = Stage::new().await;
     stage.web(&[beginning(answer).await], AppProtocol::Http11);
