@@ -13,6 +13,7 @@ mod access;
 mod answer;
 mod attempt;
 mod backing;
+mod blocks;
 mod check;
 mod chunks;
 mod counting;

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use weft_core::drain;
 
+use super::blocks::InTime;
 use super::downstream::{Downstream, Stream};
 use super::exchange::{self, End};
 use crate::limits;
@@ -15,7 +16,7 @@ use crate::serve::{Inner, Tunnel};
 
 /// Serves requests until the client, an error or a drain ends it.
 pub(crate) async fn serve(tunnel: Arc<Tunnel>, stream: Inner, drain: drain::Watch) {
-    let handshake = settings().handshake::<_, Bytes>(stream);
+    let handshake = settings().handshake::<_, Bytes>(InTime::new(stream));
     let Ok(Ok(connection)) = timeout(limits::REQUEST_HEAD_DEADLINE, Box::pin(handshake)).await
     else {
         return;
@@ -23,9 +24,13 @@ pub(crate) async fn serve(tunnel: Arc<Tunnel>, stream: Inner, drain: drain::Watc
     Box::pin(run(tunnel, connection, drain)).await;
 }
 
-async fn run(tunnel: Arc<Tunnel>, mut connection: Connection<Inner, Bytes>, drain: drain::Watch) {
+async fn run(
+    tunnel: Arc<Tunnel>,
+    mut connection: Connection<InTime<Inner>, Bytes>,
+    drain: drain::Watch,
+) {
     let mut exchanges = JoinSet::new();
-    let mut is_draining = false;
+    let (mut is_draining, mut is_over) = (false, false);
     let mut idle_until = Instant::now() + limits::DOWNSTREAM_IDLE_MAX;
     loop {
         tokio::select! {
@@ -49,6 +54,11 @@ async fn run(tunnel: Arc<Tunnel>, mut connection: Connection<Inner, Bytes>, drai
                 connection.graceful_shutdown();
             }
             () = sleep_until(idle_until), if exchanges.is_empty() => {
+                // A client that doesn't even take the goodbye.
+                if is_over {
+                    return;
+                }
+                is_over = true;
                 connection.graceful_shutdown();
                 idle_until = Instant::now() + limits::DOWNSTREAM_IDLE_MAX;
             }

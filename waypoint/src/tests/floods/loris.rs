@@ -11,7 +11,9 @@ use weft_proto::workload::AppProtocol;
 use super::{neighbour_is_served, pass, rest, served_until, stage_of, within_bounds};
 use crate::limits;
 use crate::tests::app::serve;
-use crate::tests::frames::{Attacker, END_HEADERS, END_STREAM, HEADERS, frame, request};
+use crate::tests::frames::{
+    Attacker, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame, request,
+};
 use crate::tests::stage::Stage;
 
 #[tokio::test]
@@ -82,6 +84,23 @@ async fn http_two_that_never_gets_to_a_request_is_let_go() {
     let mut idle = Attacker::new(&stage).await;
     pass(&stage, limits::DOWNSTREAM_IDLE_MAX).await;
     assert_eq!(idle.read.until_goaway().await, Some(0));
+}
+
+#[tokio::test]
+async fn header_block_that_does_not_end_closes_its_connection() {
+    let (stage, _app) = stage_of(AppProtocol::Http11).await;
+    let mut half = Attacker::new(&stage).await;
+    half.send(&frame(HEADERS, END_STREAM, 1, &request("GET", "/"))).await;
+    pass(&stage, limits::REQUEST_HEAD_DEADLINE).await;
+    while half.read.next().await.is_some() {}
+
+    let mut slow = Attacker::new(&stage).await;
+    slow.send(&frame(HEADERS, END_STREAM, 1, &request("GET", "/"))).await;
+    for _ in 0..4 {
+        pass(&stage, limits::REQUEST_HEAD_DEADLINE / 4).await;
+        let _may_be_over = slow.write.write_all(&frame(CONTINUATION, 0, 1, b"")).await;
+    }
+    while slow.read.next().await.is_some() {}
 }
 
 /// An application that answers without end, and counts what was taken from it.
