@@ -7,7 +7,7 @@ use crate::objects::{
     ServiceEntry,
 };
 
-use super::access::{authentication_status, mesh_status, policy_status};
+use super::access::{authentication_status, body_limit_status, mesh_status, policy_status};
 use super::authorization::authorization;
 use super::enrolment::{NETNS, NotEnrolled, enrolment};
 use super::outbound::namespace_status;
@@ -78,7 +78,8 @@ pub fn object_status(view: &View<'_>, key: &ObjectKey) -> Option<ObjectStatus> {
             let limit = settings_statuses(view, &service.meta);
             let waypoint = bound(view, User::Service(&service.meta));
             let more = without_effect(&service.meta, true);
-            waypoint.into_iter().chain(limit).chain(more).collect()
+            let body = body_limit_status(&service.meta);
+            waypoint.into_iter().chain(limit).chain(body).chain(more).collect()
         }
         Object::WorkloadEntry(entry) => {
             let waypoint = bound(view, User::Workload(&entry.meta));
@@ -137,6 +138,7 @@ fn service_entry(view: &View<'_>, entry: &ServiceEntry) -> Vec<ConditionStatus> 
     let limit = settings_statuses(view, &entry.meta);
     let more = without_effect(&entry.meta, true);
     let waypoint = bound(view, user).into_iter();
+    let limit = limit.into_iter().chain(body_limit_status(&entry.meta));
     let mut conditions: Vec<_> = waypoint.chain(limit).chain(more).collect();
     let ignored = entry.ignored.iter().map(|it| (*it).to_owned()).collect();
     let message = "the rest of the entry counts without it";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::model::Referent;
 use crate::objects::{Gateway, GatewayClass, Labels, Listener, Meta, ObjectKey, ParentKind, Pod};
 
+use super::access::body_limit_status;
 use super::guard;
 use super::pod;
 use super::ports::Target;
@@ -107,6 +108,7 @@ pub(super) fn gateway_status(view: &View<'_>, gateway: &Gateway) -> Vec<Conditio
         ignored.push(format!("metadata.annotations.{BINDING}"));
     }
     conditions.extend(honoured(ignored));
+    conditions.extend(body_limit_status(meta));
     conditions
 }
 

@@ -84,6 +84,7 @@ pub(super) fn decode(name: &str, bytes: &[u8]) -> Result<Access, AccessError> {
     let access = Access {
         level: level(message.normalisation),
         forwards_identity: message.forward_client_identity,
+        body_bytes_max: Some(message.request_body_bytes_max).filter(|it| *it > 0),
         unusable: None,
         custom,
         deny: policies(&message.deny, "deny", &mut decoding),

@@ -44,6 +44,7 @@ use matcher::Rule;
 pub struct Access {
     level: Level,
     forwards_identity: bool,
+    body_bytes_max: Option<u64>,
     /// Why everything is refused.
     unusable: Option<Arc<str>>,
     custom: Box<[Custom]>,
@@ -86,6 +87,7 @@ impl Access {
         Self {
             level: Level::Base,
             forwards_identity: false,
+            body_bytes_max: None,
             unusable: Some(reason.into()),
             custom: Box::default(),
             deny: Box::default(),
@@ -109,6 +111,11 @@ impl Access {
     /// Whether the caller's identity is written into `x-forwarded-client-cert`.
     pub fn forwards_identity(&self) -> bool {
         self.forwards_identity
+    }
+
+    /// Bytes that a request's body may have; `None`: any.
+    pub fn body_bytes_max(&self) -> Option<u64> {
+        self.body_bytes_max
     }
 
     /// Whether requests carry tokens that are looked at.

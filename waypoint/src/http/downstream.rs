@@ -24,6 +24,9 @@ pub(super) enum Gone {
     /// The client fell silent within a request, or reads no more.
     #[error("the client fell silent")]
     Silent,
+    /// The client sends more than it may.
+    #[error("the request's body is too large")]
+    TooLarge,
     /// The client sends less than clients do who mean it.
     #[error("the client is too slow")]
     Slow,

@@ -152,6 +152,7 @@ async fn lose(
         Gone::Silent => {
             (Flags::STREAM_IDLE_TIMEOUT, "stream_idle_timeout", StatusCode::REQUEST_TIMEOUT)
         }
+        Gone::TooLarge => (Flags::NONE, "request_payload_too_large", StatusCode::PAYLOAD_TOO_LARGE),
         Gone::Slow => (Flags::NONE, "request_overall_timeout", StatusCode::REQUEST_TIMEOUT),
         Gone::Client(_) => {
             record.flag(Flags::DOWNSTREAM_TERMINATION, "downstream_remote_disconnect");
@@ -172,6 +173,7 @@ async fn lose(
 /// What is said to who asks in a way that can't be answered.
 fn refusal(status: StatusCode) -> Answer {
     let text = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "the request's body is too large\n",
         StatusCode::REQUEST_TIMEOUT => "the request didn't come in time\n",
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request's head is too large\n",
         _ => "bad request\n",
@@ -220,6 +222,9 @@ async fn handle(
     let declared = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
     let mut feed = Feed::new(downstream, declared, expects_invitation(&head));
     feed.messages = Messages::of(&head.headers);
+    if let Some(most) = rules.access().and_then(|it| it.body_bytes_max()) {
+        feed.bound(most)?;
+    }
     let mut judged =
         Judged { downstream, head: &mut head, seen: &mut seen, feed: &mut feed, record };
     let admitted = match Box::pin(admit(tunnel, rules, &mut judged)).await {

@@ -17,6 +17,8 @@ pub(super) struct Feed {
     has_body: bool,
     declared: Option<u64>,
     invites: bool,
+    /// Bytes that there may be.
+    bytes_max: u64,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     /// How much is kept.
@@ -47,6 +49,7 @@ impl Feed {
             has_body,
             declared,
             invites: expects && has_body,
+            bytes_max: u64::MAX,
             kept: Vec::new(),
             kept_bytes: 0,
             keeps: limits::REPLAY_BYTES_MAX,
@@ -56,6 +59,12 @@ impl Feed {
             read: 0,
             messages: Messages::default(),
         }
+    }
+
+    /// Bounds it. `Err`: it is larger by what the client says.
+    pub(super) fn bound(&mut self, bytes_max: u64) -> Result<(), Gone> {
+        self.bytes_max = bytes_max;
+        if self.declared.is_some_and(|it| it > bytes_max) { Err(Gone::TooLarge) } else { Ok(()) }
     }
 
     /// Whether all that was read is still there to be sent again.
@@ -171,7 +180,11 @@ impl Feed {
         self.is_awaited = true;
         let piece = downstream.read().await;
         self.is_awaited = false;
-        piece
+        let more = match &piece {
+            Ok(Piece::Data(data)) => u64::try_from(data.len()).unwrap_or(u64::MAX),
+            _ => 0,
+        };
+        if self.read.saturating_add(more) > self.bytes_max { Err(Gone::TooLarge) } else { piece }
     }
 
     fn is_read(&self) -> bool {

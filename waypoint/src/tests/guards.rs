@@ -154,3 +154,55 @@ async fn endpoint_that_fails_is_left_out() {
     }
     assert_eq!((failures, bad.count()), (2, 2));
 }
+
+/// A bound of ten bytes for requests' bodies.
+fn ten_bytes() -> route::AccessPolicy {
+    route::AccessPolicy { request_body_bytes_max: 10, ..Default::default() }
+}
+
+#[tokio::test]
+async fn body_beyond_its_bound_is_answered_413_and_reaches_no_application() {
+    let app = App::named("ok").await;
+    let stage = Stage::with_web(app.at).await;
+    stage.access(WEB, ten_bytes());
+    stage.logs(WEB, "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n");
+    assert_eq!(stage.ask(request("POST", "/", "0123456789")).await.status, 200);
+    assert_eq!(stage.ask(request("POST", "/", "0123456789a")).await.status, 413);
+    for body in [
+        // All at once, and in two parts of which the first would do; and one that is announced, and waited for no more.
+        "transfer-encoding: chunked\r\n\r\nb\r\n0123456789a\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n9\r\n012345678\r\n2\r\n9a\r\n",
+        "expect: 100-continue\r\ncontent-length: 11\r\n\r\n",
+    ] {
+        let mut tunnel = stage.to_web().await;
+        let asked = format!("POST / HTTP/1.1\r\nhost: web.shop\r\n{body}");
+        tunnel.write_all(asked.as_bytes()).await.unwrap();
+        let mut got = Vec::new();
+        let reading = tokio::time::timeout(Duration::from_secs(10), tunnel.read_to_end(&mut got));
+        let _cut_or_ended = reading.await.expect("the connection ends");
+        assert!(got.starts_with(b"HTTP/1.1 413"), "{body}: {}", String::from_utf8_lossy(&got));
+    }
+    let lines = stage.lines(5).await;
+    assert_eq!(lines[1..], vec!["413 - request_payload_too_large"; 4]);
+    assert_eq!(app.count(), 1);
+}
+
+#[tokio::test]
+async fn body_beyond_its_bound_is_answered_413_in_http_two_and_its_neighbours_go_on() {
+    use super::frames::{Attacker, DATA, END_HEADERS, END_STREAM, HEADERS, frame, request};
+    let app = App::named("ok").await;
+    let stage = Stage::with_web(app.at).await;
+    stage.routes(vec![route::HttpRule::default()], vec![super::floods::in_http_one()]);
+    stage.access(WEB, ten_bytes());
+    let mut client = Attacker::new(&stage).await;
+    client.send(&frame(HEADERS, END_HEADERS, 1, &request("POST", "/"))).await;
+    client.send(&frame(DATA, 0, 1, b"012345")).await;
+    client.send(&frame(HEADERS, END_HEADERS, 3, &request("POST", "/"))).await;
+    client.send(&frame(DATA, 0, 1, b"6789a")).await;
+    // `:status` by its name's index, and 413 by Huffman's code (RFC 7541).
+    let came = client.read.until(HEADERS).await.expect("an answer");
+    assert_eq!((came.stream, &came.payload[..5]), (1, &[0x48, 0x83, 0x68, 0x2c, 0xff][..]));
+    client.send(&frame(DATA, END_STREAM, 3, b"0123456789")).await;
+    let came = client.read.until(HEADERS).await.expect("an answer");
+    assert_eq!((came.stream, came.payload[0]), (3, 0x88), "200");
+}

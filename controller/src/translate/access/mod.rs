@@ -9,6 +9,7 @@
 //! policies from one whose policies haven't come.
 
 mod applying;
+mod body_limit;
 mod checkers;
 mod keys;
 mod rules;
@@ -32,6 +33,7 @@ use super::waypoint::{self, GatewayName, Traffic, User};
 use applying::Applying;
 use rules::Domains;
 
+pub(super) use body_limit::body_limit_status;
 pub use keys::{FetchedKeys, KeySets};
 pub(super) use status::{authentication_status, mesh_status, policy_status};
 
@@ -44,8 +46,9 @@ pub(super) fn service_access(view: &View<'_>, service: &Service) -> Option<Seale
     let gateways = Some(waypoints(view, user)).filter(|it| !it.is_empty())?;
     let host = names::service_host(service, view.settings);
     let applying = applying::applying(view, Some(user), &gateways);
+    let limit = body_limit::of(view, Some(&service.meta), &gateways);
     (!service.is_external_name)
-        .then(|| sealed(view, (&service.meta.namespace, &host), &applying, &gateways))
+        .then(|| sealed(view, (&service.meta.namespace, &host), &applying, (&gateways, limit)))
 }
 
 /// The policies of the hosts that an entry speaks for.
@@ -57,7 +60,9 @@ pub(super) fn service_entry_access(view: &View<'_>, entry: &ServiceEntry) -> Vec
     }
     let applying = applying::applying(view, Some(user), &gateways);
     let hosts = view.hosts_won(entry);
-    hosts.map(|host| sealed(view, (&entry.meta.namespace, host), &applying, &gateways)).collect()
+    let limit = body_limit::of(view, Some(&entry.meta), &gateways);
+    let bounds = (&*gateways, limit);
+    hosts.map(|host| sealed(view, (&entry.meta.namespace, host), &applying, bounds)).collect()
 }
 
 /// The policy of workloads that are called by their own addresses, named `namespace/~gateway`; nothing for a waypoint that
@@ -68,7 +73,9 @@ pub(super) fn gateway_access(view: &View<'_>, gateway: &Gateway) -> Option<Seale
     let takes_workloads = matches!(waypoint.traffic, Traffic::Workload | Traffic::All);
     let gateways = [(namespace.clone(), name.clone())];
     let applying = applying::applying(view, None, &gateways);
-    takes_workloads.then(|| sealed(view, (namespace, &format!("~{name}")), &applying, &gateways))
+    let limit = body_limit::of(view, None, &gateways);
+    let host = format!("~{name}");
+    takes_workloads.then(|| sealed(view, (namespace, &host), &applying, (&gateways, limit)))
 }
 
 /// Ready or not: one that is starting up needs its policies first.
@@ -80,11 +87,12 @@ fn sealed(
     view: &View<'_>,
     (namespace, host): (&str, &str),
     applying: &Applying,
-    gateways: &[GatewayName],
+    (gateways, body_limit): (&[GatewayName], u64),
 ) -> Sealed {
     let mut message = access_policy(view, applying);
     message.namespace = namespace.to_owned();
     message.hostname = host.to_owned();
+    message.request_body_bytes_max = body_limit;
     message.forward_client_identity = gateways.iter().any(|name| forwards_identity(view, name));
     (names::resource_name(namespace, host), seal::seal(message.encode_to_vec()))
 }

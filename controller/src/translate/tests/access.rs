@@ -347,6 +347,44 @@ fn waypoint_for_workloads_has_a_policy_of_its_own() {
     assert_eq!(access(&translated(Settings::standalone(), &shop()), "shop/~wp"), None);
 }
 
+/// A service's own word counts before that of its waypoint's Gateway.
+#[test]
+fn size_of_bodies_is_said_by_the_service_or_by_its_waypoint() {
+    let annotated = |text: &str| format!("annotations: {{weft.io/max-request-body: {text}}}");
+    let of = |gateway: Option<&str>, service: Option<&str>| {
+        let labels = gateway.map(|it| format!("labels: {{}}, {}", annotated(it)));
+        let mut yaml = shop().replace("labels: {}", &labels.unwrap_or("labels: {}".to_owned()));
+        if let Some(service) = service {
+            let name = "kind: Service\nmetadata: {name: stock, ";
+            assert!(yaml.contains(name), "{yaml}");
+            yaml = yaml.replace(name, &format!("{name}{}, ", annotated(service)));
+        }
+        let translator = translated(Settings::standalone(), &yaml);
+        let limit = access(&translator, "shop/stock.shop.svc.cluster.local")
+            .unwrap()
+            .request_body_bytes_max;
+        (
+            limit,
+            message(&translator, "Service shop/stock") + &message(&translator, "Gateway shop/wp"),
+        )
+    };
+    for (gateway, service, wanted) in [
+        (None, None, 0),
+        (Some("1Mi"), None, 1 << 20),
+        (None, Some("2Ki"), 2048),
+        (Some("1Ki"), Some("2Ki"), 2048),
+        (Some("1Ki"), Some("none"), 0),
+        (Some("1Ki"), Some("much"), 1024),
+        (Some("much"), None, 0),
+    ] {
+        let (limit, status) = of(gateway, service);
+        assert_eq!(limit, wanted, "{gateway:?} {service:?}");
+        let is_named = status.contains("weft.io/RequestBodyLimited=false/InvalidValue");
+        let is_bad = gateway == Some("much") || service == Some("much");
+        assert_eq!(is_named, is_bad, "{gateway:?} {service:?}: {status}");
+    }
+}
+
 #[test]
 fn more_policies_than_a_waypoint_takes_deny() {
     let many: String = (0..1_100)

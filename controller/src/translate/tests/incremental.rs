@@ -65,7 +65,7 @@ fn document(kind: usize, namespace: usize, name: usize, variant: usize) -> Strin
             let meta = [
                 "",
                 "labels: {istio.io/use-waypoint: b, istio.io/use-waypoint-canary: c}, annotations: {istio.io/use-waypoint-canary-weight: '20'}",
-                "labels: {istio.io/use-waypoint: b}, annotations: {weft.io/local-rate-limit: 5/1s}",
+                "labels: {istio.io/use-waypoint: b}, annotations: {weft.io/local-rate-limit: 5/1s, weft.io/max-request-body: 1Mi}",
                 "labels: {istio.io/use-waypoint: none}, annotations: {weft.io/local-rate-limit: 5/1s}",
                 "labels: {gateway.networking.k8s.io/gateway-name: c, weft.io/waypoint-enforcement: permissive}",
             ][variant / 2 % 5];
@@ -231,7 +231,11 @@ fn waypoint_document(
 ) -> String {
     match kind {
         15 => {
-            let labels = ["", "labels: {istio.io/waypoint-for: all}"][variant % 2];
+            let labels = [
+                "",
+                "labels: {istio.io/waypoint-for: all}",
+                "labels: {istio.io/waypoint-for: all}, annotations: {weft.io/max-request-body: 2Mi}",
+            ][variant % 3];
             let class = ["weft-waypoint", "special", "other"][variant % 3];
             let from = ["Same", "All", "None"][variant / 2 % 3];
             head("gateway.networking.k8s.io/v1", "Gateway", labels)
