@@ -32,6 +32,7 @@ use weft_proto::contract::{port, type_url};
 
 use crate::dump::dump;
 use crate::explain::{Asked, ExplainError, explain};
+use crate::http::Copies;
 use crate::limits;
 use crate::renewal;
 use crate::resources::Feed;
@@ -74,6 +75,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
     certs.prefetch(&own.identity);
     let (names, by_name) = names(&own, &mesh, &certs);
     let hub = Arc::new(hub(&config, &own, by_name, &log, &mut registry));
+    let copies = Copies::new(&mut registry);
     let (feed, rules) = Feed::new(store, hub.clone());
     let token_of = config.xds.endpoint.clone();
     let (discovery, state) =
@@ -85,6 +87,7 @@ pub async fn run(config: Config, workers: Vec<Handle>, log: LogControl) -> anyho
         rules,
         certs: certs.clone(),
         hub,
+        copies,
         tunnels: Default::default(),
         names,
         backends: Default::default(),

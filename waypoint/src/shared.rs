@@ -9,6 +9,7 @@ use weft_core::certs::CertStore;
 use weft_core::config::Config;
 use weft_core::mesh::{SnapshotReader, Workload};
 
+use crate::http::Copies;
 use crate::limits;
 use crate::resources::Rules;
 use crate::serve::Own;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub names: Arc<Names>,
     /// What requests go to.
     pub backends: Backends,
+    /// Copies of requests.
+    pub copies: Copies,
     /// Tunnels so far.
     pub tunnels: AtomicU64,
     /// Ports on which the application speaks first.

@@ -37,6 +37,7 @@ use weft_proto::contract::{extension, type_url};
 use weft_proto::{route, workload as proto};
 
 use crate::dump::dump;
+use crate::http::Copies;
 use crate::resources::Feed;
 use crate::serve::{Own, Workers};
 use crate::shared::Shared;
@@ -126,6 +127,7 @@ impl Stage {
         };
         let shared = Arc::new(Shared {
             hub,
+            copies: Copies::new(&mut registry),
             tunnels: Default::default(),
             names: scripted(mesh.clone()),
             server_first: Default::default(),

@@ -36,5 +36,6 @@ pub(crate) use check::Ambiguous;
 pub(crate) use chunks::Chunks;
 pub(crate) use exchange::{Decision, Seen, check, decide, routes_for};
 pub(crate) use forward::Plan;
+pub(crate) use mirror::Copies;
 pub(crate) use one::{drain_grace, serve as serve_one};
 pub(crate) use two::serve as serve_two;

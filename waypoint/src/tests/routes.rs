@@ -205,6 +205,27 @@ async fn copies_go_with_their_bodies_and_nobody_waits_for_them() {
 }
 
 #[tokio::test]
+async fn what_became_of_copies_is_counted() {
+    let (stage, v1, _) = versions().await;
+    let copy = App::named("copy").await;
+    let host = "copy.shop.svc.cluster.local";
+    stage.workload("copy", &copy.at.ip().to_string(), &[(host, 80, copy.at.port())]);
+    stage.service("copy", "10.96.0.13", &[(80, 80, AppProtocol::Http11)], false);
+    let mirror = |to| Filter::Mirror(route::Mirror { to: Some(to), share: ALL });
+    let mirrors = vec![mirror(to("copy")), mirror(to("nobody"))];
+    stage.routes(vec![always(0)], vec![action(Outcome::Forward(forward(&[(1, "v1")])), mirrors)]);
+    let large = "x".repeat(crate::limits::REPLAY_BYTES_MAX);
+    for body in ["", "small", &large, &format!("{large}x")] {
+        assert_eq!(stage.ask(request("POST", "/", body)).await.body, "v1");
+    }
+    let count = |result: &str| {
+        stage.metric("weft_mirrored_requests_total", &format!("result=\"{result}\""))
+    };
+    crate::tests::stage::until(|| count("answered") == 3 && count("failed") == 3).await;
+    assert_eq!((count("too_large"), copy.count(), v1.count()), (2, 3, 4));
+}
+
+#[tokio::test]
 async fn headers_paths_and_redirects_follow_the_rule() {
     let (stage, v1, _) = versions().await;
     let pair = |name: &str, value: &str| route::Header { name: name.into(), value: value.into() };
