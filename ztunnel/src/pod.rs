@@ -173,10 +173,7 @@ fn lane(shared: &Shared, pod: &Arc<Pod>) -> Arc<Lane> {
     Arc::new(Lane { pod: pod.clone(), pool: Pool::new(settings, connector) })
 }
 
-async fn name_sockets(
-    sockets: &PodSockets,
-    address: SocketAddr,
-) -> Result<NameSockets, PodError> {
+async fn name_sockets(sockets: &PodSockets, address: SocketAddr) -> Result<NameSockets, PodError> {
     let opened = NameSockets::open(sockets, address).await;
     opened.map_err(|error| PodError::Listen { port: address.port(), error })
 }

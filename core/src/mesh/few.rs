@@ -60,11 +60,8 @@ pub(super) fn add<K, T>(
 }
 
 /// Removes from the list under `key`, and the list itself if it is empty then.
-pub(super) fn remove<K, T>(
-    map: &mut Map<K, Few<T>>,
-    key: &K,
-    is_gone: impl Fn(&T) -> bool,
-) where
+pub(super) fn remove<K, T>(map: &mut Map<K, Few<T>>, key: &K, is_gone: impl Fn(&T) -> bool)
+where
     K: Clone + Eq + std::hash::Hash,
     T: Clone,
 {

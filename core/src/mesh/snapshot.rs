@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-
 use super::few::Few;
 use super::network::Network;
 use super::{Endpoint, Endpoints, Map, Service, Workload, pod_uid};

@@ -118,7 +118,11 @@ async fn tunnel_to_tcp(
 
 /// What came besides the `held` bytes already: several frames leave in one system call, and whoever reads them isn't
 /// woken for each.
-pub(super) fn gather(cx: &mut Context<'_>, recv: &mut RecvHalf, mut held: usize) -> VecDeque<Bytes> {
+pub(super) fn gather(
+    cx: &mut Context<'_>,
+    recv: &mut RecvHalf,
+    mut held: usize,
+) -> VecDeque<Bytes> {
     let mut more = VecDeque::new();
     while held < limits::GATHER_BYTES_MAX && more.len() < limits::GATHER_FRAMES_MAX {
         // An end or an error is there at the next look, too.

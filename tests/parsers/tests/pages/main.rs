@@ -3,6 +3,7 @@
 //! One program: each by itself would be both of them compiled and linked once more.
 
 mod access;
+mod origination;
 mod resilience;
 mod routing;
 mod support;

@@ -1,8 +1,6 @@
 //! From what users write to a TLS socket: the controller's translation told to a waypoint, and a server that it calls.
 #![expect(clippy::unwrap_used, reason = "a test, helpers included")]
 
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,7 +19,7 @@ use weft_core::tls::provider;
 use weft_proto::contract::type_url;
 use weft_waypoint::testing::{Stage, WEB};
 
-use support::{objects, translated};
+use super::support::{objects, translated};
 
 /// A service with its waypoint.
 const SHOP: &str = "apiVersion: v1
