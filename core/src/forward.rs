@@ -1,6 +1,8 @@
 //! Streams around streams.
 
-/// Writing to the field `io`, unchanged, in an `impl AsyncWrite` of a stream that only does something to reading.
+/// Writing to the field `io`, unchanged, in an `impl AsyncWrite` of a stream that only does something to reading. `io`, `Pin`,
+/// `Context` and `Poll` have to be in scope.
+#[macro_export]
 macro_rules! forward_writes {
     () => {
         fn poll_write(
@@ -32,5 +34,3 @@ macro_rules! forward_writes {
         }
     };
 }
-
-pub(crate) use forward_writes;

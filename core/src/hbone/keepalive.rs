@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::settings::KeepaliveSettings;
-use crate::forward::forward_writes;
+use crate::forward_writes;
 use crate::limits;
 use crate::tls::in_plain_words;
 

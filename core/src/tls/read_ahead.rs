@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use crate::forward::forward_writes;
+use crate::forward_writes;
 use crate::limits;
 use crate::read_size::ReadSize;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, StatusCode, Version};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -162,65 +162,43 @@ async fn relay(flow: Flow<'_>, client: Client<'_, '_>, sent: &mut Sent) -> Resul
     let Client { downstream, feed, vigil } = client;
     loop {
         let at_once = poll_fn(|cx| Poll::Ready(pin!(exchange.frame(body)).poll(cx))).await;
-        if let Poll::Ready(frame) = at_once {
-            match pass(frame, downstream, vigil, within, sent).await? {
-                Pass::More => continue,
-                Pass::Whole => return Ok(()),
-            }
-        }
-        // What comes later, what there is doesn't wait for.
-        taken(vigil.hand(within, downstream.flush()).await)?;
-        let frame = tokio::select! {
-            biased;
-            frame = exchange.frame(body) => frame,
-            fed = feed.step(pipe, downstream) => {
-                fed?;
-                continue;
-            }
-            () = vigil.due() => {
-                match vigil.look(Some(sent.bytes + feed.read)) {
-                    Some(alarm) => return Err(alarm.into()),
-                    None => continue,
+        let frame = match at_once {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                // What there is doesn't wait for what comes later.
+                taken(vigil.hand(within, downstream.flush()).await)?;
+                tokio::select! {
+                    biased;
+                    frame = exchange.frame(body) => frame,
+                    fed = feed.step(pipe, downstream) => {
+                        fed?;
+                        continue;
+                    }
+                    () = vigil.due() => match vigil.look(Some(sent.bytes + feed.read)) {
+                        Some(alarm) => return Err(alarm.into()),
+                        None => continue,
+                    }
                 }
             }
         };
-        if let Pass::Whole = pass(frame, downstream, vigil, within, sent).await? {
-            return Ok(());
-        }
-    }
-}
-
-enum Pass {
-    More,
-    Whole,
-}
-
-/// Passes a part of the body on, which the client has to take within `within`.
-async fn pass(
-    frame: Option<Result<Frame<Bytes>, hyper::Error>>,
-    downstream: &mut Downstream,
-    vigil: &mut Vigil<'_>,
-    within: Duration,
-    sent: &mut Sent,
-) -> Result<Pass, Broken> {
-    let Some(frame) = frame else {
-        taken(vigil.hand(within, downstream.finish(None)).await)?;
-        return Ok(Pass::Whole);
-    };
-    match frame.map_err(|error| Broken::Upstream(error.to_string()))?.into_data() {
-        Ok(data) => {
-            sent.bytes += u64::try_from(data.len()).unwrap_or(u64::MAX);
-            sent.messages.pass(&data);
-            if !data.is_empty() {
-                taken(vigil.hand(within, downstream.write(data)).await)?;
-            }
-            Ok(Pass::More)
-        }
-        Err(frame) => {
-            let trailers = frame.into_trailers().unwrap_or_else(|_| HeaderMap::new());
-            sent.trailers = Some(trailers.clone());
-            taken(vigil.hand(within, downstream.finish(Some(trailers))).await)?;
-            Ok(Pass::Whole)
+        match frame {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    sent.bytes += u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    sent.messages.pass(&data);
+                    if !data.is_empty() {
+                        taken(vigil.hand(within, downstream.write(data)).await)?;
+                    }
+                }
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_else(|_| HeaderMap::new());
+                    sent.trailers = Some(trailers.clone());
+                    let ending = downstream.finish(Some(trailers));
+                    return taken(vigil.hand(within, ending).await);
+                }
+            },
+            None => return taken(vigil.hand(within, downstream.finish(None)).await),
+            Some(Err(error)) => return Err(Broken::Upstream(error.to_string())),
         }
     }
 }

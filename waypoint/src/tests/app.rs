@@ -14,6 +14,9 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use weft_core::hbone::TunnelStream;
+
+use super::stage::Stage;
 
 /// An application that answers by a closure, and remembers what it was asked.
 pub(super) struct App {
@@ -88,6 +91,29 @@ pub(super) async fn beginning(answer: &'static str) -> SocketAddr {
         let _ended = tokio::io::copy(&mut from, &mut into).await;
     })
     .await
+}
+
+/// A client of such an application, that has sent `head` and heard `heard` of the answer.
+pub(super) async fn hearing(stage: &Stage, head: &str, heard: &str) -> TunnelStream {
+    let mut tunnel = stage.to_web().await;
+    tunnel.write_all(head.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(heard) {
+        assert!(tunnel.read_buf(&mut read).await.unwrap() > 0);
+    }
+    tunnel
+}
+
+/// The line about the request for `/quiet`.
+pub(super) async fn quiet_line(stage: &Stage) -> String {
+    let mut count = 1;
+    loop {
+        let lines = stage.lines(count).await;
+        if let Some(line) = lines.iter().find(|line| line.starts_with("/quiet ")) {
+            return line.clone();
+        }
+        count = lines.len() + 1;
+    }
 }
 
 /// Runs `connection` for each connection.

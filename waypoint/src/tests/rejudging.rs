@@ -10,7 +10,7 @@ use weft_proto::contract::type_url;
 use weft_proto::route;
 use weft_proto::workload::AppProtocol;
 
-use super::app::{beginning, serve};
+use super::app::{beginning, hearing, quiet_line, serve};
 use super::floods::in_http_one;
 use super::frames::{Attacker, END_HEADERS, HEADERS, RST_STREAM, frame, literal, request};
 use super::stage::{Stage, WEB};
@@ -53,14 +53,8 @@ async fn stage_of(answer: &'static str) -> Stage {
 
 /// Asks with `x-key: a`, and reads what comes until `heard`.
 async fn ask(stage: &Stage, heard: &str) -> TunnelStream {
-    let mut tunnel = stage.to_web().await;
     let head = "GET /quiet HTTP/1.1\r\nhost: web\r\nx-key: a\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
-    tunnel.write_all(head.as_bytes()).await.unwrap();
-    let mut read = Vec::new();
-    while !String::from_utf8_lossy(&read).contains(heard) {
-        assert!(tunnel.read_buf(&mut read).await.unwrap() > 0);
-    }
-    tunnel
+    hearing(stage, head, heard).await
 }
 
 /// Makes requests that are under way long ones.
@@ -85,17 +79,6 @@ async fn goes_on(stage: &Stage, tunnel: &mut TunnelStream) {
     stage.get("/neighbour").await;
     let read = tunnel.read_u8().now_or_never();
     assert!(read.is_none(), "{read:?}");
-}
-
-async fn quiet_line(stage: &Stage) -> String {
-    let mut count = 1;
-    loop {
-        let lines = stage.lines(count).await;
-        if let Some(line) = lines.iter().find(|line| line.starts_with("/quiet ")) {
-            return line.clone();
-        }
-        count = lines.len() + 1;
-    }
 }
 
 #[tokio::test]

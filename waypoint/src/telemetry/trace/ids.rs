@@ -65,20 +65,18 @@ impl fmt::Display for SpanId {
 
 /// A random UUID (RFC 9562, section 5.4), as `x-request-id` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Uuid([u8; 16]);
+pub(super) struct Uuid([u8; 16]);
 
 impl Uuid {
     /// A new one.
-    pub fn random() -> Self {
+    pub(super) fn random() -> Self {
         let mut bytes: [u8; 16] = rand::random();
         let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
         *version = *version & 0x0f | 0x40;
         *variant = *variant & 0x3f | 0x80;
         Self(bytes)
     }
-}
 
-impl Uuid {
     /// Its text, for a header. Every request gets one, so that it is made without the machinery of formatting.
     pub(super) fn text(self) -> [u8; 36] {
         let mut text = [b'-'; 36];

@@ -22,6 +22,6 @@ mod tests;
 pub use collector::{Collector, Dial, Io, OtlpProtocol};
 pub use context::{Form, Incoming, Outgoing, ensure_request_id};
 pub use export::{Exporter, SpanMetrics, SpanQueue, WeakSpanQueue};
-pub use ids::{SpanId, TraceId, Uuid};
+pub use ids::{SpanId, TraceId};
 pub use span::{Attempt, AttemptEnd, ServerSpan, Tracer};
 pub use tags::{CustomTag, Origin, TagValue};

@@ -9,7 +9,7 @@ use weft_proto::workload::AppProtocol;
 
 use super::{in_http_one, neighbour_is_served, pass, rest, stage_of};
 use crate::limits;
-use crate::tests::app::beginning;
+use crate::tests::app::{self, beginning, quiet_line};
 use crate::tests::frames::{Attacker, DATA, END_HEADERS, HEADERS, frame, literal, request};
 use crate::tests::stage::{Stage, WEB};
 
@@ -17,30 +17,13 @@ const LINE: &str = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE
 /// `:status` by its name's index, and 408 by Huffman's code (RFC 7541).
 const STATUS_408: [u8; 5] = [0x48, 0x83, 0x68, 0x0f, 0x7f];
 
-/// The line about the request for `/quiet`.
-async fn line(stage: &Stage) -> String {
-    let mut count = 1;
-    loop {
-        let lines = stage.lines(count).await;
-        if let Some(line) = lines.iter().find(|line| line.starts_with("/quiet ")) {
-            return line.clone();
-        }
-        count = lines.len() + 1;
-    }
-}
-
 /// A client that has heard `heard` of an application's answer.
 async fn hearing(answer: &'static str, heard: &str) -> (Stage, TunnelStream) {
     let stage = Stage::new().await;
     stage.web(&[beginning(answer).await], AppProtocol::Http11);
     stage.logs(WEB, LINE);
-    let mut tunnel = stage.to_web().await;
-    let asking = "GET /quiet HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
-    tunnel.write_all(asking.as_bytes()).await.unwrap();
-    let mut read = Vec::new();
-    while !String::from_utf8_lossy(&read).contains(heard) {
-        assert!(tunnel.read_buf(&mut read).await.unwrap() > 0);
-    }
+    let head = "GET /quiet HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
+    let tunnel = app::hearing(&stage, head, heard).await;
     (stage, tunnel)
 }
 
@@ -55,7 +38,7 @@ async fn body_that_does_not_come_in_http_two_is_answered_408() {
     pass(&stage, limits::MESSAGE_SILENCE_MAX).await;
     let came = silent.read.until(HEADERS).await.expect("an answer");
     assert_eq!(came.payload[..5], STATUS_408);
-    assert_eq!(line(&stage).await, "/quiet 408 SI stream_idle_timeout");
+    assert_eq!(quiet_line(&stage).await, "/quiet 408 SI stream_idle_timeout");
 }
 
 #[tokio::test]
@@ -71,7 +54,7 @@ async fn body_of_declared_length_that_trickles_is_answered_408() {
     }
     let got = rest(tunnel).await;
     assert!(got.starts_with("HTTP/1.1 408"), "{got:?}");
-    assert_eq!(line(&stage).await, "/quiet 408 - request_overall_timeout");
+    assert_eq!(quiet_line(&stage).await, "/quiet 408 - request_overall_timeout");
 }
 
 #[tokio::test]
@@ -118,7 +101,7 @@ async fn application_that_falls_silent_within_a_response_is_cut_off() {
     let (stage, tunnel) = hearing(measured, "half").await;
     pass(&stage, limits::MESSAGE_SILENCE_MAX).await;
     rest(tunnel).await;
-    assert_eq!(line(&stage).await, "/quiet 200 SI stream_idle_timeout");
+    assert_eq!(quiet_line(&stage).await, "/quiet 200 SI stream_idle_timeout");
 
     let streamed = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
     let (stage, mut tunnel) = hearing(streamed, "half\r\n").await;
@@ -128,7 +111,7 @@ async fn application_that_falls_silent_within_a_response_is_cut_off() {
     assert!(futures::FutureExt::now_or_never(tunnel.read(&mut more)).is_none(), "it goes on");
     pass(&stage, limits::STREAM_SILENCE_MAX / 2).await;
     rest(tunnel).await;
-    assert_eq!(line(&stage).await, "/quiet 200 SI stream_idle_timeout");
+    assert_eq!(quiet_line(&stage).await, "/quiet 200 SI stream_idle_timeout");
 }
 
 #[tokio::test]
