@@ -140,7 +140,7 @@ struct Key {
 /// The connections of one worker thread.
 pub(crate) struct Shelf {
     dialer: Arc<Dialer>,
-    places: Mutex<HashMap<Key, Place, foldhash::fast::RandomState>>,
+    places: Mutex<HashMap<Key, Place>>,
 }
 
 #[derive(Default)]

@@ -47,7 +47,7 @@ struct Table {
     shards: [RwLock<HashTable<Series>>; limits::METRIC_SHARDS],
     /// A shard is never longer than this, apart from the few of [`Key::overflow`].
     shard_max: usize,
-    hasher: foldhash::fast::RandomState,
+    hasher: std::hash::RandomState,
     cells: Cells,
     overflowed: AtomicU64,
     started: Instant,
@@ -74,7 +74,7 @@ impl RequestMetrics {
         let table = Arc::new(Table {
             shards: Default::default(),
             shard_max: series_max / limits::METRIC_SHARDS,
-            hasher: foldhash::fast::RandomState::default(),
+            hasher: std::hash::RandomState::new(),
             cells: Cells::default(),
             overflowed: AtomicU64::new(0),
             started: now,
